@@ -1,0 +1,52 @@
+"""The checklist of Blalock et al. (2020), "What is the state of neural network pruning?", met or not met."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis import frames
+from analysis.formats import count
+from bench.store.reader import StudyData
+
+PAIRS, POINTS = 3, 5
+
+
+def checklist(data: StudyData) -> pd.DataFrame:
+    """Judge a study against the checklist.
+
+    Returns
+    -------
+    DataFrame
+        ``Asked for``, ``Met`` (met, not met) and ``Here``: what the study has.
+    """
+    rows = frames.done(frames.pruned(data.rows))
+    pairs = len(rows[["dataset", "model"]].drop_duplicates())
+    levels = rows.groupby(["dataset", "model"])["sparsity_achieved"].agg(lambda s: s.round(2).nunique())
+    fewest = int(levels.min()) if len(levels) else 0
+    reference = frames.done(data.rows[data.rows["scorer"].eq("dense")])
+    with_dense = len(reference[["dataset", "model"]].drop_duplicates())
+    seeds = rows.groupby(["dataset", "model"])["checkpoint"].nunique()
+    fewest_models = int(seeds.min()) if len(seeds) else 0
+    controls = {"random", frames.MAGNITUDE} & set(rows["scorer"])
+    both = rows["sparsity_parameters"].notna().all() and rows["speedup"].notna().all() and len(rows) > 0
+    asked = (
+        (f"At least {PAIRS} pairs of data set and architecture", pairs >= PAIRS, f"{pairs} pairs"),
+        (f"At least {POINTS} operating points per pair", fewest >= POINTS, f"{fewest} sparsities at least"),
+        (
+            "Both compression and theoretical speed-up", bool(both),
+            "reported for every cell: share of zeros over all parameters, and dense over remaining multiplications"
+            if both else "missing for some cells",
+        ),
+        ("Accuracy of the dense model", 0 < pairs <= with_dense, f"for {with_dense} of {pairs} pairs"),
+        (
+            "Error bars over independently trained models", fewest_models >= 2,
+            f"{count(fewest_models)} models per pair at least",
+        ),
+        (
+            "Random and magnitude pruning as controls", len(controls) == 2,
+            " and ".join(sorted(controls)) if controls else "neither",
+        ),
+    )  # fmt: skip
+    return pd.DataFrame(
+        [{"Asked for": what, "Met": "met" if met else "not met", "Here": here} for what, met, here in asked]
+    )

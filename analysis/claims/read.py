@@ -1,0 +1,184 @@
+"""Read claims.yaml and the papers' files that it includes; hash what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from analysis.claims.schema import (
+    Adjustment,
+    Claim,
+    ClaimsFile,
+    Contrast,
+    MaskIdentity,
+    Reevaluation,
+    RepairIdentity,
+    Strict,
+    adjusted,
+)
+from analysis.errors import AnalysisError, nearest
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claims of a study, inclusions resolved, and the hash of all that was read."""
+
+    claims: tuple[Claim, ...]
+    hash: str
+
+
+def read_claims(path: Path) -> Claims:
+    """Read a claims file.
+
+    Parameters
+    ----------
+    path : Path
+        ``STUDY/claims.yaml``.
+
+    Raises
+    ------
+    AnalysisError
+        For anything wrong, with line and column and the nearest valid name.
+    """
+    tree, file = _parse(path, str(path), _text(path))
+    claims: list[Claim] = []
+    contents = [_plain(tree)]
+    for number, name in enumerate(file.include):
+        if name not in papers():
+            where = _place(tree, ("include", number))
+            raise AnalysisError(f"{path}: {where}: no paper {name!r}: {nearest(name, papers())}")
+        paper_tree, paper = _parse(path, f"{name}.yaml", _paper(name))
+        contents.append(_plain(paper_tree))
+        claims.extend(paper.claims)
+    claims.extend(file.claims)
+    known = [claim.id for claim in claims]
+    for name in known:
+        if known.count(name) > 1:
+            raise AnalysisError(f"{path}: {_place(tree, ('claims',))}: two claims have the id {name!r}")
+    for name in file.adjust:
+        if name not in known:
+            where = _place(tree, ("adjust", name))
+            raise AnalysisError(f"{path}: {where}: no claim {name!r} to adjust: {nearest(name, known)}")
+    claims = [adjusted(c, file.adjust[c.id]) if c.id in file.adjust else c for c in claims]
+    text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest())
+
+
+def claims_hash(path: Path) -> str:
+    """SHA-256 of the canonical JSON of a claims file and of the papers' files that it includes.
+
+    Comments, order of keys and layout do not change it; any word or number does.
+
+    Raises
+    ------
+    AnalysisError
+        As `read_claims`.
+    """
+    return read_claims(path).hash
+
+
+def papers() -> tuple[str, ...]:
+    """Short names of the papers whose claims are shipped."""
+    folder = resources.files("analysis.claims") / "papers"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def _paper(name: str) -> str:
+    return (resources.files("analysis.claims") / "papers" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise AnalysisError(f"{path}: there is no such file; a line `include: [sics, asr]` is a start") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnalysisError(f"{path}: cannot be read: {error}") from error
+
+
+def _parse(path: Path, shown: str, text: str) -> tuple[CommentedMap, ClaimsFile]:
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        problem = " ".join((error.problem or "").split())
+        raise AnalysisError(f"{shown}: {where}: not valid YAML: {problem}") from error
+    except (YAMLError, ValueError) as error:
+        raise AnalysisError(f"{shown}: not valid YAML: {' '.join(str(error).split())}") from error
+    tree = CommentedMap() if tree is None else tree
+    if not isinstance(tree, CommentedMap):
+        raise AnalysisError(f"{path}: expected keys and values at the top, found {type(tree).__name__}")
+    try:
+        return tree, ClaimsFile.model_validate(_plain(tree))
+    except ValidationError as error:
+        raise AnalysisError(_explain(shown, tree, error)) from error
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _place(tree: Any, keys: tuple[Any, ...]) -> str:
+    line, column, node = 0, 0, tree
+    for key in keys:
+        if isinstance(node, CommentedMap) and key in node:
+            line, column = node.lc.key(key)
+        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
+            line, column = node.lc.item(key)
+        else:
+            continue  # pydantic names the kind of a part on the way; the file does not
+        node = node[key]
+    return f"line {line + 1}, column {column + 1}"
+
+
+def _explain(shown: str, tree: CommentedMap, error: ValidationError) -> str:
+    first = error.errors()[0]
+    keys = tuple(first["loc"])
+    where = f"{shown}: {_place(tree, keys)}"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key {str(keys[-1])!r}: {nearest(str(keys[-1]), _fields(keys[:-1]))}"
+    if first["type"] == "missing":
+        return f"{where}: the key {str(keys[-1])!r} is missing"
+    if first["type"] == "union_tag_invalid":
+        given = str(first["ctx"]["tag"])
+        return f"{where}: no estimand {given!r}: {nearest(given, _parts())}"
+    if first["type"] == "union_tag_not_found":
+        return f"{where}: the key 'estimand' is missing: {nearest('', _parts())}"
+    name = ".".join(str(key) for key in keys)
+    return f"{where}: {name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')}"
+
+
+def _parts() -> dict[str, type[Strict]]:
+    return {
+        "mask_identity": MaskIdentity,
+        "reevaluation": Reevaluation,
+        "repair_identity": RepairIdentity,
+        "contrast": Contrast,
+    }
+
+
+def _fields(keys: tuple[Any, ...]) -> list[str]:
+    """Valid keys of the record that pydantic's path `keys` ends in."""
+    schema: type[Strict] = ClaimsFile
+    inner: dict[str, type[Strict]] = {"claims": Claim, "adjust": Adjustment, **_parts()}
+    for key in keys:
+        schema = inner.get(str(key), schema)
+    return list(schema.model_fields)

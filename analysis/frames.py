@@ -1,0 +1,179 @@
+"""Pure functions from rows to the frames that tests, tables and figures need.
+
+The unit of every comparison is an independently trained model, known by its checkpoint hash. Calibration
+draws nest in it: they are averaged, never counted. Rows are compared only inside a *block*: same dense
+model, draw, setting, precision and device class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats.intervals import bca_bounds, t_half_width
+
+#: The reference scorer: what every score that is monotone in it must equal.
+MAGNITUDE = "magnitude"
+
+#: Scorers that are strictly increasing functions of the raw magnitude.
+MONOTONE: tuple[str, ...] = ("log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude")
+
+#: What a mean over models is taken within; the scorer comes on top.
+SETTING: tuple[str, ...] = (
+    "dataset", "model", "calibration_images", "calibration_batch", "search", "granularity", "allocation",
+    "sparsity", "correction", "recalibration", "precision",
+)  # fmt: skip
+
+#: What must be equal for two rows to be compared.
+BLOCK: tuple[str, ...] = (*SETTING, "checkpoint", "calibration_draw", "device_class")
+
+
+def pruned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of pruned models, whatever became of them."""
+    return rows[rows["scorer"] != "dense"]
+
+
+def done(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that were evaluated."""
+    return rows[rows["state"].eq("done").fillna(False).astype(bool)]
+
+
+def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pruned rows of the main comparison: first calibration size and batch, no search.
+
+    Sweeps over these axes are in the tables; mixing them in a figure would count a model twice.
+    """
+    chosen = pruned(rows)
+    for axis in ("calibration_images", "calibration_batch"):
+        first = chosen.groupby("dataset", sort=False)[axis].transform("first")
+        chosen = chosen[chosen[axis].eq(first).fillna(False) | first.isna()]
+    return chosen[chosen["search"].eq("none")]
+
+
+def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows without correction and recalibration."""
+    return rows[rows["correction"].eq("none") & rows["recalibration"].eq("none")]
+
+
+def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, "scorer")) -> pd.DataFrame:
+    """Count planned cells by what became of them; the denominator that failures stay in.
+
+    Returns
+    -------
+    DataFrame
+        `by`, then ``planned``, ``done``, ``failed``, ``skipped``, ``to_do`` (running counts as to do).
+    """
+    state = rows["state"].fillna("to_do").replace("running", "to_do")
+    counts = {name: state.eq(name) for name in ("done", "failed", "skipped", "to_do")}
+    frame = rows[list(by)].assign(planned=1, **counts)
+    return frame.groupby(list(by), sort=False, dropna=False, observed=True).sum().astype(int).reset_index()
+
+
+def per_model(rows: pd.DataFrame, value: str = "accuracy") -> pd.DataFrame:
+    """Average the calibration draws of each model.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting, scorer and checkpoint: ``value`` (same unit) and ``draws``.
+    """
+    keys = [*SETTING, "scorer", "checkpoint"]
+    grouped = done(rows).groupby(keys, sort=False, dropna=False, observed=True)[value]
+    return grouped.agg(["mean", "size"]).reset_index().rename(columns={"mean": value, "size": "draws"})
+
+
+def contrast(rows: pd.DataFrame, axis: str, reference: str, value: str = "accuracy") -> pd.DataFrame:
+    """Pair each done row with the row of its block that differs in `axis` only and has `reference` there.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of the store.
+    axis : str
+        ``scorer``, ``correction``, ``recalibration`` or ``allocation``.
+    reference : str
+        Label of the reference on that axis.
+    value : str
+        Column to compare.
+
+    Returns
+    -------
+    DataFrame
+        The paired rows with all their columns, ``reference_value``, ``reference_mask``, ``reference_cell`` and
+        ``difference`` (row minus reference). Rows without a partner are left out; `count_states` tells
+        of them.
+    """
+    finished = done(rows)
+    keys = [key for key in (*BLOCK, "scorer") if key != axis]
+    partners = finished.loc[finished[axis].eq(reference), [*keys, value, "mask", "cell"]]
+    names = {value: "reference_value", "mask": "reference_mask", "cell": "reference_cell"}
+    partners = partners.rename(columns=names).drop_duplicates(keys)
+    others = finished[~finished[axis].eq(reference)]
+    paired = others.merge(partners, on=keys, how="inner")
+    return paired.assign(difference=paired[value] - paired["reference_value"])
+
+
+def per_model_difference(paired: pd.DataFrame) -> pd.DataFrame:
+    """Average the paired differences of each model over its calibration draws.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting, scorer and checkpoint: ``difference``, ``draws``, and ``same_mask``: whether every
+        draw had the mask of its reference.
+    """
+    keys = [*SETTING, "scorer", "checkpoint"]
+    marked = paired.assign(same_mask=paired["mask"].eq(paired["reference_mask"]))
+    grouped = marked.groupby(keys, sort=False, dropna=False, observed=True)
+    return grouped.agg(
+        difference=("difference", "mean"), draws=("difference", "size"), same_mask=("same_mask", "all")
+    ).reset_index()
+
+
+def escape(rows: pd.DataFrame) -> pd.DataFrame:
+    """Escape over the plateau: scorer accuracy minus magnitude accuracy in the same block, per model."""
+    return per_model_difference(contrast(rows, "scorer", MAGNITUDE))
+
+
+def summarise(values: pd.DataFrame, value: str = "accuracy", *, bca: bool = False) -> pd.DataFrame:
+    """Mean, sd and t interval over models, per setting and scorer; BCa bounds on request.
+
+    Parameters
+    ----------
+    values : DataFrame
+        What `per_model` returned.
+    value : str
+        Column to summarise, a fraction.
+    bca : bool
+        Whether to add the bootstrap bounds, which cost about a second per thousand settings.
+
+    Returns
+    -------
+    DataFrame
+        `SETTING` and scorer, ``n``, ``mean``, ``sd``, ``low``, ``high`` (95 % t interval) and, with `bca`,
+        ``bca_low``, ``bca_high``.
+    """
+    keys = [*SETTING, "scorer"]
+    grouped = values.groupby(keys, sort=False, dropna=False, observed=True)[value]
+    frame = grouped.agg(n="size", mean="mean", sd="std").reset_index()
+    half = t_half_width(frame["sd"], frame["n"])
+    frame = frame.assign(low=frame["mean"] - half, high=frame["mean"] + half)
+    if not bca:
+        return frame
+    place = grouped.ngroup().to_numpy()
+    sample = values[value].to_numpy(dtype=np.float64)[np.argsort(place, kind="stable")]
+    stops = np.cumsum(frame["n"].to_numpy())
+    low = np.full(len(frame), np.nan)
+    high = low.copy()
+    for size in np.unique(frame["n"]):
+        of_size = np.flatnonzero(frame["n"].to_numpy() == size)
+        table = np.stack([sample[stops[i] - size : stops[i]] for i in of_size])
+        low[of_size], high[of_size] = bca_bounds(table)
+    return frame.assign(bca_low=low, bca_high=high)
+
+
+def ordered(values: pd.Series) -> list[str]:
+    """Return the distinct labels of a column in the order of first appearance, nulls left out."""
+    return [str(value) for value in values.dropna().unique()]

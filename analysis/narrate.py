@@ -1,0 +1,146 @@
+"""Sentences, made from records and counts alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import frames
+from analysis.formats import count, decimal, p_phrase, percent, points, span, where
+from analysis.records import ClaimResult, PartResult, Record
+
+
+def verdicts(results: Sequence[ClaimResult]) -> str:
+    """Say how the claims of a study came out.
+
+    Examples
+    --------
+    >>> verdicts([])
+    'No claim was to be decided.'
+    """
+    if not results:
+        return "No claim was to be decided."
+    tally = Counter(result.verdict for result in results)
+    parts = [f"{count(n)} {verdict}" for verdict, n in tally.items()]
+    return f"Of {count(len(results))} claims: {', '.join(parts)}."
+
+
+def registration(results: Sequence[ClaimResult], registered: str | None) -> str:
+    """Say whether the claims stood before the data."""
+    if not results:
+        return ""
+    if results[0].registered:
+        return (
+            f"Registered before data: yes. The claims file had its present hash, {results[0].claims_hash[:12]}, in the "
+            f"store before the first cell was run ({registered or 'time not recorded'})."
+        )
+    return (
+        f"Registered before data: no. The claims file's hash is {results[0].claims_hash[:12]}, which is not the one "
+        "that was stored before the first cell was run; read every verdict as exploratory."
+    )
+
+
+def progress(rows: pd.DataFrame) -> str:
+    """Say what became of the planned cells."""
+    states = rows["state"].fillna("to do").replace("running", "to do").value_counts()
+    left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
+    total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
+    return total + (f" ({', '.join(left)})." if left else ".")
+
+
+def part(result: PartResult) -> list[str]:
+    """Sentences on one part of a claim: identities one per record, contrasts summed up, then the odd ones."""
+    if not result.records:
+        return [f"Not testable: {result.reason}."]
+    if result.kind == "identity":
+        return [_identity(record) for record in result.records]
+    tally = Counter(record.verdict for record in result.records)
+    said = ", ".join(f"{count(n)} {verdict}" for verdict, n in tally.items())
+    sentences = [f"Of {count(len(result.records))} settings: {said}."]
+    shown = [record for record in result.records if record.verdict != "supported"] or [_extreme(result.records)]
+    return sentences + [_contrast(record) for record in shown]
+
+
+def _extreme(records: Sequence[Record]) -> Record:
+    return max(records, key=lambda record: abs(record.effect or 0.0))
+
+
+def _identity(record: Record) -> str:
+    if record.comparisons is None or record.mismatches is None or record.verdict == "not testable":
+        return f"{where(record.setting)}: not testable, {record.reason}."
+    models = "1 model" if record.n == 1 else f"{count(record.n)} models"
+    text = (
+        f"{where(record.setting)}: {count(record.comparisons)} cells compared over {models}, "
+        f"{count(record.mismatches)} mismatches"
+    )
+    if record.tolerance is not None and record.effect is not None:
+        text += (
+            f"; largest difference {decimal(100 * record.effect)} points, tolerance {decimal(100 * record.tolerance)}"
+        )
+    if record.counts:
+        text += "; " + ", ".join(f"{count(number)} {name}" for name, number in record.counts.items())
+    if record.names:
+        text += f"; layers outside the scope: {', '.join(record.names)}"
+    return text + "."
+
+
+def _contrast(record: Record) -> str:
+    text = f"{where(record.setting)}: {record.verdict}"
+    if record.effect is not None:
+        text += f", mean difference {points(record.effect)} points"
+    if record.low is not None and record.level is not None:
+        level = percent(record.level, 0 if record.level * 100 % 1 < 1e-9 else 1)
+        text += f" ({level} % interval {span(record.low, record.high, signed=True)})"
+    text += f" over {'1 model' if record.n == 1 else f'{count(record.n)} models'}"
+    if record.margin is not None:
+        text += f", margin {decimal(100 * record.margin)} points"
+    if record.p is not None:
+        text += f", {p_phrase(record.p)}"
+    if record.reason:
+        text += f"; {record.reason}"
+    if record.disagree:
+        text += "; the tests disagree"
+    return text + (" (descriptive only)." if record.descriptive else ".")
+
+
+def escape(compared: pd.DataFrame) -> str:
+    """Say which scorers lie above and below the plateau after Holm's correction."""
+    tested = compared[compared["p_t"].notna()]
+    if tested.empty:
+        return (
+            "No paired test is possible: with one model per architecture the differences below are descriptive only."
+        )
+    clear = tested[tested["p_holm"].lt(0.05)]
+    above = clear[clear["difference"].gt(0)]
+    below = clear[clear["difference"].lt(0)]
+    text = (
+        f"{count(len(tested))} settings were tested as one family (paired t, Holm's correction at 5 %): "
+        f"{count(len(above))} lie above the plateau{_named(above)}, {count(len(below))} below it{_named(below)}, "
+        f"{count(len(tested) - len(clear))} are undecided, which is not equality."
+    )
+    disagree = int(tested["disagree"].sum())
+    return text + (f" In {count(disagree)} the three tests disagree before correction." if disagree else "")
+
+
+def _named(frame: pd.DataFrame) -> str:
+    tally = Counter(frame["scorer"])
+    return f" ({', '.join(f'{name} {count(n)}' for name, n in tally.most_common())})" if tally else ""
+
+
+def repairs(compared: pd.DataFrame) -> str:
+    """Say how the corrections differ from none, per recalibration."""
+    if compared.empty:
+        return "The study compares no corrections."
+    sentences = []
+    for recalibration in frames.ordered(compared["recalibration"]):
+        own = compared[compared["recalibration"].eq(recalibration)]
+        largest = own.loc[own["difference"].abs().idxmax()]
+        mean = own.groupby("correction", sort=False)["difference"].mean()
+        shown = ", ".join(f"{name} {points(value)}" for name, value in mean.items())
+        sentences.append(
+            f"Recalibration {recalibration}: mean difference from no correction over all settings, in points: {shown}; "
+            f"the largest is {points(largest['difference'])} ({largest['correction']}, {where(largest.to_dict())})."
+        )
+    return " ".join(sentences)

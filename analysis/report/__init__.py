@@ -1,0 +1,1 @@
+"""The report folder: one self-contained page and the files behind it."""

@@ -1,0 +1,1 @@
+"""Statistics as pure functions of arrays; degenerate data come back as named categories."""

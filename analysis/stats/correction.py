@@ -1,0 +1,76 @@
+"""Adjust p-values for the number of questions that were asked."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from statsmodels.stats.multitest import multipletests
+
+Correction: TypeAlias = Literal["holm", "bh"]
+
+_STATSMODELS = {"holm": "holm", "bh": "fdr_bh"}
+
+
+def adjust(p_values: ArrayLike, method: Correction = "holm") -> NDArray[np.float64]:
+    """Return adjusted p-values of one family, by `statsmodels.stats.multitest.multipletests`.
+
+    Holm (1979, Scand. J. Stat. 6, 65) bounds the chance of any false rejection, for confirmatory families;
+    Benjamini and Hochberg (1995, JRSS B 57, 289) the expected share of false ones, for scans. A NaN (a test that degenerate
+    data did not allow) stays NaN but counts in the size of the family: leaving it out would make the others easier.
+
+    Parameters
+    ----------
+    p_values : array_like, shape (k,)
+        Raw p-values.
+    method : str
+        ``holm`` or ``bh``.
+
+    Examples
+    --------
+    >>> adjust([0.01, 0.02, 0.04]).tolist()
+    [0.03, 0.04, 0.04]
+    >>> adjust([0.01, float("nan")]).tolist()
+    [0.02, nan]
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    if raw.size == 0:
+        return raw.copy()
+    missing = np.isnan(raw)
+    adjusted = multipletests(np.where(missing, 1.0, raw), method=_STATSMODELS[method])[1]
+    return np.where(missing, np.nan, np.asarray(adjusted, dtype=np.float64))
+
+
+def holm_alphas(p_values: ArrayLike, alpha: float) -> NDArray[np.float64]:
+    """Level at which Holm's procedure tests each hypothesis of a family.
+
+    The i-th smallest of k p-values is tested at alpha / (k - i + 1), but never beyond the first that fails: the later
+    ones keep the level of that one, so that an interval of level 1 - 2 alpha' agrees with the adjusted p-value.
+
+    Parameters
+    ----------
+    p_values : array_like, shape (k,)
+        Raw one-sided p-values; NaN counts as 1.
+    alpha : float
+        One-sided level of the family.
+
+    Examples
+    --------
+    >>> holm_alphas([0.001, 0.03, 0.9], 0.06).round(3).tolist()
+    [0.02, 0.03, 0.06]
+    >>> holm_alphas([0.5, 0.01], 0.05).round(3).tolist()
+    [0.05, 0.025]
+    >>> holm_alphas([0.4, 0.5], 0.05).round(3).tolist()
+    [0.025, 0.025]
+    """
+    raw = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
+    levels = np.empty(raw.size)
+    level = 0.0
+    failed = False
+    for step, index in enumerate(np.argsort(raw, kind="stable")):
+        if not failed:
+            level = alpha / (raw.size - step)
+            failed = bool(raw[index] > level)
+        levels[index] = level
+    return levels

@@ -1,0 +1,64 @@
+"""Name the data on which a test would fail or mislead, before any library is called.
+
+`scipy.stats.bootstrap` and `ttest_rel` return NaN on constant data, and `pingouin.tost` returns p = 0:
+neither is an answer. Every function of this package asks `classify` first and returns the category.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Category: TypeAlias = Literal["regular", "no data", "one model", "not finite", "identical", "constant"]
+
+#: Values closer than this are equal: far below one image of any test set, far above float64 rounding.
+RESOLUTION = 1e-12
+
+
+def classify(values: ArrayLike) -> Category:
+    """Return what kind of sample this is.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        One value per model: an accuracy or a paired difference, as a fraction.
+
+    Returns
+    -------
+    str
+        ``no data`` (n = 0), ``not finite`` (NaN or infinite), ``one model`` (n = 1), ``identical`` (all zero),
+        ``constant`` (no variance, not zero), else ``regular``.
+
+    Examples
+    --------
+    >>> [classify(v) for v in ([], [0.1], [0, 0], [0.1, 0.1], [0.1, float("nan")], [0.1, 0.2])]
+    ['no data', 'one model', 'identical', 'constant', 'not finite', 'regular']
+    """
+    sample = as_sample(values)
+    if sample.size == 0:
+        return "no data"
+    if not np.isfinite(sample).all():
+        return "not finite"
+    if sample.size == 1:
+        return "one model"
+    if np.abs(sample).max() <= RESOLUTION:
+        return "identical"
+    if np.ptp(sample) <= RESOLUTION:
+        return "constant"
+    return "regular"
+
+
+def as_sample(values: ArrayLike) -> NDArray[np.float64]:
+    """Return `values` as a float64 vector.
+
+    Raises
+    ------
+    ValueError
+        If they do not have one dimension.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1:
+        raise ValueError(f"expected one value per model, got an array of shape {sample.shape}")
+    return sample

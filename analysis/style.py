@@ -1,0 +1,77 @@
+"""One fixed colour, marker and line per name, everywhere; readable in greyscale and to colour-blind people.
+
+The colours are those of Okabe and Ito (2008), "Color Universal Design"; markers and dashes tell apart what
+grey cannot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple, TypeAlias
+
+Dashes: TypeAlias = str | tuple[int, tuple[float, ...]]
+
+
+class Look(NamedTuple):
+    """How one scorer or correction is drawn."""
+
+    colour: str
+    marker: str
+    dashes: Dashes
+
+
+_BLACK, _GREY, _ORANGE, _SKY = "#000000", "#8c8c8c", "#e69f00", "#56b4e9"
+_GREEN, _BLUE, _RED, _PURPLE = "#009e73", "#0072b2", "#d55e00", "#cc79a7"
+_SOLID: Dashes = "-"
+_DASHED: Dashes = (0, (5.0, 2.0))
+_DOTTED: Dashes = (0, (1.0, 1.5))
+_MIXED: Dashes = (0, (5.0, 1.5, 1.0, 1.5))
+
+_LOOKS = (
+    ("magnitude", Look(_BLACK, "o", _SOLID)),
+    ("random", Look(_GREY, "x", _DOTTED)),
+    ("log_magnitude", Look(_SKY, "<", _DASHED)),
+    ("sqrt_magnitude", Look(_GREEN, ">", _DOTTED)),
+    ("square_magnitude", Look(_RED, "p", _MIXED)),
+    ("exp_magnitude", Look(_PURPLE, "h", _DASHED)),
+    ("rank", Look(_PURPLE, "P", _MIXED)),
+    ("l2", Look(_GREEN, "D", _DASHED)),
+    ("gradient", Look(_RED, "v", _DOTTED)),
+    ("taylor", Look(_ORANGE, "^", _SOLID)),
+    ("wanda", Look(_BLUE, "s", _MIXED)),
+    ("none", Look(_BLACK, "o", _SOLID)),
+    ("layerwise", Look(_ORANGE, "^", _DASHED)),
+    ("channelwise", Look(_RED, "v", _DOTTED)),
+    ("asr", Look(_BLUE, "s", _MIXED)),
+)
+_SPARE_COLOURS = (_ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE, _GREY)
+_SPARE_MARKERS = ("X", "d", "*", "H", "8", "1", "2", "3", "4", "+")
+_SPARE_DASHES = (_DASHED, _DOTTED, _MIXED)
+
+
+def look(name: str) -> Look:
+    """Return how `name` is drawn; a name that is not ours gets a look from its own hash, always the same.
+
+    Examples
+    --------
+    >>> look("magnitude").marker, look("my_scorer") == look("my_scorer")
+    ('o', True)
+    """
+    known = dict(_LOOKS)
+    if name in known:
+        return known[name]
+    number = int(hashlib.sha256(name.encode()).hexdigest(), 16)
+    number, colour = divmod(number, len(_SPARE_COLOURS))
+    number, marker = divmod(number, len(_SPARE_MARKERS))
+    return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker], _SPARE_DASHES[number % len(_SPARE_DASHES)])
+
+
+def rc() -> dict[str, Any]:
+    """Matplotlib settings of every figure; the fixed salt makes the SVG's ids, and so its bytes, repeatable."""
+    return {
+        "font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8.5,
+        "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "axes.axisbelow": True,
+        "lines.linewidth": 1.3, "lines.markersize": 4.5, "legend.frameon": False, "svg.fonttype": "none",
+        "svg.hashsalt": "prunebench", "text.parse_math": False, "figure.facecolor": "white",
+    }  # fmt: skip

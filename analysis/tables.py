@@ -1,0 +1,259 @@
+"""From frames and records to tables of text; numbers are formatted here and nowhere before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import frames
+from analysis.comparisons import SAME_MASK
+from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span, where
+from analysis.records import ClaimResult, Record
+from analysis.stats.intervals import bca_coverage
+from bench.store.reader import StudyData
+
+#: Columns of a setting with their headings; a heading without variation is left out of a table.
+_AXES = (
+    ("dataset", "Data set"), ("model", "Model"), ("granularity", "Granularity"), ("allocation", "Allocation"),
+    ("calibration_images", "Calibration images"), ("calibration_batch", "Calibration batch"), ("search", "Search"),
+    ("precision", "Precision"), ("correction", "Correction"), ("recalibration", "Recalibration"),
+    ("scorer", "Scorer"),
+)  # fmt: skip
+_ALWAYS = frozenset({"dataset", "model", "scorer"})
+
+
+def verdict_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
+    """One row per claim: verdict, what to read beside it, and whether it was registered before the data."""
+    return pd.DataFrame(
+        [
+            {
+                "Claim": result.id,
+                "What it says": result.text,
+                "Verdict": result.verdict,
+                "Beside it": "; ".join(result.notes) or NONE,
+                "Setting": result.setting or NONE,
+                "Registered before data": "yes" if result.registered else "no",
+                "Claims hash": short(result.claims_hash),
+                "Source": result.source,
+            }
+            for result in results
+        ],
+        columns=[
+            "Claim", "What it says", "Verdict", "Beside it", "Setting", "Registered before data", "Claims hash", "Source",
+        ],
+    )  # fmt: skip
+
+
+def identity_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
+    """One row per record of an identity: cells compared, mismatches, and what was left out."""
+    rows = [
+        {
+            "Claim": r.claim, "Part": r.part, "Where": where(r.setting), "Models": count(r.n),
+            "Cells compared": count(r.comparisons), "Mismatches": count(r.mismatches),
+            "Tolerance (points)": decimal(None if r.tolerance is None else 100 * r.tolerance),
+            "Largest difference (points)": decimal(None if r.effect is None else 100 * r.effect),
+            "Also counted": "; ".join(f"{count(v)} {k}" for k, v in r.counts.items()) or NONE,
+            "Outside the scope": ", ".join(r.names) or NONE, "Verdict": r.verdict, "Reason": r.reason or NONE,
+        }
+        for r in _records(results) if r.kind == "identity"
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def contrast_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
+    """One row per record of a statistical part, with its decision path."""
+    return pd.DataFrame([_contrast_row(r) for r in _records(results) if r.kind != "identity"])
+
+
+def _contrast_row(record: Record) -> dict[str, str]:
+    p = record.two_sided
+    confidence = NONE if record.level is None else percent(record.level, 1)
+    return {
+        "Claim": record.claim, "Part": record.part, "Where": where(record.setting), "Models": count(record.n),
+        "Mean difference (points)": points(record.effect),
+        "Interval (points)": f"{span(record.low, record.high, signed=True)} ({confidence} %)",
+        "Margin (points)": NONE if record.margin is None else decimal(100 * record.margin),
+        "Deciding test": record.test, "p": p_value(record.p), "p adjusted": p_value(record.p_adjusted),
+        "p against": p_value(record.p_against_adjusted), "Family": f"{record.family} ({record.family_size})",
+        "d_z": decimal(record.d_z), "P(A > B)": decimal(record.p_superior),
+        "Two-sided p: t, sign-flip, Wilcoxon": ", ".join(
+            p_value(p.get(name)) for name in ("paired t", "sign-flip", "Wilcoxon")
+        ),
+        "Left out": "; ".join(f"{count(v)} {k}" for k, v in record.counts.items()) or NONE,
+        "Verdict": record.verdict + (" (descriptive only)" if record.descriptive else ""),
+        "Reason": record.reason or NONE,
+    }  # fmt: skip
+
+
+def _records(results: Sequence[ClaimResult]) -> list[Record]:
+    return [record for result in results for part in result.parts for record in part.records]
+
+
+def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of every setting: mean, sd and t interval over models, the BCa interval beside it.
+
+    The simulated coverage of BCa at the study's number of models stands in its heading. Cells that failed, were skipped
+    or are still to do stay in the column "Cells done".
+    """
+    planned = frames.pruned(rows)
+    keys = [*frames.SETTING, "scorer"]
+    means = frames.summarise(frames.per_model(planned), bca=True)
+    grouped = frames.done(planned).groupby(keys, sort=False, dropna=False, observed=True)
+    extra = grouped[["sparsity_achieved", "sparsity_parameters", "speedup", "emptied_layers"]].mean().reset_index()
+    frame = frames.count_states(planned).merge(means, on=keys, how="left").merge(extra, on=keys, how="left")
+    frame = frame.sort_values(
+        [c for c in keys if c not in ("sparsity", "scorer")] + ["scorer", "sparsity"], kind="stable", na_position="first"
+    )
+    table = _axes(frame)
+    table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]
+    table["Achieved, units (%)"] = [percent(v, 1) for v in frame["sparsity_achieved"]]
+    table["Achieved, all parameters (%)"] = [percent(v, 1) for v in frame["sparsity_parameters"]]
+    table["Theoretical speed-up"] = [decimal(v) for v in frame["speedup"]]
+    table["Emptied layers"] = [decimal(v, 1) for v in frame["emptied_layers"]]
+    table["Cells done"] = [_of(d, p) for d, p in zip(frame["done"], frame["planned"], strict=True)]
+    table["Models"] = [count(v) for v in frame["n"].fillna(0)]
+    table["Accuracy, mean (%)"] = [percent(v) for v in frame["mean"]]
+    table["sd (points)"] = [decimal(100 * v) for v in frame["sd"]]
+    table["95 % t interval (%)"] = [span(*v) for v in zip(frame["low"], frame["high"], strict=True)]
+    if frame["bca_low"].notna().any():
+        heading = f"95 % BCa interval (%; {_coverage(frame['n'])})"
+        table[heading] = [span(*v) for v in zip(frame["bca_low"], frame["bca_high"], strict=True)]
+    return table
+
+
+def _of(done: int, planned: int) -> str:
+    return count(done) if done == planned else f"{count(done)} of {count(planned)}"
+
+
+def _coverage(sizes: pd.Series) -> str:
+    """Say how often a nominal 95 % BCa interval really covers at these numbers of models."""
+    known = [(int(n), bca_coverage(int(n))) for n in sorted(sizes.dropna().unique())]
+    return ", ".join(f"really covers {percent(c, 0)} % at n = {n}" for n, c in known if c is not None)
+
+
+def comparison_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """Paired tests of every setting, as `analysis.comparisons.paired_tests` made them."""
+    table = _axes(compared)
+    table["Sparsity (%)"] = [percent(v, 1) for v in compared["sparsity"]]
+    table["Models"] = [count(v) for v in compared["n"]]
+    table["Mean difference (points)"] = [points(v) for v in compared["difference"]]
+    bounds = zip(compared["low"], compared["high"], strict=True)
+    table["95 % t interval (points)"] = [span(low, high, signed=True) for low, high in bounds]
+    for column, heading in (
+        ("p_t", "p, paired t"), ("p_holm", "p, Holm"), ("p_sign_flip", "p, sign-flip"), ("p_wilcoxon", "p, Wilcoxon"),
+    ):  # fmt: skip
+        table[heading] = [p_value(v) for v in compared[column]]
+    table["d_z"] = [decimal(v) for v in compared["d_z"]]
+    table["P(A > B)"] = [decimal(v) for v in compared["p_superior"]]
+    table["Remark"] = [_remark(c, d, n) for c, d, n in zip(
+        compared["category"], compared["disagree"], compared["n"], strict=True
+    )]  # fmt: skip
+    return table
+
+
+def _remark(category: str, disagree: bool, n: int) -> str:
+    if category == SAME_MASK:
+        return "same masks as magnitude"
+    said = [] if category == "regular" else [category]
+    if n < 6 and category == "regular":
+        said.append("descriptive only")
+    if disagree:
+        said.append("tests disagree")
+    return "; ".join(said) or NONE
+
+
+def overlap_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Jaccard overlap of each scorer's mask with magnitude's of the same budget, mean over models."""
+    finished = frames.done(frames.unrepaired(frames.pruned(rows)))
+    keys = [*frames.SETTING, "scorer"]
+    grouped = finished.groupby(keys, sort=False, dropna=False, observed=True)["magnitude_overlap"]
+    frame = grouped.agg(["mean", "min", "max"]).reset_index()
+    table = _axes(frame)
+    table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]
+    for column in ("mean", "min", "max"):
+        table[f"Jaccard overlap, {column}"] = [decimal(v, 3) for v in frame[column]]
+    return table
+
+
+def dense_table(data: StudyData) -> pd.DataFrame:
+    """The dense models: accuracy without and with each recalibration, size, checkpoint, held-out overlap."""
+    rows = data.rows[data.rows["scorer"].eq("dense")]
+    accuracy = frames.done(rows).pivot_table(
+        index="group", columns="recalibration", values="accuracy", aggfunc="first", sort=False
+    )
+    table = pd.DataFrame(
+        {
+            "Data set": data.dense["dataset"],
+            "Model": data.dense["model"],
+            "Train seed": [count(v) for v in data.dense["train_seed"]],
+            "Parameters": [count(v) for v in data.dense["parameters"]],
+            "Prunable weights": [count(v) for v in data.dense["prunable"]],
+        }
+    )
+    for name in accuracy.columns:
+        heading = "Accuracy (%)" if name == "none" else f"Accuracy after {name} (%)"
+        table[heading] = [percent(v) for v in data.dense["group"].map(accuracy[name])]
+    table["Saw held-out data"] = list(data.dense["train_overlap"].fillna(NONE))
+    table["Outside the cancellation identity"] = [_layers(v) for v in data.dense["uncovered_layers"]]
+    table["Checkpoint"] = [short(v) for v in data.dense["checkpoint"]]
+    return table
+
+
+def _layers(text: str | None) -> str:
+    """Name up to three layers and count the rest; the verdict's record names them all."""
+    names = [str(name) for name in json.loads(text)] if isinstance(text, str) else []
+    if not names:
+        return NONE
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def checks_table(data: StudyData) -> pd.DataFrame:
+    """Second evaluations by kind: how many, images that changed, difference in points."""
+    if data.checks.empty:
+        return pd.DataFrame()
+    joined = data.checks.merge(
+        data.rows[["cell", "dataset", "model", "accuracy", "n_test"]], on="cell", suffixes=("", "_row")
+    )
+    joined["gap"] = joined["accuracy"] - joined["accuracy_row"]
+    said = {"shared": "shared evaluation done again", "float32": "evaluated again in float32"}
+    rows = []
+    for (kind, dataset, model), part in joined.groupby(["kind", "dataset", "model"], sort=False):
+        rows.append(
+            {
+                "Check": said.get(str(kind), str(kind)), "Data set": dataset, "Model": model, "Cells": count(len(part)),
+                "Cells with a changed image": count(part["mismatches"].gt(0).sum()),
+                "Images changed at most": f"{count(part['mismatches'].max())} of {count(part['n_test'].max())}",
+                "Mean difference (points)": points(part["gap"].mean(), 3),
+                "Largest difference (points)": decimal(100 * part["gap"].abs().max(), 3),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def fates_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Cells that were not evaluated, by state and reason, each with one example."""
+    state = rows["state"].fillna("to do").replace("running", "to do")
+    left = rows.assign(state=state)[state.ne("done")]
+    left = left.assign(reason=left["reason"].fillna("not run yet"))
+    found = left.groupby(["state", "reason", "dataset", "model"], sort=False, dropna=False)
+    return pd.DataFrame(
+        [
+            {
+                "State": state, "Reason": reason, "Data set": dataset, "Model": model, "Cells": count(len(part)),
+                "Scorers": ", ".join(frames.ordered(part["scorer"])), "Example": short(part["cell"].iloc[0]),
+            }
+            for (state, reason, dataset, model), part in found
+        ]
+    )  # fmt: skip
+
+
+def _axes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the setting that vary, with headings."""
+    table = {
+        heading: [str(v) for v in frame[column].astype("object").fillna(NONE)]
+        for column, heading in _AXES
+        if column in _ALWAYS or frame[column].nunique(dropna=False) > 1
+    }
+    return pd.DataFrame(table)

@@ -1,0 +1,349 @@
+"""The command line. Each command imports what it needs inside, so that reading commands never load torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import UserError
+
+app = typer.Typer(
+    name="prunebench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=(
+        "Honest measurement of one-shot pruning. A study is a folder: study.yaml says what to run, claims.yaml what "
+        "to test.\n\nStart with: prunebench new my-digits --from digits; prunebench run my-digits --profile quick; "
+        "prunebench report my-digits"
+    ),
+)
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
+Profile = Annotated[str | None, typer.Option(help="a profile of study.yaml, such as quick")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda; fixed at the study's first run")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]
+
+
+def main() -> None:
+    """Run the command line: a mendable error is one line and exit code 2."""
+    try:
+        _refuse_shadowed_packages()
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def _refuse_shadowed_packages() -> None:
+    import analysis  # the second of our packages: both must be those of one installation
+
+    ours, theirs = Path(__file__).resolve().parents[1], Path(str(analysis.__file__)).resolve().parents[1]
+    if ours != theirs:
+        raise UserError(
+            f"another package named 'analysis' ({theirs}) hides prunebench's ({ours}); rename that one or run elsewhere"
+        )
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, sort_keys=True, default=str))
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+@app.command()
+def new(
+    study: StudyFolder,
+    template: Annotated[str, typer.Option("--from", help="a template; see `list templates`")] = "digits",
+    model: Annotated[list[str] | None, typer.Option(help="put this model in place of the template's (repeatable)")] = None,
+    data: Annotated[str | None, typer.Option(help="put this data set in place of the template's")] = None,
+) -> None:
+    """Make a study folder with commented study.yaml and claims.yaml."""
+    from bench.templates import new_study
+
+    for path in new_study(study, template, model or [], data):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"next: prunebench plan {study}")
+
+
+@app.command()
+def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", as_json: AsJson = False) -> None:
+    """Show what a run would do: cells, shared work, already done, forecast; runs nothing."""
+    from analysis.stats.power import least_effect, least_margin
+    from bench.forecast import summarise_plan
+    from bench.session import open_session
+
+    session = open_session(study, profile, device)
+    models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
+    summary = summarise_plan(session)
+    summary["decidable"] = {
+        "models_per_setting": models,
+        "least_effect_sd": least_effect(models),
+        "least_margin_sd": least_margin(models),
+    }
+    if as_json:
+        _print_json(summary)
+    else:
+        _show_plan(summary)
+
+
+def _show_plan(summary: dict[str, Any]) -> None:
+    out = _out()
+    out.print(f"[bold]{summary['name']}[/bold]  study {summary['study_hash'][:12]}")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in summary["lines"].items():
+        table.add_row(key, str(value))
+    decidable = summary["decidable"]
+    effect, margin = decidable["least_effect_sd"], decidable["least_margin_sd"]
+    if effect is None:
+        table.add_row("decidable", "nothing by a test: one model per setting is descriptive only")
+    else:
+        table.add_row(
+            "decidable",
+            f"with {decidable['models_per_setting']} models per setting and 80 % power: a paired difference of "
+            f"{effect:.2f} sd, an equivalence margin of {margin:.2f} sd of the differences",
+        )
+    out.print(table)
+    for warning in summary["warnings"]:
+        out.print(f"[yellow]note:[/yellow] {warning}")
+    out.print("resolved study:", style="dim")
+    typer.echo(json.dumps(summary["study"], indent=1, sort_keys=True))
+
+
+@app.command()
+def run(
+    study: StudyFolder,
+    profile: Profile = None,
+    device: Device = "auto",
+    engine: Annotated[str, typer.Option(help="local: this process")] = "local",
+    only: Annotated[list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="stop after so many cells")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="compute failed cells again")] = False,
+    cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(envvar="PRUNEBENCH_CACHE", help="folder of dense models shared between studies")
+    ] = None,
+) -> None:
+    """Run what is missing; interrupt it whenever you like and run it again."""
+    from analysis.claims.schema import claims_hash
+    from bench.engines.local import LocalEngine, RunOptions, lock_study, register_study
+    from bench.engines.progress import Reporter
+    from bench.session import open_session
+    from bench.store.database import DATABASE_FILE, Store
+
+    if engine != "local":
+        raise UserError(f"no engine named {engine!r}: valid: local")
+    options = RunOptions(limit, retry_failed, _parse_only(only or []), cell_timeout, cache)
+    session = open_session(study, profile, device)
+    claims = study / "claims.yaml"
+    registered = claims_hash(claims) if claims.exists() else None
+    store = Store(study / DATABASE_FILE, create=True)
+    with lock_study(study, store):
+        register_study(store, session.plan, session.settings, registered)
+        worker = LocalEngine(session.plan, session.registry, session.settings, store, options)
+        todo = worker.todo()
+        console = _out()
+        try:
+            with Reporter(len(todo), console) as reporter:
+                summary = worker.run(reporter, todo)
+        except KeyboardInterrupt:
+            console.print(f"interrupted; all finished cells are kept: `prunebench run {study}` goes on")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    store.close()
+    console.print(
+        f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, {summary.reused} already there"
+    )
+    if summary.stopped:
+        raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
+    if summary.failed:
+        reason, count = summary.failures.most_common(1)[0]
+        raise UserError(
+            f"{summary.failed} cells failed ({count} with: {reason}); `prunebench status {study}` lists them, "
+            f"`run --retry-failed` computes them again"
+        )
+    console.print(f"next: prunebench report {study}")
+
+
+def _parse_only(pairs: list[str]) -> dict[str, str]:
+    from bench.errors import suggest
+    from bench.store.schema import AXES
+
+    axes = [column.name for column in AXES if column.name != "position"]
+    only = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or key not in axes:
+            raise UserError(f"--only {pair!r}: expected KEY=VALUE with an axis as KEY: {suggest(key, axes)}")
+        only[key] = value
+    return only
+
+
+@app.command()
+def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
+    """Show how far a run is; safe while it goes on."""
+    from bench.store.status import read_status
+
+    found = read_status(study, profile)
+    if as_json:
+        _print_json(found)
+        return
+    out = _out()
+    out.print(
+        f"{found['done']} done, {found['failed']} failed, {found['skipped']} skipped, {found['running']} running, "
+        f"{found['todo']} to do, of {found['cells']} cells"
+    )
+    out.print(found["activity"])
+    for failure in found["failures"]:
+        out.print(f"failed {failure['count']} x: {failure['reason']}", markup=False)
+        out.print(f"  first: prunebench show {study} {failure['cell'][:12]}", markup=False)
+    for skip in found["skips"]:
+        out.print(f"skipped {skip['count']} x: {skip['reason']}", markup=False)
+
+
+@app.command()
+def show(
+    study: StudyFolder,
+    cell: Annotated[str, typer.Argument(help="beginning of a cell id, or its position in the plan")],
+    profile: Profile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one cell: its spec, row, traceback, and the command that reruns it."""
+    from bench.store.status import read_cell
+
+    found = read_cell(study, cell, profile)
+    if as_json:
+        _print_json(found)
+        return
+    traceback = found.pop("traceback")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in found.items():
+        table.add_row(key, "" if value is None else str(value))
+    out = _out()
+    out.print(table)
+    if traceback:
+        out.print(traceback, markup=False)
+    out.print(
+        f"rerun: prunebench run {study} --only cell={found['cell']}"
+        + (f" --profile {profile}" if profile else "") + " --retry-failed",
+        markup=False,
+    )  # fmt: skip
+
+
+@app.command()
+def report(study: StudyFolder) -> None:
+    """Decide the claims, draw the figures, write STUDY/report/."""
+    from analysis.errors import AnalysisError
+    from analysis.report.render import render_report
+
+    try:
+        index = render_report(study)
+    except AnalysisError as error:
+        raise UserError(str(error)) from error
+    typer.echo(f"open {index}")
+
+
+@app.command()
+def claims(study: StudyFolder, as_json: AsJson = False) -> None:
+    """Print the verdict table alone."""
+    from analysis.claims.decide import decide_claims
+    from analysis.claims.schema import load_claims
+    from analysis.errors import AnalysisError
+    from analysis.load import load
+    from analysis.tables import verdict_table
+
+    try:
+        results = decide_claims(load(study), load_claims(study / "claims.yaml"))
+    except AnalysisError as error:
+        raise UserError(str(error)) from error
+    frame = verdict_table(results)
+    if as_json:
+        _print_json(frame.to_dict(orient="records"))
+        return
+    table = Table(*frame.columns)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(str(value) for value in row))
+    _out().print(table)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="scorers, repairs, allocations, models, datasets or templates")],
+    as_json: AsJson = False,
+) -> None:
+    """List what there is, with formula, cost and reference."""
+    from bench.listing import list_plugins
+
+    entries = list_plugins(kind)
+    if as_json:
+        _print_json(entries)
+        return
+    table = Table(*entries[0])
+    for entry in entries:
+        table.add_row(*(", ".join(value) if isinstance(value, list) else str(value) for value in entry.values()))
+    _out().print(table)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="a plug-in's name, package.module:function, ./file.py:function, or all")],
+    kind: Annotated[str | None, typer.Option(help="scorer, allocation, correction or recalibration")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the conformance suite on a plug-in, yours too."""
+    from bench.catalogue import make_registry
+    from bench.conformance import check_plugins
+
+    verdicts = check_plugins(make_registry(Path.cwd()), name, kind)
+    if as_json:
+        _print_json([{"plugin": v.plugin, "check": v.check, "problem": v.problem} for v in verdicts])
+    else:
+        for verdict in verdicts:
+            typer.echo(f"{'ok    ' if verdict.problem is None else 'BROKEN'} {verdict.plugin}: {verdict.check}"
+                       + (f": {verdict.problem}" if verdict.problem else ""))  # fmt: skip
+    broken = [v for v in verdicts if v.problem is not None]
+    if broken:
+        raise UserError(f"{broken[0].plugin} breaks {len(broken)} of {len(verdicts)} checks: {broken[0].problem}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show what this machine can run: data, GPU, database, versions."""
+    from bench.doctor import examine
+
+    found = examine()
+    if as_json:
+        _print_json(found)
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in found.items():
+        table.add_row(key, str(value))
+    _out().print(table)
+
+
+@app.command()
+def prune(
+    study: StudyFolder,
+    cell: Annotated[str, typer.Argument(help="beginning of a cell id, or its position in the plan")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="safetensors file to write")],
+    profile: Profile = None,
+) -> None:
+    """Write the masked, repaired model of a cell; reloading it gives the row's accuracy."""
+    from bench.export import export_cell
+    from bench.session import open_session
+
+    accuracy = export_cell(open_session(study, profile), cell, output)
+    typer.echo(f"wrote {output}; reloaded, it has accuracy {accuracy:.4f}, the row's")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What this machine can run: ``prunebench doctor``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from bench.errors import UserError
+from bench.provenance import device_class, package_versions, processor_name
+from bench.settings import has_fast_bfloat16
+from bench.store.database import Store
+
+
+def examine() -> dict[str, Any]:
+    """Return what was found, one entry per question, plain JSON values."""
+    gpu = torch.cuda.is_available()
+    return {
+        "processor": f"{processor_name()}, {psutil.cpu_count(logical=False)} cores, "
+        f"torch uses {torch.get_num_threads()} threads",
+        "memory": f"{psutil.virtual_memory().available / 2**30:.1f} of "
+        f"{psutil.virtual_memory().total / 2**30:.1f} GiB free",
+        "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free in this folder",
+        "GPU": device_class("cuda") if gpu else "none usable: studies run on the CPU",
+        "bfloat16": "native" if has_fast_bfloat16("cuda" if gpu else "cpu") else "not native: auto means float32",
+        "database": _try_database(),
+        "PRUNEBENCH_DATA": _data_folder(),
+        "PRUNEBENCH_CACHE": os.environ.get("PRUNEBENCH_CACHE", "not set: dense models are kept in each study"),
+        "versions": ", ".join(f"{name} {version}" for name, version in package_versions().items()),
+    }
+
+
+def _try_database() -> str:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        try:
+            Store(Path(folder) / "results.db", create=True).close()
+        except UserError as error:
+            return f"cannot be written here: {error}"
+    return "SQLite with WAL works in this folder"
+
+
+def _data_folder() -> str:
+    value = os.environ.get("PRUNEBENCH_DATA")
+    if value is None:
+        return "not set: studies and tests on CIFAR-10 and the published checkpoints are left out"
+    if not Path(value).is_dir():
+        return f"{value}: there is no such folder"
+    return f"{value}: " + ", ".join(sorted(entry.name for entry in Path(value).iterdir() if entry.is_dir()))

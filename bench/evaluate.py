@@ -1,0 +1,188 @@
+"""Test accuracy, loss and correctness bits of a model; sparsity and speed-up."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.data.dataset import ImageSet
+from bench.errors import CellError, Deadline
+from bench.models.view import normalise
+from bench.study import Normalisation
+from bench.tensors import MaskSet
+from bench.types import Settings
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on the test split.
+
+    Attributes
+    ----------
+    accuracy : float
+        Top-1, a fraction.
+    loss : float
+        Mean cross-entropy in nats, computed in float64 from the logits.
+    correct : ndarray of bool
+        One flag per test image, in order.
+    batch : int
+        Images in a batch at the end.
+    batch_halved : int
+        How often the batch of the settings has been halved for memory by then.
+    """
+
+    accuracy: float
+    loss: float
+    correct: NDArray[np.bool_]
+    batch: int
+    batch_halved: int
+
+
+class Evaluator:
+    """Evaluates models of one architecture, in the precision and memory format of the settings.
+
+    It holds one copy of the network, into which the state of each model is copied, and the test images
+    as uint8 on the device. In bfloat16, parameters and statistics of BatchNorm stay in float32.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The architecture; its weights do not matter.
+    test : ImageSet
+        Test split.
+    normalisation : Normalisation
+        The model's.
+    settings : Settings
+        Device, precision, memory format and batch. A batch halved for memory stays halved.
+    """
+
+    def __init__(
+        self, model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings
+    ) -> None:
+        self._device = torch.device(settings.device)
+        self._dtype = PRECISIONS[settings.precision]
+        self._format = MEMORY_FORMATS[settings.memory_format]
+        self._network = (
+            copy.deepcopy(model).to(self._device, self._dtype).to(memory_format=self._format).eval()
+        )
+        for module in self._network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
+        self._images = test.images.to(self._device)
+        self._labels = test.labels.to(self._device)
+        self._normalisation = normalisation
+        self._full_batch = settings.batch
+        self._halved = 0
+
+    @property
+    def batch(self) -> int:
+        """Images in a batch."""
+        return max(1, self._full_batch >> self._halved)
+
+    def evaluate(self, model: nn.Module, deadline: float | None = None) -> Evaluation:
+        """Evaluate `model`, which is left as it is.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Of the evaluator's architecture.
+        deadline : float, optional
+            Latest value of `time.monotonic`, checked before each batch.
+
+        Raises
+        ------
+        CellError
+            If logits are NaN or infinite, or memory does not suffice for a single image.
+        Deadline
+            If the deadline has passed.
+        """
+        self._network.load_state_dict(model.state_dict())
+        losses, hits = [], []
+        done = 0
+        while done < len(self._images):
+            if deadline is not None and time.monotonic() > deadline:
+                raise Deadline(f"evaluation passed its deadline after {done} of {len(self._images)} images")
+            logits = self._forward(done)
+            labels = self._labels[done : done + len(logits)]
+            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+            hits.append(logits.argmax(dim=1) == labels)
+            done += len(logits)
+        loss = float(torch.stack(losses).sum()) / done
+        if not math.isfinite(loss):
+            raise CellError(f"the loss is {loss}: some logits are NaN or infinite")
+        correct = torch.cat(hits).cpu().numpy()
+        return Evaluation(float(correct.mean()), loss, correct, self.batch, self._halved)
+
+    @torch.inference_mode()
+    def _forward(self, start: int) -> Tensor:
+        """Logits of the batch that begins at image `start`, float64; the batch is halved until it fits."""
+        while True:
+            images = self._images[start : start + self.batch]
+            try:
+                x = normalise(images, self._normalisation, self._device)
+                x = x.to(self._dtype, memory_format=self._format)
+                logits: Tensor = self._network(x).double()
+            except torch.OutOfMemoryError as error:
+                if self.batch == 1:
+                    raise CellError("out of memory with a batch of one image") from error
+            else:
+                return logits
+            self._halved += 1  # outside the handler: its traceback would keep the tensors alive
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def weight_sparsity(model: nn.Module) -> float:
+    """Share of zeros over all parameters of `model`, biases and normalisation included.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(3, 1)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 0.0, 1.0]])), layer.bias.data.fill_(1.0)
+    >>> weight_sparsity(layer)
+    0.5
+    """
+    parameters = list(model.parameters())
+    nonzero = sum(int(p.count_nonzero()) for p in parameters)
+    return 1 - nonzero / sum(p.numel() for p in parameters)
+
+
+def speedup(model: nn.Module, positions: Mapping[str, int]) -> float:
+    """Theoretical speed-up: MACs of all weights / MACs of the non-zero ones; infinite where none is left.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The masked model.
+    positions : mapping of str to int
+        For each convolution and linear layer the MACs per weight and image
+        (`bench.models.macs.count_macs`).
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 2)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+    >>> speedup(nn.Sequential(layer), {"0": 1})
+    4.0
+    """
+    weights = {name: model.get_submodule(name).get_parameter("weight") for name in positions}
+    dense = sum(weight.numel() * positions[name] for name, weight in weights.items())
+    left = sum(int(weight.count_nonzero()) * positions[name] for name, weight in weights.items())
+    return dense / left if left else math.inf
+
+
+def emptied_layers(masks: MaskSet) -> tuple[str, ...]:
+    """Names of the layers that keep no unit."""
+    return tuple(name for name, mask in masks.items() if not mask.any())

@@ -1,0 +1,79 @@
+"""Write a pruned network to take away: ``prunebench prune``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.data.load import load_dataset
+from bench.engines.local import ARTIFACTS
+from bench.errors import UserError
+from bench.evaluate import Evaluator
+from bench.identity import canonical_json
+from bench.models.checkpoints import load_checkpoint, load_into, save_checkpoint
+from bench.models.dense import obtain_dense
+from bench.pipeline import Pipeline
+from bench.plan import axis_values
+from bench.session import Session
+from bench.store.database import DATABASE_FILE, Store
+
+
+def export_cell(session: Session, name: str, output: Path) -> float:
+    """Save the model of one cell and check that, reloaded, it does what the row says.
+
+    Parameters
+    ----------
+    session : Session
+        The study.
+    name : str
+        Beginning of the cell's id, or its position.
+    output : Path
+        A ``.safetensors`` file to write; the cell's axes are in its metadata.
+
+    Returns
+    -------
+    float
+        Accuracy of the reloaded model, a fraction.
+
+    Raises
+    ------
+    UserError
+        If the cell is not done, or the reloaded model differs from the row on any test image.
+    """
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output}: name a .safetensors file")
+    cell = session.find_cell(name)
+    study = session.study
+    store = Store(study.folder / DATABASE_FILE)
+    row = store.row(cell.id)
+    store.close()
+    if row is None or row["state"] != "done":
+        state = row["state"] if row else "not run"
+        raise UserError(f"cell {cell.id[:12]} is {state}; `prunebench run {study.folder} --only cell={cell.id}` first")
+    group = next(g for g in session.plan.groups if g.id == cell.group)
+    model = next(m for m in study.file.models if m.title == cell.model)
+    data = next(d for d in study.file.data if d.title == cell.dataset)
+    torch.set_num_threads(session.settings.threads)
+    dataset = load_dataset(data, study.folder)
+    dense = obtain_dense(
+        model, dataset, cell.train_seed, session.registry, folder=study.folder,
+        artifacts=study.folder / ARTIFACTS, device=torch.device(session.settings.device),
+    )  # fmt: skip
+    pipeline = Pipeline(group, dense, dataset, model.exclude, session.registry, session.settings, Counter())
+    pruned = pipeline.repaired_model(cell)
+    metadata = {"cell": canonical_json(axis_values(cell)), "model": json.dumps(model.model_dump(mode="json"))}
+    save_checkpoint(pruned.state_dict(), output, metadata)
+    load_into(pruned, load_checkpoint(output), output)
+    settings = replace(session.settings, precision=cell.precision)
+    again = Evaluator(pruned, dataset.test, dense.normalisation, settings).evaluate(pruned)
+    if np.packbits(again.correct).tobytes() != row["correct"]:
+        raise UserError(
+            f"{output}: reloaded, the model has accuracy {again.accuracy:.4f}, the row says {row['accuracy']:.4f}; "
+            f"the settings or the library versions are not those of the run"
+        )
+    return again.accuracy

@@ -1,0 +1,183 @@
+"""What ``prunebench plan`` prints: cells, work, and a forecast of time and memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.engines.local import LocalEngine, RunOptions
+from bench.engines.progress import duration
+from bench.evaluate import MEMORY_FORMATS, PRECISIONS
+from bench.models.build import build_model, resolve_recipe
+from bench.models.units import find_units
+from bench.session import Session, changed_plugins
+from bench.store.database import DATABASE_FILE, Store
+from bench.study import ModelSpec
+from bench.types import DataFacts, Group, Settings
+
+#: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
+STEP_COST = 3
+#: Float64 tensors per prunable weight that scoring and sorting hold at once.
+SCORE_TENSORS = 6
+#: A layer with more than this share of all prunable weights gets a notice.
+DOMINANT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class ModelForecast:
+    """Measured and derived sizes of one model.
+
+    Attributes
+    ----------
+    images_per_second : float
+        Inference, timed on one batch.
+    memory : int
+        Bytes that the largest stage needs.
+    dominant : str or None
+        A layer that holds most of the prunable weights.
+    """
+
+    images_per_second: float
+    memory: int
+    dominant: str | None
+
+
+def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts) -> ModelForecast:
+    """Build a model and time one batch of inference; nothing is trained or pruned.
+
+    Memory is the sum of three copies of the model (dense, working, evaluation), the test images, the score
+    maps in float64 and the activations of one calibration batch, all kept for the gradient.
+    """
+    settings = session.settings
+    model = build_model(spec, session.registry, facts, seed=0)
+    example = torch.zeros(min(settings.batch, facts.test), facts.in_chans, *facts.image_size)
+    units = find_units(model, "weight", spec.exclude, example[:2])
+    activations = _activation_bytes(model, example[:1])
+    weights = sum(p.numel() for p in model.parameters())
+    memory = (
+        3 * 4 * weights
+        + SCORE_TENSORS * 8 * units.total
+        + facts.calibration_batch * activations
+        + (facts.test + facts.fit) * facts.in_chans * prod(facts.image_size)
+    )
+    largest = max(units.layers, key=lambda layer: layer.size)
+    dominant = largest.name if largest.size > DOMINANT_SHARE * units.total and len(units.layers) > 1 else None
+    return ModelForecast(_images_per_second(model, example, settings), memory, dominant)
+
+
+def _images_per_second(model: nn.Module, example: Tensor, settings: Settings) -> float:
+    device, dtype = torch.device(settings.device), PRECISIONS[settings.precision]
+    memory_format = MEMORY_FORMATS[settings.memory_format]
+    network = model.to(device, dtype).to(memory_format=memory_format)
+    x = example.to(device, dtype, memory_format=memory_format)
+    with torch.inference_mode():
+        network(x)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        network(x)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return len(x) / (time.perf_counter() - start)
+
+
+def _activation_bytes(model: nn.Module, image: Tensor) -> int:
+    """Bytes of all module outputs for one image."""
+    total = 0
+
+    def add(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += output.numel() * output.element_size()
+
+    handles = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
+    try:
+        with torch.inference_mode():
+            model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
+
+
+def summarise_plan(session: Session) -> dict[str, Any]:
+    """Describe a plan.
+
+    Returns
+    -------
+    dict
+        ``lines`` (for people), ``cells``, ``todo``, ``seconds``, ``memory`` (numbers), ``warnings``,
+        ``study`` (resolved) and ``study_hash``.
+    """
+    plan, study = session.plan, session.study
+    cells = list(plan.cells())
+    todo, states, warnings = _todo(session)
+    forecasts = {
+        (data.title, model.title): forecast_model(model, session, session.facts[data.title])
+        for data in study.file.data
+        for model in study.file.models
+    }
+    seconds = sum(_group_seconds(session, group, todo, forecasts[group.dataset, group.model]) for group in plan.groups)
+    memory = max(f.memory for f in forecasts.values())
+    for (_, title), forecast in forecasts.items():
+        if forecast.dominant:
+            warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
+    if not study.file.train_seeds[5:] and any(model.seeded for model in study.file.models):
+        warnings.append("fewer than 6 models per setting: every verdict will read 'descriptive only'")
+    skips = Counter(cell.skip for cell in cells if cell.skip)
+    passes = {(c.group, c.calibration, c.granularity, c.scorer.label, c.search.label) for c in cells if not c.skip}
+    lines = {
+        "cells": f"{len(cells)} in {len(plan.groups)} groups (one dense model each)",
+        "already there": ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none",
+        "to do": f"{len(todo)}, at most: a mask set evaluated once is shared by all cells that have it",
+        "shared work": f"{len(passes)} score passes and as many sorts serve all sparsities",
+        "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
+        "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
+        "settings": ", ".join(f"{name} {value}" for name, value in asdict(session.settings).items()),
+        "time, at most": f"{duration(seconds)} (from one timed batch of each model)",
+        "memory, about": f"{memory / 2**20:.0f} MiB beside the libraries",
+    }
+    return {
+        "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
+        "seconds": seconds, "memory": memory, "warnings": warnings, "study": study.resolved(),
+    }  # fmt: skip
+
+
+def _todo(session: Session) -> tuple[set[str], Counter[str], list[str]]:
+    """Ids of the cells to do, the states of the others, and what changed since earlier runs."""
+    path = session.study.folder / DATABASE_FILE
+    if not path.exists():
+        return {cell.id for cell in session.plan.cells()}, Counter(), []
+    store = Store(path)
+    try:
+        engine = LocalEngine(session.plan, session.registry, session.settings, store, RunOptions())
+        todo = {cell.id for cell in engine.todo()}
+        states = store.states()
+        warnings = changed_plugins(store.studies(), session.study)
+    finally:
+        store.close()
+    known = Counter(states[cell.id] for cell in session.plan.cells() if cell.id in states and cell.id not in todo)
+    return todo, known, warnings
+
+
+def _group_seconds(session: Session, group: Group, todo: set[str], forecast: ModelForecast) -> float:
+    cells = [cell for cell in group.cells if cell.id in todo and not cell.skip]
+    if not cells:
+        return 0.0
+    facts = session.facts[group.dataset]
+    images = sum(facts.test + cell.calibration.images * _passes(cell) for cell in cells)
+    model = next(m for m in session.study.file.models if m.title == group.model)
+    trained = model.checkpoint is not None or any(c.id not in todo for c in group.cells)
+    if not trained:
+        images += STEP_COST * facts.fit * resolve_recipe(model, session.registry).epochs
+    return images / forecast.images_per_second
+
+
+def _passes(cell: Any) -> int:
+    return (cell.correction.name != "none") + (cell.recalibration.name != "none")

@@ -1,0 +1,1 @@
+"""Masks: how many units each layer keeps, which ones, and their removal."""

@@ -1,0 +1,53 @@
+"""Allocations: sparsity -> how many units each segment keeps (METHODS section 4).
+
+Signature of an allocation: ``(units, scores, sparsity, view, *, options) -> Budget``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from bench.errors import NotApplicable
+from bench.masks.budget import Budget, keep_count
+from bench.models.view import ModelView
+from bench.tensors import ScoreMap, UnitSpace
+
+
+def uniform(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
+    """Prune the same share of every layer.
+
+    Examples
+    --------
+    >>> from bench.tensors import PrunableLayer
+    >>> layers = tuple(PrunableLayer(name, (2, n), (2, n)) for name, n in (("a", 5), ("b", 10)))
+    >>> uniform(UnitSpace("weight", layers), None, 0.8, None).keep
+    tensor([2, 4])
+    """
+    keep = [keep_count(layer.size, sparsity) for layer in units.layers]
+    return Budget(units.layer_index(), torch.tensor(keep))
+
+
+def global_(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
+    """Prune the lowest scores of the whole model; layers share by their scores."""
+    return Budget(
+        torch.zeros(units.total, dtype=torch.int64), torch.tensor([keep_count(units.total, sparsity)])
+    )
+
+
+def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
+    """Prune the same share of the weights of every output (a row of ``weight.flatten(1)``; Sun 2024).
+
+    Each row's count is rounded by itself, so short rows may move the achieved sparsity off the request.
+
+    Raises
+    ------
+    NotApplicable
+        For channels: an output has a single one.
+    """
+    if units.granularity == "channel":
+        raise NotApplicable("per_output compares the weights of one output; a channel is a whole output")
+    rows = torch.tensor([layer.unit_shape[0] for layer in units.layers])
+    lengths = torch.tensor([layer.size // layer.unit_shape[0] for layer in units.layers])
+    keep = torch.tensor([keep_count(int(length), sparsity) for length in lengths])
+    segment = torch.repeat_interleave(torch.arange(int(rows.sum())), lengths.repeat_interleave(rows))
+    return Budget(segment, keep.repeat_interleave(rows))

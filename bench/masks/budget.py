@@ -1,0 +1,66 @@
+"""How many units to keep, and among which others each unit competes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from torch import Tensor
+
+from bench.errors import CellError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The outcome of an allocation: segments of units, and how many to keep of each.
+
+    Attributes
+    ----------
+    segment : Tensor
+        For each unit, in the flat order of `UnitSpace.flatten`, the number of its segment; int64, shape
+        ``(total,)``.
+    keep : Tensor
+        Units to keep of each segment, int64, shape ``(segments,)``.
+    notes : mapping
+        What the allocation wants in the row.
+    """
+
+    segment: Tensor
+    keep: Tensor
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sizes = self.segment.bincount(minlength=len(self.keep))
+        if len(sizes) != len(self.keep) or bool(((self.keep < 0) | (self.keep > sizes)).any()):
+            raise CellError(
+                f"budget keeps {self.keep.tolist()[:8]}... of segments of {sizes.tolist()[:8]}..."
+            )
+
+
+def keep_count(units: int, sparsity: float | None) -> int:
+    """Units to keep of `units`: all but round-half-even(``sparsity * units``).
+
+    The product is exact: `sparsity` is read as the decimal number that it prints as, so that 0.7 of 45
+    is 31.5, not 31.499999999999996.
+
+    Parameters
+    ----------
+    units : int
+        Units that compete.
+    sparsity : float
+        Share to prune, in [0, 1).
+
+    Raises
+    ------
+    CellError
+        If the sparsity is missing or outside [0, 1).
+
+    Examples
+    --------
+    >>> keep_count(10, 0.7), keep_count(5, 0.5), keep_count(45, 0.7)
+    (3, 3, 13)
+    """
+    if sparsity is None or not 0 <= sparsity < 1:
+        raise CellError(f"this allocation needs a sparsity in [0, 1), not {sparsity}")
+    return units - round(Fraction(repr(float(sparsity))) * units)

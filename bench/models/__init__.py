@@ -1,0 +1,1 @@
+"""Networks: built, trained, stored, and the units of them that can be pruned."""

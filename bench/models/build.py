@@ -1,0 +1,171 @@
+"""From a study's model entry to a network with initial weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import timm
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from bench.data.dataset import Dataset
+from bench.errors import UserError, suggest
+from bench.models.units import evaluating
+from bench.registry import Registry
+from bench.study import ModelSpec, Recipe
+from bench.types import DataFacts
+
+# what constructors raise for arguments that they cannot use
+BUILD_ERRORS = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError, ZeroDivisionError)
+
+
+def check_model_name(name: str, registry: Registry) -> None:
+    """Check that a model of this name can be built.
+
+    Raises
+    ------
+    UserError
+        With the nearest name of ours and timm's.
+    """
+    if registry.find("model", name) is None and not timm.is_model(name):
+        names = [*registry.names("model"), *timm.list_models()]
+        raise UserError(f"no model named {name!r}: {suggest(name, names)}")
+
+
+def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFacts, seed: int) -> nn.Module:
+    """Build a network for a data set, with random initial weights.
+
+    The constructor is told ``num_classes``, ``in_chans`` and ``img_size`` of the data set where it takes
+    them; the entry's ``args`` come first.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Names a model of the registry, a user's own, or else timm's.
+    registry : Registry
+        Plug-ins of this process.
+    dataset : Dataset or DataFacts
+        Gives the sizes of input and output.
+    seed : int
+        Seed of the initial weights; the global random state is left as it was.
+
+    Returns
+    -------
+    nn.Module
+        Float32, eval mode, on the CPU.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, arguments that the constructor refuses, or a network that does not map images
+        of this data set to one logit per class.
+    """
+    check_model_name(spec.name, registry)
+    plugin = registry.find("model", spec.name)
+    height, width = dataset.image_size
+    offered = {
+        "num_classes": dataset.num_classes,
+        "in_chans": dataset.in_chans,
+        "img_size": height if height == width else (height, width),
+    }
+    if plugin is None:
+        constructor: Callable[..., Any] = timm.create_model
+        accepted = _timm_arguments(spec.name)
+        args = {"model_name": spec.name, "pretrained": False}
+    else:
+        constructor, accepted, args = plugin.function, _arguments(plugin.function), {}
+    args |= {key: value for key, value in offered.items() if key in accepted} | spec.args
+    try:
+        with seeded(seed):
+            model = constructor(**args)
+    except BUILD_ERRORS as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in args.items() if key != "model_name")
+        raise UserError(f"model {spec.name!r} cannot be built with {given}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model {spec.name!r}: its function gives {type(model).__name__}, not an nn.Module")
+    model = model.float().eval()
+    _check_output(spec.name, model, dataset)
+    return model
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch's global generators inside a ``with`` block and restore them after it.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the CPU's generator, and of the device's.
+    device : torch.device, optional
+        A GPU whose generator is used too.
+
+    Examples
+    --------
+    >>> before = torch.get_rng_state()
+    >>> with seeded(0):
+    ...     first = torch.rand(())
+    >>> with seeded(0):
+    ...     assert torch.rand(()) == first
+    >>> bool(torch.equal(torch.get_rng_state(), before))
+    True
+    """
+    gpu = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpu):
+        torch.default_generator.manual_seed(seed)
+        if gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def resolve_recipe(spec: ModelSpec, registry: Registry) -> Recipe:
+    """Return the training recipe: the defaults, then the model's own, then the study's overrides.
+
+    Raises
+    ------
+    UserError
+        For an unknown key (with the nearest one) or a value out of range.
+    """
+    plugin = registry.find("model", spec.name)
+    own = plugin.details.get("recipe", {}) if plugin is not None else {}
+    for key in spec.recipe:
+        if key not in Recipe.model_fields:
+            hint = suggest(key, Recipe.model_fields)
+            raise UserError(f"model {spec.name!r}: no recipe key {key!r}: {hint}")
+    try:
+        return Recipe.model_validate({**own, **spec.recipe})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{first['msg']} (got {first['input']!r})"
+        raise UserError(f"model {spec.name!r}: recipe {where}: {reason}") from error
+
+
+def _arguments(function: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(function).parameters)
+
+
+def _timm_arguments(name: str) -> set[str]:
+    """Every timm net takes classes and channels; those of a fixed input size take that too."""
+    config = timm.get_pretrained_cfg(name)
+    fixed = config is not None and config.fixed_input_size
+    return {"num_classes", "in_chans"} | ({"img_size"} if fixed else set())
+
+
+def _check_output(name: str, model: nn.Module, dataset: Dataset | DataFacts) -> None:
+    shape = (1, dataset.in_chans, *dataset.image_size)
+    try:
+        with torch.no_grad(), evaluating(model):
+            logits = model(torch.zeros(shape))
+    except BUILD_ERRORS as error:
+        reason = str(error).strip().split("\n")[0]
+        given = f"images of shape {shape[1:]}"
+        raise UserError(f"model {name!r} fails on {given}: {reason}; check its args") from error
+    if tuple(logits.shape) != (1, dataset.num_classes):
+        raise UserError(
+            f"model {name!r} gives outputs of shape {tuple(logits.shape[1:])} for the {dataset.num_classes} "
+            "classes of the data set; check its args"
+        )

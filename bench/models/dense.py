@@ -1,0 +1,220 @@
+"""Dense models: given as a checkpoint, found among the artifacts, or trained and stored there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.data.dataset import Dataset
+from bench.errors import UserError
+from bench.identity import digest, named_seed
+from bench.models.build import build_model, resolve_recipe
+from bench.models.checkpoints import load_checkpoint, load_into, read_metadata, save_checkpoint, state_digest
+from bench.models.train import Progress, train
+from bench.registry import Registry
+from bench.study import ModelSpec, Normalisation, Recipe, expand_path
+
+
+@dataclass(frozen=True)
+class DenseModel:
+    """A trained network, and where it comes from.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Float32, eval mode, on the device.
+    checkpoint : str
+        Content hash of its weights (`state_digest`).
+    normalisation : Normalisation
+        Of its inputs.
+    train_overlap : str
+        Whether it saw the held-out splits: ``no``, ``yes`` or ``unknown``.
+    recipe : mapping
+        How it was trained, or the ``checkpoint`` that the study names.
+    history : mapping
+        ``loss``: mean training loss of every epoch in nats; empty for a given checkpoint.
+    seconds : float
+        Time that training took, or loading a given checkpoint.
+    """
+
+    model: nn.Module
+    checkpoint: str
+    normalisation: Normalisation
+    train_overlap: str
+    recipe: Mapping[str, Any]
+    history: Mapping[str, list[float]]
+    seconds: float
+
+
+def dense_key(spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, version: int | str = 1) -> str:
+    """Identity of a dense model that we train: SHA-256 of all that its weights depend on.
+
+    Threads and device class are left out: they are execution settings, fixed once per study.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Its name, arguments and normalisation matter.
+    dataset_hash : str
+        `Dataset.hash`, which covers the division into splits and the default normalisation.
+    recipe : Recipe
+        Fully resolved.
+    seed : int
+        Train seed.
+    version : int or str
+        Of the model's plug-in.
+    """
+    return digest(
+        {
+            "dataset": dataset_hash,
+            "model": _architecture(spec, version),
+            "normalisation": spec.normalisation.model_dump() if spec.normalisation else None,
+            "recipe": recipe.model_dump(),
+            "seed": seed,
+        }
+    )
+
+
+def checkpoint_path(spec: ModelSpec, seed: int | None, folder: Path) -> Path:
+    """Return where a given checkpoint lies, ``{seed}`` and ``${VAR}`` expanded.
+
+    Raises
+    ------
+    UserError
+        If the entry names none, or a variable is not set.
+    """
+    if spec.checkpoint is None:
+        raise UserError(f"model {spec.name!r} has no checkpoint")
+    return expand_path(spec.checkpoint.replace("{seed}", str(seed)), folder)
+
+
+def obtain_dense(
+    spec: ModelSpec,
+    dataset: Dataset,
+    seed: int | None,
+    registry: Registry,
+    folder: Path,
+    artifacts: Path,
+    device: torch.device,
+    progress: Progress | None = None,
+    cache: Path | None = None,
+) -> DenseModel:
+    """Return a dense model, training it only where it is neither given nor stored.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Entry of study.yaml.
+    dataset : Dataset
+        Its fit split trains.
+    seed : int or None
+        Train seed; None for a single given checkpoint.
+    registry : Registry
+        Plug-ins of this process.
+    folder : Path
+        Study folder, where relative paths start.
+    artifacts : Path
+        A trained model is kept in ``artifacts/dense/<dense_key>.safetensors``.
+    device : torch.device
+        Where it is trained and left.
+    progress : callable, optional
+        Called after every epoch of training.
+    cache : Path, optional
+        Folder that several studies share, laid out like `artifacts`.
+
+    Raises
+    ------
+    UserError
+        If a checkpoint is missing, damaged or does not fit, or a stored model was altered.
+    CellError
+        If training diverges.
+    """
+    if spec.checkpoint is not None:
+        return _given(spec, dataset, seed, registry, folder, device)
+    if seed is None:
+        raise UserError(f"model {spec.name!r}: training needs a seed; set train_seeds, or give a checkpoint")
+    recipe, version = resolve_recipe(spec, registry), _version(spec, registry)
+    file = f"{dense_key(spec, dataset.hash, recipe, seed, version)}.safetensors"
+    places = [place / "dense" / file for place in (artifacts, cache) if place is not None]
+    stream = (dataset.hash, _architecture(spec, version), seed)
+    model = build_model(spec, registry, dataset, named_seed("initial weights", *stream))
+    stored = next((place for place in places if place.is_file()), None)
+    if stored is not None:
+        state, metadata = _load_artifact(stored)
+        load_into(model, state, stored)
+    else:
+        start = time.perf_counter()
+        normalisation = _normalisation(spec, dataset)
+        history = train(
+            model, dataset.fit, normalisation, recipe, named_seed("train", *stream), device, progress
+        )
+        state = model.state_dict()
+        metadata = {
+            "checkpoint": state_digest(state),
+            "recipe": recipe.model_dump(),
+            "history": history,
+            "seconds": time.perf_counter() - start,
+        }
+    for place in places:
+        if not place.is_file():
+            save_checkpoint(state, place, metadata)
+    return DenseModel(
+        model.to(device), metadata["checkpoint"], _normalisation(spec, dataset), "no",
+        metadata["recipe"], metadata["history"], metadata["seconds"],
+    )  # fmt: skip
+
+
+def _given(
+    spec: ModelSpec,
+    dataset: Dataset,
+    seed: int | None,
+    registry: Registry,
+    folder: Path,
+    device: torch.device,
+) -> DenseModel:
+    start = time.perf_counter()
+    path = checkpoint_path(spec, seed, folder)
+    state = load_checkpoint(path)
+    model = build_model(spec, registry, dataset, seed=0)  # every weight is replaced
+    load_into(model, state, path)
+    return DenseModel(
+        model.to(device), state_digest(state), _normalisation(spec, dataset), spec.train_overlap or "unknown",
+        {"checkpoint": spec.checkpoint}, {}, time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def _load_artifact(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        state, metadata = load_checkpoint(path), read_metadata(path)
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and the model is trained again") from error
+    if state_digest(state) != metadata.get("checkpoint"):
+        raise UserError(
+            f"{path}: its weights are not those that were stored; delete it, and the model is trained again"
+        )
+    return state, metadata
+
+
+def _normalisation(spec: ModelSpec, dataset: Dataset) -> Normalisation:
+    found = spec.normalisation or dataset.normalisation
+    if not len(found.mean) == len(found.std) == dataset.in_chans:
+        raise UserError(
+            f"model {spec.name!r}: normalisation has {len(found.mean)} means and {len(found.std)} deviations "
+            f"for the {dataset.in_chans} channels of {dataset.name}"
+        )
+    return found
+
+
+def _version(spec: ModelSpec, registry: Registry) -> int | str:
+    plugin = registry.find("model", spec.name)
+    return plugin.version if plugin is not None else 1
+
+
+def _architecture(spec: ModelSpec, version: int | str) -> dict[str, Any]:
+    return {"name": spec.name, "args": spec.args, "version": version}

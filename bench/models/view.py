@@ -1,0 +1,134 @@
+"""What a scorer sees: the weights in float64, and calibration batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.study import Normalisation
+from bench.tensors import UnitSpace
+from bench.types import Granularity
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A dense model and its prunable units; a scorer reads it and changes nothing.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Float32, eval mode.
+    units : UnitSpace
+        Its prunable units.
+
+    Examples
+    --------
+    >>> from bench.models.units import find_units
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False))
+    >>> _ = net[0].weight.data.copy_(torch.tensor([-3.0, 1.0]).reshape(2, 1, 1, 1))
+    >>> view = ModelView(net, find_units(net, "channel", (), torch.zeros(1, 1, 1, 1)))
+    >>> view.magnitudes()["0"].tolist()
+    [3.0, 1.0]
+    """
+
+    model: nn.Module
+    units: UnitSpace
+
+    @property
+    def granularity(self) -> Granularity:
+        """Granularity of the units."""
+        return self.units.granularity
+
+    def module(self, name: str) -> nn.Module:
+        """Return the module of that name."""
+        return self.model.get_submodule(name)
+
+    def weight(self, name: str) -> Tensor:
+        """Return a detached float64 copy of a layer's weight, in the weight's shape."""
+        return self.module(name).get_parameter("weight").detach().double()
+
+    def magnitudes(self) -> dict[str, Tensor]:
+        """Return the magnitude of every unit, float64, one tensor of `unit_shape` per layer.
+
+        The absolute weight; for a channel its mean over the filter (or the row of ``fc1``).
+        """
+        return {name: self.reduce(name, self.weight(name).abs()) for name in self.units.names}
+
+    def reduce(self, name: str, weight_scores: Tensor) -> Tensor:
+        """Turn scores of a layer's weights into scores of its units.
+
+        Parameters
+        ----------
+        name : str
+            Layer.
+        weight_scores : Tensor
+            In the shape of the layer's weight.
+
+        Returns
+        -------
+        Tensor
+            `weight_scores` itself for granularity ``weight``; its mean over each filter, shape
+            ``(out,)``, for ``channel``.
+        """
+        if weight_scores.shape != self.module(name).get_parameter("weight").shape:
+            raise ValueError(f"{name}: {tuple(weight_scores.shape)} is not the shape of the weight")
+        return weight_scores if self.granularity == "weight" else weight_scores.flatten(1).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration draw on the device, read in batches of a fixed order.
+
+    Attributes
+    ----------
+    images : Tensor
+        Normalised, float32, shape ``(n, channels, height, width)``.
+    labels : Tensor
+        Classes, int64, shape ``(n,)``.
+    batch : int
+        Images in a batch; the last one may be smaller.
+
+    Examples
+    --------
+    >>> draw = Calibration(torch.zeros(5, 1, 2, 2), torch.arange(5), batch=2)
+    >>> [y.tolist() for x, y in draw.batches()]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    images: Tensor
+    labels: Tensor
+    batch: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over ``(images, labels)``, the last partial batch included."""
+        images, labels = torch.split(self.images, self.batch), torch.split(self.labels, self.batch)
+        yield from zip(images, labels, strict=True)
+
+
+def normalise(images: Tensor, normalisation: Normalisation, device: torch.device) -> Tensor:
+    """Move uint8 images to `device` and there map them to ``(x / 255 - mean) / std`` in float32.
+
+    Parameters
+    ----------
+    images : Tensor
+        uint8, shape ``(n, channels, height, width)``.
+    normalisation : Normalisation
+        Mean and standard deviation per channel.
+    device : torch.device
+        Where the result lies.
+
+    Examples
+    --------
+    >>> half = Normalisation(mean=(0.5,), std=(0.5,))
+    >>> normalise(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), half, torch.device("cpu"))
+    tensor([[[[-1.,  1.]]]])
+    """
+    mean = torch.tensor(normalisation.mean, device=device).view(1, -1, 1, 1)
+    std = torch.tensor(normalisation.std, device=device).view(1, -1, 1, 1)
+    return (images.to(device).float() / 255 - mean) / std

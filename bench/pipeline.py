@@ -1,0 +1,462 @@
+"""One group: dense model -> scores -> masks -> repair -> rows. No file is read or written here."""
+
+from __future__ import annotations
+
+import copy
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data.dataset import Dataset, calibration_draw
+from bench.errors import NotApplicable
+from bench.evaluate import Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
+from bench.identity import canonical_json, digest, named_seed
+from bench.masks.apply import apply_masks
+from bench.masks.build import build_masks
+from bench.masks.order import keep_order, tied_units
+from bench.models.dense import DenseModel
+from bench.models.macs import count_macs
+from bench.models.units import find_units
+from bench.models.view import Calibration, ModelView, normalise
+from bench.plan import axis_values
+from bench.provenance import device_class
+from bench.registry import Registry
+from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
+from bench.repairs.correction import RepairContext
+from bench.repairs.statistics import Moments, channel_moments
+from bench.store.database import now
+from bench.tensors import MaskSet, ScoreMap, UnitSpace
+from bench.types import CalibrationSpec, Cell, Check, Group, Outcome, Settings
+
+#: Share and least number of the cells that are really evaluated again.
+CHECKED_SHARE = 0.02
+LEAST_SHARED_CHECKS = 20
+LEAST_FLOAT32_CHECKS = 2
+
+#: Values that one evaluation gives to every cell that shares it.
+EVALUATED = (
+    "accuracy", "loss", "n_test", "correct", "identity_covered", "identity_ratio", "batch", "batch_halved",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A scorer's map with its one sort: everything that all sparsities share."""
+
+    scores: ScoreMap
+    order: Tensor
+    tied: int
+
+
+class Pipeline:
+    """Computes the rows of one group.
+
+    Parameters
+    ----------
+    group : Group
+        Cells in plan order.
+    dense : DenseModel
+        The model that all of them share.
+    dataset : Dataset
+        Its test split is used for evaluation alone.
+    exclude : tuple of str
+        Layers that stay dense.
+    registry : Registry
+        Finds the methods that the cells name.
+    settings : Settings
+        Precision, memory format, batch, device.
+    counters : Counter
+        Counts evaluations, forward passes, score passes, sorts.
+    cell_timeout : float, optional
+        Seconds after which a cell fails.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        dense: DenseModel,
+        dataset: Dataset,
+        exclude: tuple[str, ...],
+        registry: Registry,
+        settings: Settings,
+        counters: Counter[str],
+        cell_timeout: float | None = None,
+    ) -> None:
+        self.group, self.dense, self.dataset, self.settings = group, dense, dataset, settings
+        self._exclude, self._registry, self._counters = exclude, registry, counters
+        self._timeout = cell_timeout
+        self._device = torch.device(settings.device)
+        self._work = copy.deepcopy(dense.model)
+        self._evaluators: dict[str, Evaluator] = {}
+        self._latest: dict[str, tuple[Any, Any, Exception | None]] = {}
+        self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
+
+    # ---------------------------------------------------------------- rows
+
+    def run(self, todo: set[str], known: MutableMapping[str, Mapping[str, Any]]) -> Iterator[Outcome]:
+        """Compute the cells of `todo` in plan order.
+
+        Parameters
+        ----------
+        todo : set of str
+            Ids of the cells to compute.
+        known : mutable mapping
+            Evaluation id -> values of a row that holds it; grows as cells are evaluated.
+
+        Yields
+        ------
+        Outcome
+            Done, failed (with its traceback) or skipped (with a reason), one per cell.
+        """
+        for cell in self.group.cells:
+            if cell.id in todo:
+                yield self._outcome(cell, known)
+
+    def _outcome(self, cell: Cell, known: MutableMapping[str, Mapping[str, Any]]) -> Outcome:
+        if cell.skip is not None:
+            return Outcome(cell, "skipped", reason=cell.skip)
+        start = time.perf_counter()
+        try:
+            values = self._values(cell, known)
+        except NotApplicable as reason:
+            return Outcome(cell, "skipped", reason=str(reason))
+        except Exception as error:  # isolation: one cell's failure never stops the others
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return Outcome(cell, "failed", reason=text[:500], traceback=traceback.format_exc())
+        values["seconds"] = time.perf_counter() - start
+        self._counters["cells"] += 1
+        return Outcome(cell, "done", values)
+
+    def _values(self, cell: Cell, known: MutableMapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "checkpoint": self.dense.checkpoint,
+            "train_overlap": self.dense.train_overlap,
+            "device_class": device_class(self.settings.device),
+            "seeds": canonical_json(self._seeds(cell)),
+        }
+        masks: MaskSet | None = None
+        notes: dict[str, Any] = {}
+        if not cell.is_dense:
+            masks, facts, notes = self._masked(cell)
+            values |= facts
+        else:
+            values |= self._dense_facts()
+        values["evaluation"] = self._evaluation_id(cell, values["mask"])
+        shared = known.get(values["evaluation"])
+        if shared is None:
+            shared = self._evaluate(cell, masks, cell.precision)
+            self._counters["evaluations"] += 1
+            known[values["evaluation"]] = shared
+        else:
+            self._counters["shared"] += 1
+        values |= {name: shared[name] for name in EVALUATED}
+        values["notes"] = canonical_json(notes)
+        return values
+
+    def _evaluation_id(self, cell: Cell, mask: str) -> str:
+        """Hash of all that the evaluation depends on: what is not used (a draw, say) stays out of it."""
+        repaired = cell.correction.name != "none" or cell.recalibration.name != "none"
+        return digest([
+            self.group.id, mask, cell.correction.identity(), cell.recalibration.identity(), cell.precision,
+            [cell.calibration.draw, cell.calibration.images, cell.calibration.batch] if repaired else None,
+        ])  # fmt: skip
+
+    def _seeds(self, cell: Cell) -> dict[str, int]:
+        seeds = {"calibration": self._calibration_seed(cell.calibration)}
+        if not cell.is_dense:
+            seeds["scorer"] = self._scorer_seed(cell)
+        return seeds
+
+    def _calibration_seed(self, spec: CalibrationSpec) -> int:
+        return named_seed("calibration", self.group.id, spec.draw)
+
+    def _scorer_seed(self, cell: Cell) -> int:
+        return named_seed("scorer", self.group.id, cell.scorer.identity(), cell.calibration.draw)
+
+    # ---------------------------------------------------------------- stages, each computed once
+
+    def _once(self, stage: str, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return the stage's value for `key`, computing it when the key changes.
+
+        Plan order is nested, so only the latest value of each stage is held. A stage that raised
+        raises again for every cell that needs it, without being computed again.
+        """
+        if stage not in self._latest or self._latest[stage][0] != key:
+            try:
+                self._latest[stage] = (key, compute(), None)
+            except Exception as error:
+                self._latest[stage] = (key, None, error)
+        _, value, error = self._latest[stage]
+        if error is not None:
+            raise error
+        return value
+
+    def _calibration(self, spec: CalibrationSpec) -> Calibration:
+        def compute() -> Calibration:
+            draw = calibration_draw(self.dataset, self._calibration_seed(spec), spec.images)
+            images = normalise(draw.images, self.dense.normalisation, self._device)
+            return Calibration(images, draw.labels.to(self._device), spec.batch)
+
+        calibration: Calibration = self._once("calibration", spec, compute)
+        return calibration
+
+    def units(self, granularity: str) -> UnitSpace:
+        """Return the prunable units at one granularity."""
+        units: UnitSpace = self._once(
+            f"units {granularity}", granularity,
+            lambda: find_units(self.dense.model, granularity, self._exclude, self._example),  # type: ignore[arg-type]
+        )  # fmt: skip
+        return units
+
+    def _view(self, granularity: str) -> ModelView:
+        return ModelView(self.dense.model, self.units(granularity))
+
+    def _magnitudes(self, granularity: str) -> _Scored:
+        """Magnitude's own map and order, the reference that every mask set is compared with."""
+
+        def compute() -> _Scored:
+            magnitudes = self._view(granularity).magnitudes()
+            order = keep_order(self.units(granularity), ScoreMap(magnitudes), magnitudes)
+            self._counters["sorts"] += 1
+            return _Scored(ScoreMap(magnitudes), order, 0)
+
+        scored: _Scored = self._once("magnitudes", granularity, compute)
+        return scored
+
+    def _scored(self, cell: Cell) -> _Scored:
+        assert cell.granularity is not None
+        granularity = cell.granularity
+
+        def compute() -> _Scored:
+            units = self.units(granularity)
+            plugin = self._registry.get("scorer", cell.scorer.name)
+            generator = torch.Generator(device="cpu").manual_seed(self._scorer_seed(cell))
+            scores: ScoreMap = plugin.function(
+                self._view(granularity), self._calibration(cell.calibration), generator, **cell.scorer.options
+            )
+            self._counters["score_passes"] += 1
+            scores.validate(units)
+            magnitudes = self._magnitudes(granularity).scores
+            order = keep_order(units, scores, magnitudes)
+            self._counters["sorts"] += 1
+            return _Scored(scores, order, tied_units(units, scores, magnitudes, order))
+
+        key = (granularity, cell.calibration, cell.scorer, cell.search)
+        scored: _Scored = self._once("scores", key, compute)
+        return scored
+
+    def _masked(self, cell: Cell) -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
+        """Mask set of a cell, the columns that depend on it alone, and what its methods noted."""
+        assert cell.granularity is not None
+        assert cell.allocation is not None
+        granularity, allocation = cell.granularity, cell.allocation
+
+        def compute() -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
+            units, scored = self.units(granularity), self._scored(cell)
+            plugin = self._registry.get("allocation", allocation.name)
+            budget = plugin.function(
+                units, scored.scores, cell.sparsity, self._view(granularity), **allocation.options
+            )
+            masks = build_masks(units, scored.order, budget)
+            reference = build_masks(units, self._magnitudes(granularity).order, budget)
+            self._restore()
+            apply_masks(self._work, units, masks)
+            facts = {
+                "mask": masks.digest(),
+                "sparsity_achieved": 1 - masks.kept / units.total,
+                "sparsity_parameters": weight_sparsity(self._work),
+                "speedup": speedup(self._work, self._positions()),
+                "emptied_layers": len(emptied_layers(masks)),
+                "exact_removal": all(layer.exact_removal for layer in units.layers),
+                "tied_units": scored.tied,
+                "magnitude_overlap": masks.overlap(reference),
+            }
+            return masks, facts, {**scored.scores.notes, **budget.notes}
+
+        key = (granularity, cell.calibration, cell.scorer, cell.search, allocation, cell.sparsity)
+        masked: tuple[MaskSet, dict[str, Any], dict[str, Any]] = self._once("masks", key, compute)
+        return masked
+
+    def _dense_facts(self) -> dict[str, Any]:
+        return {
+            "mask": "dense", "sparsity_achieved": 0.0, "sparsity_parameters": weight_sparsity(self.dense.model),
+            "speedup": 1.0, "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
+        }  # fmt: skip
+
+    def _positions(self) -> Mapping[str, int]:
+        positions: Mapping[str, int] = self._once(
+            "positions", None, lambda: count_macs(self.dense.model, self._example)
+        )
+        return positions
+
+    def _dense_moments(self, cell: Cell) -> Mapping[str, Moments]:
+        """Channel moments of the dense model on the draw, once per (draw, granularity)."""
+        assert cell.granularity is not None
+        names = self.units(cell.granularity).names
+        calibration = self._calibration(cell.calibration)
+
+        def compute() -> Mapping[str, Moments]:
+            self._counters["forward_passes"] += len(calibration)
+            return channel_moments(self.dense.model, names, calibration)
+
+        moments: Mapping[str, Moments] = self._once("moments", (names, cell.calibration), compute)
+        return moments
+
+    def uncovered(self) -> tuple[str, ...]:
+        """Layers outside the cancellation identity (none are looked for where no correction is planned)."""
+        corrected = [c for c in self.group.cells if c.correction.name != "none" and c.granularity and not c.skip]
+        if not corrected:
+            return ()
+        cell = corrected[0]
+        layers: tuple[str, ...] = self._once(
+            "uncovered", None,
+            lambda: uncovered_layers(self.dense.model, self.units("weight"), self._calibration(cell.calibration)),
+        )  # fmt: skip
+        return layers
+
+    # ---------------------------------------------------------------- repair and evaluation
+
+    def _restore(self) -> None:
+        """Give the working model the dense weights and statistics back."""
+        with torch.no_grad():
+            source = self.dense.model.state_dict()
+            for name, tensor in self._work.state_dict().items():
+                tensor.copy_(source[name])
+
+    def repaired_model(self, cell: Cell) -> nn.Module:
+        """Return the masked, repaired model of a cell, float32; valid until the next cell."""
+        self._repair(cell, None if cell.is_dense else self._masked(cell)[0])
+        return self._work
+
+    def _repair(self, cell: Cell, masks: MaskSet | None) -> tuple[bool | None, float | None]:
+        """Turn the working model into the cell's; return the cancellation identity's two columns."""
+        self._restore()
+        factors: Mapping[str, Tensor] = {}
+        if masks is not None:
+            apply_masks(self._work, masks.units, masks)
+            if cell.correction.name != "none":
+                factors = self._correct(cell, masks)
+        if cell.recalibration.name != "none":
+            calibration = self._calibration(cell.calibration)
+            plugin = self._registry.get("recalibration", cell.recalibration.name)
+            plugin.function(self._work, calibration, **cell.recalibration.options)
+            self._counters["forward_passes"] += len(calibration)
+        if masks is None or not factors:
+            return None, None
+        changed = {name for name, factor in factors.items() if bool((factor != 1).any())}
+        covered = not changed.intersection(self.uncovered())
+        return covered, largest_eps_ratio(self._work, masks.units, factors)
+
+    def _evaluate(self, cell: Cell, masks: MaskSet | None, precision: str) -> dict[str, Any]:
+        covered, ratio = self._repair(cell, masks)
+        result = self._evaluated(precision)
+        return {
+            "accuracy": result.accuracy, "loss": result.loss, "n_test": len(result.correct),
+            "correct": np.packbits(result.correct).tobytes(), "identity_covered": covered, "identity_ratio": ratio,
+            "batch": result.batch, "batch_halved": result.batch_halved,
+        }  # fmt: skip
+
+    def _correct(self, cell: Cell, masks: MaskSet) -> Mapping[str, Tensor]:
+        plugin = self._registry.get("correction", cell.correction.name)
+        context = RepairContext(
+            model=self._work, dense=self._dense_moments(cell), units=masks.units, masks=masks,
+            calibration=self._calibration(cell.calibration), dense_model=self.dense.model,
+        )  # fmt: skip
+        factors: Mapping[str, Tensor] = plugin.function(context, **cell.correction.options)
+        self._counters["forward_passes"] += len(context.calibration)
+        return factors
+
+    def _evaluated(self, precision: str) -> Evaluation:
+        if precision not in self._evaluators:
+            settings = replace(self.settings, precision=precision)
+            self._evaluators[precision] = Evaluator(
+                self.dense.model, self.dataset.test, self.dense.normalisation, settings
+            )
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        self._counters["forward_passes"] += len(self.dataset.test)
+        return self._evaluators[precision].evaluate(self._work, deadline=deadline)
+
+    # ---------------------------------------------------------------- checks
+
+    def checks(
+        self, rows: Mapping[str, Mapping[str, Any]], groups: int, finished: set[tuple[str, str]]
+    ) -> Iterator[Check]:
+        """Really evaluate a seeded sample of cells again.
+
+        ``shared``: cells whose accuracy came from another cell with the same mask set, their own
+        masks built anew. ``float32``: cells of a bfloat16 study, and every one on which the
+        cancellation identity is judged.
+
+        Parameters
+        ----------
+        rows : mapping
+            Cell id -> done row.
+        groups : int
+            Number of groups of the study; the least number of checks is spread over them.
+        finished : set of (cell, kind)
+            Checks that an earlier run has made.
+        """
+        cells = [cell for cell in self.group.cells if cell.id in rows]
+        wanted = {("shared", c.id) for c in _sample(_sharing(cells, rows), "shared", -(-LEAST_SHARED_CHECKS // groups))}
+        if self.settings.precision != "float32":
+            wanted |= {("float32", c.id) for c in _sample(cells, "float32", LEAST_FLOAT32_CHECKS)}
+            wanted |= {("float32", c.id) for c in _judged_for_cancellation(cells)}
+        for cell in cells:
+            for kind in ("shared", "float32"):
+                if (kind, cell.id) in wanted and (cell.id, kind) not in finished:
+                    yield self._check(cell, kind, rows[cell.id])
+
+    def _check(self, cell: Cell, kind: Any, row: Mapping[str, Any]) -> Check:
+        masks = None if cell.is_dense else self._masked(cell)[0]
+        again = self._evaluate(cell, masks, "float32" if kind == "float32" else cell.precision)
+        self._counters["checks"] += 1
+        first, second = (
+            np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"]) for bits in (row["correct"], again["correct"])
+        )
+        return Check(cell, kind, again["accuracy"], int((first != second).sum()))
+
+
+def _sharing(cells: list[Cell], rows: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
+    """Cells whose evaluation belongs to an earlier cell of the plan."""
+    seen: set[str] = set()
+    sharing = []
+    for cell in cells:
+        evaluation = rows[cell.id]["evaluation"]
+        if evaluation in seen:
+            sharing.append(cell)
+        seen.add(evaluation)
+    return sharing
+
+
+def _sample(cells: list[Cell], kind: str, least: int) -> list[Cell]:
+    """Seeded share of the cells: ordered by a hash of their own id, so any order of runs picks the same."""
+    count = max(least, round(CHECKED_SHARE * len(cells)))
+    return sorted(cells, key=lambda cell: digest([kind, cell.id]))[:count]
+
+
+def _judged_for_cancellation(cells: list[Cell]) -> list[Cell]:
+    """Cells of a block that compares several corrections under a complete recalibration."""
+    complete = [c for c in cells if c.recalibration.name in ("cumulative", "exact") and not c.is_dense]
+    blocks: dict[Any, list[Cell]] = {}
+    for cell in complete:
+        key = (cell.calibration, cell.granularity, cell.scorer.label, cell.search.label, cell.sparsity,
+               cell.allocation.label if cell.allocation else None, cell.recalibration.label)  # fmt: skip
+        blocks.setdefault(key, []).append(cell)
+    return [cell for block in blocks.values() if len({c.correction.label for c in block}) > 1 for cell in block]
+
+
+def row_values(outcome: Outcome) -> dict[str, Any]:
+    """Turn an outcome into the values of a stored row."""
+    return {
+        **axis_values(outcome.cell), **outcome.values, "state": outcome.state, "reason": outcome.reason,
+        "traceback": outcome.traceback, "written": now(),
+    }  # fmt: skip
+
+

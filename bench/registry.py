@@ -1,0 +1,204 @@
+"""The plug-in registry: one record per scorer, allocation, correction, recalibration, search, model, data set."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from bench.errors import UserError, suggest
+from bench.types import Choice
+
+KINDS = ("scorer", "search", "allocation", "correction", "recalibration", "model", "dataset")
+ENTRY_POINT_KINDS = ("scorer", "allocation", "correction")
+OWN_PACKAGES = ("bench", "analysis")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A method and what a reader should know of it.
+
+    Attributes
+    ----------
+    kind, name : str
+        One of `KINDS`; unique within its kind.
+    function : callable
+        Its keyword-only arguments are the options that a study may set.
+    formula, cost, reference : str
+        Shown by ``prunebench list``.
+    granularities : tuple of str
+        Where it is defined; a cell elsewhere is skipped with a reason.
+    version : int or str
+        Raised when results change; the SHA-256 of the source file for a user's.
+    details : mapping
+        Kind-specific facts (a model's default recipe, a scorer's `sets_sparsity`...).
+    """
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    formula: str = ""
+    cost: str = ""
+    reference: str = ""
+    granularities: tuple[str, ...] = ("weight", "channel")
+    version: int | str = 1
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def options_model(self) -> type[BaseModel]:
+        """Pydantic model of the options: the function's keyword-only arguments."""
+        fields: dict[str, Any] = {}
+        for parameter in inspect.signature(self.function, eval_str=True).parameters.values():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+                default = ... if parameter.default is parameter.empty else parameter.default
+                fields[parameter.name] = (annotation, default)
+        config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+        return create_model(f"{self.name}_options", __config__=config, **fields)
+
+    def resolve(self, options: Mapping[str, Any]) -> Choice:
+        """Validate `options`, fill in the defaults and return the axis value.
+
+        Raises
+        ------
+        UserError
+            For an unknown option (with the nearest name) or a value of the wrong type.
+        """
+        model = self.options_model()
+        unknown = set(options) - set(model.model_fields)
+        if unknown:
+            name = sorted(unknown)[0]
+            hint = suggest(name, model.model_fields) if model.model_fields else "it takes no options"
+            raise UserError(f"{self.kind} {self.name!r} has no option {name!r}: {hint}")
+        try:
+            resolved = model(**options).model_dump(mode="json")
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"option {where!r} of {self.kind} {self.name!r}: {first['msg']}") from error
+        defaults = {name: f.default for name, f in model.model_fields.items()}
+        shown = [f"{k}={v}" for k, v in resolved.items() if v != defaults.get(k)]
+        label = self.name + (f"({', '.join(shown)})" if shown else "")
+        return Choice(self.name, resolved, label, self.version)
+
+
+class Registry:
+    """The plug-ins of this process: ours, those of installed packages, and a study's own files.
+
+    Parameters
+    ----------
+    plugins : iterable of Plugin
+        The catalogue.
+    folder : Path, optional
+        Study folder, in which ``./file.py:function`` is looked up.
+
+    Raises
+    ------
+    UserError
+        If two plug-ins of one kind have the same name.
+    """
+
+    def __init__(self, plugins: Iterable[Plugin], folder: Path | None = None) -> None:
+        self._plugins: dict[tuple[str, str], Plugin] = {}
+        self._folder = folder
+        for plugin in plugins:
+            self.add(plugin)
+
+    def add(self, plugin: Plugin) -> None:
+        """Add one plug-in; a duplicate name is an error."""
+        key = (plugin.kind, plugin.name)
+        if key in self._plugins:
+            raise UserError(f"two {plugin.kind}s are named {plugin.name!r}; rename one")
+        self._plugins[key] = plugin
+
+    def add_entry_points(self) -> None:
+        """Add the plug-ins that installed packages offer under ``prunebench.<kind>s``."""
+        for kind in ENTRY_POINT_KINDS:
+            for point in entry_points(group=f"prunebench.{kind}s"):
+                self.add(_user_plugin(kind, point.name, point.load()))
+
+    def of_kind(self, kind: str) -> Iterator[Plugin]:
+        """Iterate over the plug-ins of one kind, in catalogue order."""
+        return (plugin for (k, _), plugin in self._plugins.items() if k == kind)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of one kind, in catalogue order."""
+        return [plugin.name for plugin in self.of_kind(kind)]
+
+    def find(self, kind: str, name: str) -> Plugin | None:
+        """Return the plug-in, or None where the catalogue has none of that name."""
+        if (kind, name) not in self._plugins and ":" in name and kind != "dataset":
+            self.add(_import_plugin(kind, name, self._folder))
+        return self._plugins.get((kind, name))
+
+    def get(self, kind: str, name: str) -> Plugin:
+        """Return the plug-in of that name, importing a user's own where it is a reference.
+
+        Raises
+        ------
+        UserError
+            If there is none; the nearest name is suggested.
+        """
+        plugin = self.find(kind, name)
+        if plugin is None:
+            raise UserError(f"no {kind} named {name!r}: {suggest(name, self.names(kind))}")
+        return plugin
+
+
+def _user_plugin(kind: str, name: str, function: Callable[..., Any]) -> Plugin:
+    source = inspect.getsourcefile(function)
+    version = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "unknown"
+    summary = (inspect.getdoc(function) or "").split("\n")[0]
+    return Plugin(kind, name, function, formula=summary, cost="user", reference=str(source), version=version)
+
+
+def _import_plugin(kind: str, reference: str, folder: Path | None) -> Plugin:
+    module_name, _, function_name = reference.rpartition(":")
+    if module_name.endswith(".py"):
+        module = _import_file(kind, reference, module_name, folder)
+    else:
+        module = _import_module(kind, reference, module_name, folder)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise UserError(f"{kind} {reference!r}: no function {function_name!r} there: {suggest(function_name, names)}")
+    return _user_plugin(kind, reference, function)
+
+
+def _import_file(kind: str, reference: str, path: str, folder: Path | None) -> Any:
+    file = ((folder or Path.cwd()) / path).resolve()
+    if not file.is_file():
+        raise UserError(f"{kind} {reference!r}: there is no file {file}")
+    name = f"prunebench_user_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{kind} {reference!r}: {file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and inspect look a module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"{kind} {reference!r}: importing {file} raised {type(error).__name__}: {error}") from error
+    return module
+
+
+def _import_module(kind: str, reference: str, name: str, folder: Path | None) -> Any:
+    if folder is not None:
+        hidden = (folder / name.split(".")[0]).with_suffix(".py")
+        if name.split(".")[0] in OWN_PACKAGES and hidden.exists():
+            raise UserError(f"{kind} {reference!r}: {hidden} is hidden by our package of that name; rename the file")
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"{kind} {reference!r}: cannot import {name!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Repairs: changes to a pruned model without training, a correction followed by a recalibration."""

@@ -1,0 +1,1 @@
+"""Scorers: pure functions from a model and calibration data to one score per unit."""

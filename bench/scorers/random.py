@@ -1,0 +1,20 @@
+"""The baseline that knows nothing."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.models.view import Calibration, ModelView
+from bench.tensors import ScoreMap
+
+
+def random(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    """Independent uniform scores in [0, 1), the same for a generator of the same seed on every device."""
+    return ScoreMap(
+        {
+            layer.name: torch.rand(layer.unit_shape, generator=generator, dtype=torch.float64).to(
+                view.weight(layer.name).device
+            )
+            for layer in view.units.layers
+        }
+    )

@@ -1,0 +1,112 @@
+"""Read a study's evidence as frames; the only door through which the analysis sees the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from bench.errors import UserError, suggest
+from bench.store import schema
+from bench.store.database import CHECKS, DATABASE_FILE, DENSE, PLAN, ROWS, STUDIES, Store
+
+DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """All that a report needs.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        One row per planned cell: the columns of `schema.ROWS` and `schema.DERIVED`, ordered by position.
+        A cell that was never run has a null `state`.
+    checks, dense : DataFrame
+        The columns of `schema.CHECKS` and `schema.DENSE`.
+    meta : mapping
+        Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
+        ``registered``, ``settings``, ``provenance``, ``counters``.
+    """
+
+    rows: pd.DataFrame
+    checks: pd.DataFrame
+    dense: pd.DataFrame
+    meta: Mapping[str, Any]
+
+
+def read_database(folder: Path, profile: str | None = None) -> StudyData:
+    """Read the evidence of the study that was run last in `folder`, or of one of its profiles.
+
+    Raises
+    ------
+    UserError
+        If nothing was run there, or not with that profile.
+    """
+    store = Store(folder / DATABASE_FILE)
+    try:
+        with store.transaction() as connection:
+            study = _pick_study(connection, folder, profile)
+            planned = sa.select(PLAN).where(PLAN.c.study_hash == study["study_hash"]).order_by(PLAN.c.position)
+            plan = pd.read_sql_query(planned, connection)
+            rows = pd.read_sql_query(sa.select(ROWS), connection)
+            checks = pd.read_sql_query(sa.select(CHECKS).order_by(CHECKS.c.cell, CHECKS.c.kind), connection)
+            dense = pd.read_sql_query(sa.select(DENSE), connection)
+        settings = json.loads(store.meta("settings") or "{}")
+    finally:
+        store.close()
+    meta = {name: study[name] for name in ("name", "description", "profile", "study_hash", "claims_hash", "registered")}
+    meta |= {name: json.loads(study[name] or "{}") for name in ("study", "provenance", "counters")}
+    frame = _join(plan, rows)
+    return StudyData(
+        rows=frame,
+        checks=checks[checks["cell"].isin(frame["cell"])].reset_index(drop=True),
+        dense=_typed(dense[dense["group"].isin(frame["group"])], schema.DENSE)
+        .sort_values(["dataset", "model", "train_seed"], ignore_index=True),
+        meta={**meta, "settings": settings},
+    )  # fmt: skip
+
+
+def _pick_study(connection: sa.Connection, folder: Path, profile: str | None) -> Mapping[str, Any]:
+    studies = list(connection.execute(sa.select(STUDIES).order_by(STUDIES.c.last_run.desc())).mappings())
+    if profile is not None:
+        names = [str(study["profile"]) for study in studies]
+        studies = [study for study in studies if study["profile"] == profile]
+        if not studies:
+            raise UserError(f"{folder}: profile {profile!r} was never run: {suggest(profile, names)}")
+    if not studies:
+        raise UserError(f"{folder}: nothing has been run yet; `prunebench run {folder}` starts")
+    return studies[0]
+
+
+def _join(plan: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay the rows beside the plan; a planned cell without a row keeps its axes and a null state."""
+    axes = pd.DataFrame([json.loads(text) for text in plan["axes"]], columns=[c.name for c in schema.AXES])
+    axes["position"] = plan["position"]
+    outcome = rows[["cell", *(c.name for c in schema.OUTCOME)]]
+    return derive(_typed(axes.merge(outcome, on="cell", how="left"), schema.ROWS))
+
+
+def _typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
+    return frame.astype({c.name: DTYPES[c.kind] for c in columns})
+
+
+def derive(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add `schema.DERIVED`: with which cell an evaluation is shared, and the dense accuracy.
+
+    Whoever was evaluated first in time, a cell shares with the first of the plan: the same
+    answer after any order of runs.
+    """
+    done = rows["state"].eq("done") & rows["evaluation"].notna()
+    first = rows[done].groupby("evaluation", sort=False)["cell"].transform("first")
+    shared = first.where(first != rows.loc[done, "cell"])
+    dense = rows[done & rows["scorer"].eq("dense") & rows["recalibration"].eq("none")]
+    baseline = dense.drop_duplicates("group").set_index("group")["accuracy"]
+    return rows.assign(
+        shared_with=shared.reindex(rows.index).astype("object"), dense_accuracy=rows["group"].map(baseline)
+    )

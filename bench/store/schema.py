@@ -1,0 +1,107 @@
+"""The columns of the store, with their units; the one list that writer, reader and report share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SCHEMA_VERSION = 1
+
+Kind = Literal["text", "integer", "real", "boolean", "bytes"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, kind, unit and meaning."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+
+
+#: What a cell is; null where the axis does not apply (a dense row has no allocation).
+AXES: tuple[Column, ...] = (
+    Column("cell", "text", "-", "cell id, SHA-256 of the resolved spec"),
+    Column("group", "text", "-", "id of the group that shares one dense model"),
+    Column("position", "integer", "-", "place in the plan, from 0"),
+    Column("dataset", "text", "-", "data set label"),
+    Column("model", "text", "-", "model label; the architecture"),
+    Column("train_seed", "integer", "-", "training seed; null for a single given checkpoint"),
+    Column("calibration_draw", "integer", "-", "number of the calibration draw"),
+    Column("calibration_images", "integer", "images", "size of the calibration draw"),
+    Column("calibration_batch", "integer", "images", "calibration batch"),
+    Column("scorer", "text", "-", "scorer label; 'dense' for the unpruned reference"),
+    Column("search", "text", "-", "search label"),
+    Column("granularity", "text", "-", "weight or channel"),
+    Column("allocation", "text", "-", "allocation label"),
+    Column("sparsity", "real", "fraction", "requested sparsity; null where the allocation sets it"),
+    Column("correction", "text", "-", "correction label"),
+    Column("recalibration", "text", "-", "recalibration label"),
+    Column("precision", "text", "-", "precision of the evaluation"),
+)
+
+#: What became of it.
+OUTCOME: tuple[Column, ...] = (
+    Column("state", "text", "-", "done, failed, skipped or running"),
+    Column("reason", "text", "-", "why it was skipped or failed, one line"),
+    Column("traceback", "text", "-", "traceback of a failure"),
+    Column("evaluation", "text", "-", "hash of mask set, repair, draw and precision: equal = one evaluation"),
+    Column("mask", "text", "-", "hash of the mask set"),
+    Column("checkpoint", "text", "-", "content hash of the dense model"),
+    Column("accuracy", "real", "fraction", "top-1 accuracy on the test split"),
+    Column("loss", "real", "nats", "mean cross-entropy on the test split"),
+    Column("n_test", "integer", "images", "size of the test split"),
+    Column("correct", "bytes", "bits", "one bit per test image, big-endian (numpy.packbits)"),
+    Column("sparsity_achieved", "real", "fraction", "removed share of the prunable units"),
+    Column("sparsity_parameters", "real", "fraction", "share of zeros over all parameters"),
+    Column("speedup", "real", "ratio", "theoretical: dense MACs / MACs with non-zero weights"),
+    Column("emptied_layers", "integer", "layers", "layers left with no unit"),
+    Column("exact_removal", "boolean", "-", "false where a removed channel still leaves a constant"),
+    Column("tied_units", "integer", "units", "units of different magnitude whose scores tie"),
+    Column("magnitude_overlap", "real", "Jaccard", "overlap with the magnitude mask of the same budget"),
+    Column("train_overlap", "text", "-", "whether the dense model saw the held-out splits: no, yes, unknown"),
+    Column("identity_covered", "boolean", "-", "every corrected layer is in the scope of the cancellation identity"),
+    Column("identity_ratio", "real", "ratio", "largest change that BatchNorm's eps lets a live channel keep"),
+    Column("device_class", "text", "-", "cpu or the name of the GPU"),
+    Column("batch", "integer", "images", "evaluation batch"),
+    Column("batch_halved", "integer", "times", "how often the batch was halved for memory"),
+    Column("seeds", "text", "JSON", "named seeds of the random streams that were used"),
+    Column("notes", "text", "JSON", "what the methods of the cell had to say"),
+    Column("seconds", "real", "s", "time of this cell alone; not part of the bit-for-bit promise"),
+    Column("written", "text", "UTC", "when the row was written; likewise"),
+)
+
+ROWS: tuple[Column, ...] = AXES + OUTCOME
+
+#: Columns that may differ between two runs of one study.
+VOLATILE: frozenset[str] = frozenset({"seconds", "written", "traceback"})
+
+#: Columns that the reader derives.
+DERIVED: tuple[Column, ...] = (
+    Column("shared_with", "text", "-", "first cell of the plan with the same evaluation, if another"),
+    Column("dense_accuracy", "real", "fraction", "accuracy of the group's dense row without recalibration"),
+)
+
+CHECKS: tuple[Column, ...] = (
+    Column("cell", "text", "-", "the cell that was evaluated again"),
+    Column("kind", "text", "-", "shared: a shared evaluation redone; float32: redone in float32"),
+    Column("accuracy", "real", "fraction", "accuracy of the second evaluation"),
+    Column("mismatches", "integer", "images", "test images whose correctness differs"),
+)
+
+DENSE: tuple[Column, ...] = (
+    Column("group", "text", "-", "group id"),
+    Column("dataset", "text", "-", "data set label"),
+    Column("model", "text", "-", "model label"),
+    Column("train_seed", "integer", "-", "training seed"),
+    Column("checkpoint", "text", "-", "content hash of the weights"),
+    Column("dataset_hash", "text", "-", "content hash of the data set"),
+    Column("recipe", "text", "JSON", "training recipe, or where the checkpoint came from"),
+    Column("history", "text", "JSON", "training loss per epoch"),
+    Column("parameters", "integer", "parameters", "size of the model"),
+    Column("prunable", "integer", "weights", "prunable weights"),
+    Column("train_overlap", "text", "-", "no, yes or unknown"),
+    Column("uncovered_layers", "text", "JSON", "layers outside the cancellation identity, found by perturbation"),
+    Column("seconds", "real", "s", "time to train or load"),
+)

@@ -1,0 +1,398 @@
+"""study.yaml -> a frozen, validated Study: what to run, every default resolved."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from bench.errors import UserError, suggest
+from bench.identity import digest
+from bench.registry import Registry
+from bench.types import CalibrationSpec, Choice, Granularity
+
+STUDY_FILE = "study.yaml"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Normalisation(_Frozen):
+    """Per-channel mean and standard deviation of inputs scaled to [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Recipe(_Frozen):
+    """How a dense model is trained: one-cycle schedule, cross-entropy with label smoothing."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    epochs: int = Field(30, ge=1)
+    batch: int = Field(128, ge=1)
+    lr: float = Field(3e-3, gt=0, description="peak learning rate of the one-cycle schedule")
+    weight_decay: float = Field(0.05, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    augmentation: Literal["none", "shift", "crop_flip"] = "none"
+    shift: int = Field(1, ge=0, description="largest shift in pixels of 'shift', padding of 'crop_flip'")
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class DataSpec(_Frozen):
+    """A data set: `digits`, `cifar10`, `cifar100`, ``parquet:PATH`` or ``folder:PATH``."""
+
+    name: str
+    label: str | None = None
+    path: str | None = Field(None, description="a local copy (Parquet folder) of cifar10 or cifar100; ${VAR} allowed")
+    calibration: int | None = Field(None, ge=1, description="images in the calibration split")
+    search: int | None = Field(None, ge=1, description="images in the search split")
+
+    @property
+    def title(self) -> str:
+        """Label shown in tables."""
+        return self.label or self.name
+
+
+class ModelSpec(_Frozen):
+    """A network: one of ours, any timm name, or ``package.module:function``."""
+
+    name: str
+    label: str | None = None
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the constructor")
+    checkpoint: str | None = Field(None, description="weights to load; ${VAR} and {seed} allowed")
+    normalisation: Normalisation | None = Field(None, description="default: the data set's")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="overrides of the model's own recipe")
+    train_overlap: Literal["no", "yes", "unknown"] | None = Field(
+        None, description="whether a given checkpoint saw our held-out splits; default unknown"
+    )
+    exclude: tuple[str, ...] = Field(("head",), description="'head', 'stem' or name patterns left dense")
+
+    @property
+    def title(self) -> str:
+        """Label shown in tables."""
+        return self.label or self.name
+
+    @property
+    def seeded(self) -> bool:
+        """Whether there is one dense model per train seed."""
+        return self.checkpoint is None or "{seed}" in self.checkpoint
+
+
+class Calibration(_Frozen):
+    """Calibration draws; `images` and `batch` may be lists, which are then axes."""
+
+    draws: int = Field(1, ge=1)
+    images: tuple[int, ...] | None = None
+    batch: tuple[int, ...] | None = None
+
+    @field_validator("images", "batch", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+
+class Execution(_Frozen):
+    """Execution settings; ``auto`` is decided at the first run and then kept."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    batch: int | Literal["auto"] = "auto"
+    threads: int | Literal["auto"] = "auto"
+
+
+class Exclusion(_Frozen):
+    """Cells left out: all those where every key of `where` matches.
+
+    A value is a name or label, a list of them, or ``{not: ...}``.
+    """
+
+    name: str
+    where: dict[str, Any]
+
+
+AxisValue: TypeAlias = str | dict[str, Any]
+Many: TypeAlias = Annotated[tuple[AxisValue, ...], Field(min_length=1)]
+
+AXES = (
+    "dataset", "model", "train_seed", "calibration_draw", "scorer", "search", "granularity",
+    "allocation", "sparsity", "correction", "recalibration",
+)  # fmt: skip
+
+
+class StudyFile(_Frozen):
+    """The schema of study.yaml."""
+
+    name: str
+    description: str = ""
+    data: tuple[DataSpec, ...] = Field(min_length=1)
+    models: tuple[ModelSpec, ...] = Field(min_length=1)
+    train_seeds: tuple[int, ...] = Field(tuple(range(10)), min_length=1, description="a count or a list")
+    calibration: Calibration = Calibration()
+    scorers: Many
+    searches: Many = ("none",)
+    granularities: tuple[Granularity, ...] = ("weight",)
+    allocations: Many = ("uniform",)
+    sparsities: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(min_length=1)
+    corrections: Many = ("none",)
+    recalibrations: Many = ("none",)
+    exclude: tuple[Exclusion, ...] = ()
+    execution: Execution = Execution()
+    stop_after_failures: int = Field(20, ge=1, description="identical failures after which the run stops")
+    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("data", "models", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return [{"name": v} if isinstance(v, str) else v for v in values]
+
+    @field_validator("train_seeds", mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator(
+        "scorers", "searches", "granularities", "allocations", "sparsities", "corrections", "recalibrations",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return value if isinstance(value, (list, tuple)) else (value,)
+
+    @model_validator(mode="after")
+    def _known_exclusions(self) -> StudyFile:
+        for exclusion in self.exclude:
+            for key in exclusion.where:
+                if key not in AXES:
+                    raise ValueError(f"exclusion {exclusion.name!r}: no axis {key!r}: {suggest(key, AXES)}")
+        return self
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with every axis resolved.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies; paths in it are relative to this folder.
+    file : StudyFile
+        The validated file, profile applied.
+    profile : str or None
+        Name of the profile that was applied.
+    """
+
+    folder: Path
+    file: StudyFile
+    profile: str | None
+    scorers: tuple[Choice, ...]
+    searches: tuple[Choice, ...]
+    allocations: tuple[Choice, ...]
+    corrections: tuple[Choice, ...]
+    recalibrations: tuple[Choice, ...]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole study as plain JSON values, defaults included."""
+        plain = self.file.model_dump(mode="json", exclude={"profiles"})
+        for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
+            plain[axis] = [choice.identity() for choice in getattr(self, axis)]
+        return plain
+
+    def digest(self) -> str:
+        """SHA-256 of `resolved`: two files that ask for the same study agree."""
+        return digest(self.resolved())
+
+    def calibration_specs(self, default_images: int, default_batch: int) -> tuple[CalibrationSpec, ...]:
+        """Return the calibration axis, with the data set's defaults filled in."""
+        c = self.file.calibration
+        return tuple(
+            CalibrationSpec(draw, images, batch)
+            for images in c.images or (default_images,)
+            for batch in c.batch or (default_batch,)
+            for draw in range(c.draws)
+        )
+
+
+def expand_path(text: str, folder: Path) -> Path:
+    """Expand ``${VAR}`` and ``~`` in a path of a study; a relative one starts at the study folder.
+
+    Raises
+    ------
+    UserError
+        If a variable is not set.
+    """
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
+    if missing:
+        raise UserError(f"path {text!r}: the environment variable {missing[0]} is not set; set it to the folder meant")
+    return folder / Path(re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m.group(1)], text)).expanduser()
+
+
+def load_study(folder: Path, registry: Registry, profile: str | None = None) -> Study:
+    """Read ``folder/study.yaml``.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    registry : Registry
+        Plug-ins that the study may name.
+    profile : str, optional
+        One of the file's profiles; its keys replace those of the file.
+
+    Raises
+    ------
+    UserError
+        For anything wrong, with file, line and column and the nearest valid name.
+    """
+    path = folder / STUDY_FILE
+    tree = read_yaml(path)
+    plain = _plain(tree)
+    if profile is not None:
+        profiles = plain.get("profiles") or {}
+        if profile not in profiles:
+            raise UserError(f"{path}: no profile {profile!r}: {suggest(profile, profiles) if profiles else 'it has none'}")
+        plain = {**plain, **profiles[profile]}
+    try:
+        file = StudyFile.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(_explain(path, tree, error, StudyFile)) from error
+    study = Study(
+        folder, file, profile,
+        scorers=_resolve(path, tree, registry, "scorers", "scorer", file.scorers),
+        searches=_resolve(path, tree, registry, "searches", "search", file.searches),
+        allocations=_resolve(path, tree, registry, "allocations", "allocation", file.allocations),
+        corrections=_resolve(path, tree, registry, "corrections", "correction", file.corrections),
+        recalibrations=_resolve(path, tree, registry, "recalibrations", "recalibration", file.recalibrations),
+    )  # fmt: skip
+    _check_duplicates(path, tree, study)
+    return study
+
+
+def study_schema() -> dict[str, Any]:
+    """JSON schema of study.yaml, for editors."""
+    return StudyFile.model_json_schema()
+
+
+def read_yaml(path: Path) -> CommentedMap:
+    """Read a YAML 1.2 mapping, keeping the place of every key.
+
+    Raises
+    ------
+    UserError
+        If it is missing, unreadable, not YAML (with line and column) or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file; `prunebench new {path.parent}` makes a study") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise UserError(f"{path}: {where}: not valid YAML: {' '.join((error.problem or '').split())}") from error
+    except (YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, CommentedMap):
+        raise UserError(f"{path}: expected keys and values at the top, found {type(tree).__name__}")
+    return tree
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def place(tree: Any, loc: tuple[Any, ...]) -> str:
+    """Line and column of a key path in a tree that `read_yaml` returned."""
+    line, column, node = 0, 0, tree
+    for key in loc:
+        if isinstance(node, CommentedMap) and key in node:
+            line, column = node.lc.key(key)
+        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
+            line, column = node.lc.item(key)
+        else:
+            break
+        node = node[key]
+    return f"line {line + 1}, column {column + 1}"
+
+
+def _explain(path: Path, tree: CommentedMap, error: ValidationError, schema: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    loc = tuple(first["loc"])
+    name = ".".join(str(part) for part in loc)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown key {str(loc[-1])!r}: {suggest(str(loc[-1]), _keys_at(schema, loc[:-1]))}"
+    elif first["type"] == "missing":
+        message = f"the key {str(loc[-1])!r} is missing"
+    else:
+        message = f"{name}: {message} (got {first['input']!r})" if name else message
+    return f"{path}: {place(tree, loc)}: {message}"
+
+
+def _keys_at(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    inner: dict[str, type[BaseModel]] = {
+        "data": DataSpec, "models": ModelSpec, "calibration": Calibration, "execution": Execution, "exclude": Exclusion,
+        "normalisation": Normalisation,
+    }  # fmt: skip
+    found = schema
+    for key in loc:
+        found = inner.get(str(key), found)
+    return list(found.model_fields)
+
+
+def _resolve(
+    path: Path, tree: CommentedMap, registry: Registry, key: str, kind: str, values: tuple[AxisValue, ...]
+) -> tuple[Choice, ...]:
+    choices = []
+    for number, value in enumerate(values):
+        where = place(tree, (key, number))
+        if isinstance(value, str):
+            name, options = value, {}
+        elif isinstance(value.get("name"), str):
+            name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
+        else:
+            raise UserError(f"{path}: {where}: {key}[{number}] needs a 'name'")
+        try:
+            choices.append(registry.get(kind, name).resolve(options))
+        except UserError as error:
+            raise UserError(f"{path}: {where}: {error}") from error
+    return tuple(choices)
+
+
+def _check_duplicates(path: Path, tree: CommentedMap, study: Study) -> None:
+    axes: dict[str, list[Any]] = {
+        "data": [spec.title for spec in study.file.data],
+        "models": [spec.title for spec in study.file.models],
+        "train_seeds": list(study.file.train_seeds),
+        "granularities": list(study.file.granularities),
+        "sparsities": list(study.file.sparsities),
+    }
+    for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
+        axes[axis] = [choice.label for choice in getattr(study, axis)]
+    for axis, values in axes.items():
+        for number, value in enumerate(values):
+            if value in values[:number]:
+                hint = "; give one of them another label" if axis in ("data", "models") else ""
+                raise UserError(
+                    f"{path}: {place(tree, (axis, number))}: duplicate cells: {axis} lists {value!r} twice{hint}"
+                )

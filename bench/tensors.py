@@ -1,0 +1,174 @@
+"""Unit spaces, score maps and mask sets: the tensors that every method speaks in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bench.errors import CellError
+from bench.types import Granularity
+
+
+@dataclass(frozen=True)
+class PrunableLayer:
+    """A layer whose units can be pruned.
+
+    Attributes
+    ----------
+    name : str
+        Module path, as in ``model.get_submodule(name)``.
+    weight_shape : tuple of int
+        ``(out, in / groups, kh, kw)`` or ``(out, in)``.
+    unit_shape : tuple of int
+        `weight_shape` for granularity ``weight``, ``(out,)`` for ``channel``.
+    batchnorm : str or None
+        The directly following BatchNorm (its input is this layer's output, with no other consumer).
+    partner : str or None
+        For a hidden channel of an MLP, the layer that reads it (``fc2``).
+    exact_removal : bool
+        Whether zeroing the unit removes everything that it contributes.
+    """
+
+    name: str
+    weight_shape: tuple[int, ...]
+    unit_shape: tuple[int, ...]
+    batchnorm: str | None = None
+    partner: str | None = None
+    exact_removal: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return int(torch.Size(self.unit_shape).numel())
+
+
+@dataclass(frozen=True)
+class UnitSpace:
+    """All prunable units of a model at one granularity, in layer order."""
+
+    granularity: Granularity
+    layers: tuple[PrunableLayer, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of units in all."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Layer names in order."""
+        return tuple(layer.name for layer in self.layers)
+
+    def flatten(self, per_layer: Mapping[str, Tensor]) -> Tensor:
+        """Concatenate one tensor per layer, in layer order, to shape ``(total,)``."""
+        return torch.cat([per_layer[layer.name].reshape(-1) for layer in self.layers])
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Undo `flatten`: shape ``(total,)`` to one tensor of `unit_shape` per layer."""
+        parts = torch.split(flat, [layer.size for layer in self.layers])
+        return {
+            layer.name: part.reshape(layer.unit_shape)
+            for layer, part in zip(self.layers, parts, strict=True)
+        }
+
+    def layer_index(self) -> Tensor:
+        """For each unit the number of its layer, int64, shape ``(total,)``."""
+        sizes = torch.tensor([layer.size for layer in self.layers])
+        return torch.repeat_interleave(torch.arange(len(self.layers)), sizes)
+
+
+@dataclass(frozen=True)
+class ScoreMap(Mapping[str, Tensor]):
+    """Layer name -> float64 tensor of unit scores; higher means keep.
+
+    Parameters
+    ----------
+    scores : mapping of str to Tensor
+        One tensor of `unit_shape` per prunable layer.
+    secondary : mapping of str to Tensor, optional
+        Orders units whose scores are equal (larger kept first); magnitude where None.
+    notes : mapping, optional
+        What the scorer wants in the row, such as counts of units left out.
+    """
+
+    scores: Mapping[str, Tensor]
+    secondary: Mapping[str, Tensor] | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.scores[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def validate(self, units: UnitSpace) -> None:
+        """Check names, shapes, dtype and finiteness against `units`.
+
+        Raises
+        ------
+        CellError
+            Naming the first layer that is wrong, and how.
+        """
+        if set(self.scores) != set(units.names):
+            odd = sorted(set(self.scores) ^ set(units.names))
+            raise CellError(f"score map has other layers than the model: {', '.join(odd[:5])}")
+        for layer in units.layers:
+            score = self.scores[layer.name]
+            if tuple(score.shape) != layer.unit_shape:
+                raise CellError(
+                    f"scores of {layer.name} have shape {tuple(score.shape)}, expected {layer.unit_shape}"
+                )
+            if score.dtype != torch.float64:
+                raise CellError(f"scores of {layer.name} are {score.dtype}, expected torch.float64")
+            bad = int((~torch.isfinite(score)).sum())
+            if bad:
+                raise CellError(f"{bad} of {score.numel()} scores of {layer.name} are NaN or infinite")
+
+
+@dataclass(frozen=True)
+class MaskSet(Mapping[str, Tensor]):
+    """Layer name -> boolean tensor of `unit_shape`; True means kept."""
+
+    units: UnitSpace
+    masks: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        for layer in self.units.layers:
+            mask = self.masks[layer.name]
+            if mask.dtype != torch.bool or tuple(mask.shape) != layer.unit_shape:
+                raise CellError(f"mask of {layer.name} is {mask.dtype} {tuple(mask.shape)}")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @property
+    def kept(self) -> int:
+        """Number of units kept."""
+        return int(sum(int(mask.sum()) for mask in self.masks.values()))
+
+    def digest(self) -> str:
+        """SHA-256 over the layers' names and bits: equal exactly for equal masks."""
+        sha = hashlib.sha256(self.units.granularity.encode())
+        for layer in self.units.layers:
+            sha.update(layer.name.encode())
+            sha.update(self.masks[layer.name].cpu().numpy().tobytes())
+        return sha.hexdigest()
+
+    def overlap(self, other: MaskSet) -> float:
+        """Jaccard overlap of the kept units of two mask sets: shared / either, in [0, 1]."""
+        ours, theirs = self.units.flatten(self.masks), self.units.flatten(other.masks)
+        either = int((ours | theirs).sum())
+        return int((ours & theirs).sum()) / either if either else 1.0

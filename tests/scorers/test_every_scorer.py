@@ -1,0 +1,47 @@
+"""What holds for all scorers: a pure function of model, draw and generator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bench.models.view import Calibration, ModelView
+from bench.scorers import gradient, magnitude, random, rank, wanda
+from bench.types import Granularity
+
+SCORERS = (
+    random.random, magnitude.magnitude, magnitude.log_magnitude, magnitude.sqrt_magnitude,
+    magnitude.square_magnitude, magnitude.exp_magnitude, rank.rank, magnitude.l2, gradient.gradient,
+    gradient.taylor, wanda.wanda,
+)  # fmt: skip
+CASES = [
+    pytest.param(scorer, granularity, id=f"{scorer.__name__}-{granularity}")
+    for scorer in SCORERS
+    for granularity in ("weight", "channel")
+    if (scorer.__name__, granularity) != ("l2", "weight")
+]
+
+
+@pytest.mark.parametrize(("scorer", "granularity"), CASES)
+def test_is_valid_repeatable_and_leaves_the_model_alone(
+    scorer: Callable[..., object],
+    granularity: Granularity,
+    view_of: Callable[[Granularity], ModelView],
+    calibration: Calibration,
+) -> None:
+    view = view_of(granularity)
+    before = copy.deepcopy(view.model.state_dict())
+    view.model.dropout.train()  # a flag to be kept: it must not be 'restored' to eval
+    view.model.dropout.p = 0.0
+    scores = scorer(view, calibration, torch.Generator().manual_seed(0))
+    scores.validate(view.units)
+    again = scorer(view, calibration, torch.Generator().manual_seed(0))
+    assert all(torch.equal(scores[name], again[name]) for name in scores)
+    assert all(not score.requires_grad for score in scores.values())
+    assert all(torch.equal(before[name], tensor) for name, tensor in view.model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in view.model.parameters())
+    assert [name for name, m in view.model.named_modules() if m.training] == ["dropout"]
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in view.model.modules())

@@ -1,0 +1,91 @@
+"""Gradient scores against central finite differences of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.models.view import Calibration, ModelView
+from bench.scorers.gradient import gradient, mean_gradient, taylor
+from bench.types import Granularity
+
+STEP = 1e-5
+ViewOf = Callable[[Granularity], ModelView]
+
+
+@torch.no_grad()
+def _loss(view: ModelView, images: Tensor, labels: Tensor) -> float:
+    return float(F.cross_entropy(view.model(images), labels))
+
+
+@torch.no_grad()
+def _difference(view: ModelView, draw: Calibration, weight: Tensor, direction: Tensor) -> float:
+    """Derivative of the mean loss as `weight` moves along `direction`."""
+    original = weight.clone()
+    losses = []
+    for sign in (1, -1):
+        weight.copy_(original + sign * STEP * direction)
+        losses.append(_loss(view, draw.images, draw.labels))
+    weight.copy_(original)
+    return (losses[0] - losses[1]) / (2 * STEP)
+
+
+@torch.no_grad()
+def _numeric_gradient(view: ModelView, draw: Calibration, name: str) -> Tensor:
+    weight = view.module(name).weight
+    unit = torch.eye(weight.numel(), dtype=torch.float64).view(-1, *weight.shape)
+    values = [_difference(view, draw, weight, direction) for direction in unit]
+    return torch.tensor(values, dtype=torch.float64).view(weight.shape)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "mlp.fc1", "mlp.fc2"])
+def test_weight_scores_are_finite_differences(layer: str, view_of: ViewOf, calibration: Calibration) -> None:
+    view = view_of("weight")
+    numeric = _numeric_gradient(view, calibration, layer)
+    options = {"rtol": 1e-6, "atol": 1e-9}
+    torch.testing.assert_close(mean_gradient(view, calibration)[layer], numeric, **options)
+    torch.testing.assert_close(gradient(view, calibration, None)[layer], numeric.abs(), **options)
+    expected = (numeric * view.weight(layer)).abs()
+    torch.testing.assert_close(taylor(view, calibration, None)[layer], expected, **options)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "mlp.fc1"])
+def test_channel_taylor_is_the_squared_change_as_the_filter_fades(
+    layer: str, view_of: ViewOf, calibration: Calibration
+) -> None:
+    """Sum of g w over a filter is the derivative of the loss along the filter itself."""
+    view = view_of("channel")
+    weight = view.module(layer).weight
+    squares = torch.zeros(len(weight), dtype=torch.float64)
+    for part in (slice(0, 32), slice(32, 40)):  # 32 images and the rest, not the draw's batch of 16
+        draw = Calibration(calibration.images[part], calibration.labels[part], 99)
+        for channel in range(len(weight)):
+            direction = torch.zeros_like(weight)
+            direction[channel] = weight[channel]
+            squares[channel] += _difference(view, draw, weight, direction) ** 2
+    torch.testing.assert_close(taylor(view, calibration, None)[layer], squares / 2, rtol=1e-5, atol=1e-12)
+
+
+def test_channel_gradient_is_the_mean_over_the_filter(view_of: ViewOf, calibration: Calibration) -> None:
+    weights = gradient(view_of("weight"), calibration, None)
+    channels = gradient(view_of("channel"), calibration, None)
+    torch.testing.assert_close(channels["conv2"], weights["conv2"].mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(channels["mlp.fc1"], weights["mlp.fc1"].mean(dim=1))
+
+
+def test_batches_do_not_matter(view_of: ViewOf, calibration: Calibration) -> None:
+    view = view_of("weight")
+    whole = Calibration(calibration.images, calibration.labels, 40)
+    for name, score in taylor(view, calibration, None).items():
+        torch.testing.assert_close(score, taylor(view, whole, None)[name], rtol=1e-12, atol=1e-15)
+
+
+def test_works_where_parameters_ask_for_no_gradient(view_of: ViewOf, calibration: Calibration) -> None:
+    view = view_of("weight")
+    expected = gradient(view, calibration, None)["conv1"]
+    view.model.requires_grad_(False)
+    assert torch.equal(gradient(view, calibration, None)["conv1"], expected)
