@@ -34,7 +34,7 @@ def checklist(data: StudyData) -> pd.DataFrame:
         (f"At least {POINTS} operating points per pair", fewest >= POINTS, f"{fewest} sparsities at least"),
         (
             "Both compression and theoretical speed-up", bool(both),
-            "reported for every cell: share of zeros over all parameters, and dense over remaining multiplications"
+            "every cell: zeros over all parameters, and dense over remaining multiplications"
             if both else "missing for some cells",
         ),
         ("Accuracy of the dense model", 0 < pairs <= with_dense, f"for {with_dense} of {pairs} pairs"),

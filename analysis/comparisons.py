@@ -49,9 +49,10 @@ def paired_tests(differences: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The setting and scorer; ``n``, ``difference``, ``low``, ``high`` (fractions, 95 % t interval), ``p_t``,
-        ``p_holm``, ``p_sign_flip``, ``p_wilcoxon`` (two-sided), ``d_z``, ``p_superior``, ``disagree``, ``category``.
-        Settings with the reference's own masks are not tested and not counted in the family.
+        The setting and scorer; ``n``, ``difference``, ``low``, ``high`` (fractions, 95 % t interval),
+        ``p_t``, ``p_holm``, ``p_sign_flip``, ``p_wilcoxon`` (two-sided), ``d_z``, ``p_superior``,
+        ``disagree``, ``category``. Settings with the reference's own masks are not tested and not counted
+        in the family.
     """
     keys = [*frames.SETTING, "scorer"]
     found: list[dict[str, Any]] = []
@@ -60,8 +61,8 @@ def paired_tests(differences: pd.DataFrame) -> pd.DataFrame:
         same = bool(models["same_mask"].all())
         found.append(row | _same(len(models)) if same else row | _tested(models))
     columns = [
-        *keys, "n", "difference", "low", "high", "p_t", "p_sign_flip", "p_wilcoxon", "d_z", "p_superior", "disagree",
-        "category",
+        *keys, "n", "difference", "low", "high", "p_t", "p_sign_flip", "p_wilcoxon", "d_z", "p_superior",
+        "disagree", "category",
     ]  # fmt: skip
     frame = pd.DataFrame(found, columns=columns)
     tested = frame["category"].ne(SAME_MASK).to_numpy(dtype=bool)

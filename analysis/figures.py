@@ -13,13 +13,14 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.comparisons import SAME_MASK
 from analysis.formats import percent, points
 from analysis.style import look
 
 #: Facets side by side.
 _COLUMNS = 3
 #: Height of a facet and width of a facet, inches.
-_WIDTH, _HEIGHT = 3.9, 2.9
+_WIDTH, _HEIGHT = 3.9, 3.1
 
 
 def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float | None = None) -> None:
@@ -49,8 +50,9 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
         mean = 100 * own["mean"].to_numpy()
         bars = np.abs(100 * np.stack([own["low"], own["high"]]) - mean)
         axes.errorbar(
-            x, mean, yerr=np.nan_to_num(bars), color=style.colour, marker=style.marker, linestyle=style.dashes,
-            elinewidth=0.8, capsize=1.5, capthick=0.8, markerfacecolor="white" if place % 2 else style.colour,
+            x, mean, yerr=np.nan_to_num(bars), color=style.colour, marker=style.marker,
+            linestyle=style.dashes, elinewidth=0.8, capsize=1.5, capthick=0.8, markerfacecolor="white" if
+            place % 2 else style.colour,
         )  # fmt: skip
     axes.set_xticks(100 * steps, [percent(step, 0 if step * 100 % 1 < 1e-9 else 1) for step in steps])
     # Labels of ticks closer than 4 points would touch.
@@ -58,11 +60,13 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
         label.set_visible(bool(after - before >= 0.04))
 
 
-def heat(frame: pd.DataFrame, axes: Axes, limit: float, scorers: Sequence[str], sparsities: Sequence[float]) -> None:
+def heat(
+    frame: pd.DataFrame, axes: Axes, limit: float, scorers: Sequence[str], sparsities: Sequence[float]
+) -> None:
     """Draw differences as a table of colours with their numbers: scorers down, sparsities across.
 
-    A star marks a Holm-adjusted p under 0.05, ``=`` a scorer with the reference's own masks, a blank a setting
-    without data.
+    A star marks a Holm-adjusted p under 0.05, ``=`` a scorer with the reference's own masks, a blank a
+    setting without data.
 
     Parameters
     ----------
@@ -76,11 +80,14 @@ def heat(frame: pd.DataFrame, axes: Axes, limit: float, scorers: Sequence[str], 
         Order of rows and columns.
     """
     values = np.full((len(scorers), len(sparsities)), np.nan)
-    for row in frame.itertuples():
-        i, j = scorers.index(str(row.scorer)), int(np.argmin(np.abs(np.array(sparsities) - row.sparsity)))
-        values[i, j] = row.difference
+    for row in frame.to_dict("records"):
+        i = scorers.index(str(row["scorer"]))
+        j = int(np.argmin(np.abs(np.array(sparsities) - row["sparsity"])))
+        values[i, j] = row["difference"]
         strong = abs(values[i, j]) > 0.6 * limit
-        text = "=" if row.category == "same mask" else points(values[i, j], 1) + ("*" if row.p_holm < 0.05 else "")
+        text = points(values[i, j], 1) + ("*" if row["p_holm"] < 0.05 else "")
+        if row["category"] == SAME_MASK:
+            text = "="
         axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color="white" if strong else "black")
     axes.imshow(values, cmap="PuOr_r", norm=TwoSlopeNorm(0, -limit, limit), aspect="auto")
     axes.set_xticks(range(len(sparsities)), [percent(s, 0) for s in sparsities])
@@ -100,7 +107,7 @@ def facets(
     Parameters
     ----------
     titles : sequence of str
-        One per facet.
+        One per facet; an empty one leaves its place free.
     draw : callable
         Called with the number of the facet and its axes.
     x, y : str
@@ -117,12 +124,13 @@ def facets(
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     for number, axes in enumerate(grid.flat):
-        if number >= len(titles):
+        if number >= len(titles) or not titles[number]:
             axes.set_visible(False)
             continue
         draw(number, axes)
         axes.set_title("\n".join(textwrap.wrap(titles[number], 48)))
-        if number + columns >= len(titles):
+        below = number + columns
+        if below >= len(titles) or not titles[below]:
             axes.set_xlabel(x)
         if number % columns == 0 and y:
             axes.set_ylabel(y)
@@ -154,5 +162,8 @@ def legend(figure: Figure, labels: Sequence[str], shown: dict[str, str], *, dens
         )  # fmt: skip
     if dense:
         handles.append(Line2D([], [], color="#555555", linewidth=0.9, dashes=(2, 2), label="dense"))
-    room = max(1, int(figure.get_figwidth() / 1.35))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(room, len(handles)), handlelength=3.2)
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    room = max(1, int(figure.get_figwidth() / (0.75 + 0.085 * longest)))  # inches of one entry, roughly
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(room, len(handles)), handlelength=3.2
+    )

@@ -1,4 +1,4 @@
-"""How numbers look to people; used by tables, figures and sentences alone, so that nothing is rounded early."""
+"""How numbers look to people; tables, figures and sentences use it last, so nothing is rounded early."""
 
 from __future__ import annotations
 

@@ -101,8 +101,8 @@ def contrast(rows: pd.DataFrame, axis: str, reference: str, value: str = "accura
     Returns
     -------
     DataFrame
-        The paired rows with all their columns, ``reference_value``, ``reference_mask``, ``reference_cell`` and
-        ``difference`` (row minus reference). Rows without a partner are left out; `count_states` tells
+        The paired rows with all their columns, ``reference_value``, ``reference_mask``, ``reference_cell``
+        and ``difference`` (row minus reference). Rows without a partner are left out; `count_states` tells
         of them.
     """
     finished = done(rows)
@@ -121,8 +121,8 @@ def per_model_difference(paired: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per setting, scorer and checkpoint: ``difference``, ``draws``, and ``same_mask``: whether every
-        draw had the mask of its reference.
+        One row per setting, scorer and checkpoint: ``difference``, ``draws``, and ``same_mask``: whether
+        every draw had the mask of its reference.
     """
     keys = [*SETTING, "scorer", "checkpoint"]
     marked = paired.assign(same_mask=paired["mask"].eq(paired["reference_mask"]))

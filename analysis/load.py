@@ -92,8 +92,8 @@ def read_parquet(path: Path) -> StudyData:
         raise AnalysisError(f"{path}: is not the data file of a report")
     if metadata["prunebench_schema"] != str(schema.SCHEMA_VERSION):
         raise AnalysisError(
-            f"{path}: has schema {metadata['prunebench_schema']}, this version reads {schema.SCHEMA_VERSION}; "
-            "make the report again with the version that ran the study"
+            f"{path}: has schema {metadata['prunebench_schema']}, this version reads "
+            f"{schema.SCHEMA_VERSION}; make the report again with the version that ran the study"
         )
     return StudyData(
         rows=_conform(table.to_pandas(integer_object_nulls=True), _ROWS),

@@ -33,11 +33,11 @@ def registration(results: Sequence[ClaimResult], registered: str | None) -> str:
         return ""
     if results[0].registered:
         return (
-            f"Registered before data: yes. The claims file had its present hash, {results[0].claims_hash[:12]}, in the "
-            f"store before the first cell was run ({registered or 'time not recorded'})."
+            f"Registered before data: yes. The claims file's hash, {results[0].claims_hash[:12]}, was in "
+            f"the store before the first cell was run ({registered or 'time not recorded'})."
         )
     return (
-        f"Registered before data: no. The claims file's hash is {results[0].claims_hash[:12]}, which is not the one "
+        f"Registered before data: no. The claims file's hash is {results[0].claims_hash[:12]}, not the one "
         "that was stored before the first cell was run; read every verdict as exploratory."
     )
 
@@ -45,7 +45,9 @@ def registration(results: Sequence[ClaimResult], registered: str | None) -> str:
 def progress(rows: pd.DataFrame) -> str:
     """Say what became of the planned cells."""
     states = rows["state"].fillna("to do").replace("running", "to do").value_counts()
-    left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
+    left = [
+        f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index
+    ]
     total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
     return total + (f" ({', '.join(left)})." if left else ".")
 
@@ -59,7 +61,9 @@ def part(result: PartResult) -> list[str]:
     tally = Counter(record.verdict for record in result.records)
     said = ", ".join(f"{count(n)} {verdict}" for verdict, n in tally.items())
     sentences = [f"Of {count(len(result.records))} settings: {said}."]
-    shown = [record for record in result.records if record.verdict != "supported"] or [_extreme(result.records)]
+    shown = [record for record in result.records if record.verdict != "supported"] or [
+        _extreme(result.records)
+    ]
     return sentences + [_contrast(record) for record in shown]
 
 
@@ -76,9 +80,8 @@ def _identity(record: Record) -> str:
         f"{count(record.mismatches)} mismatches"
     )
     if record.tolerance is not None and record.effect is not None:
-        text += (
-            f"; largest difference {decimal(100 * record.effect)} points, tolerance {decimal(100 * record.tolerance)}"
-        )
+        text += f"; largest difference {decimal(100 * record.effect)} points"
+        text += f", tolerance {decimal(100 * record.tolerance)}"
     if record.counts:
         text += "; " + ", ".join(f"{count(number)} {name}" for name, number in record.counts.items())
     if record.names:
@@ -109,16 +112,14 @@ def escape(compared: pd.DataFrame) -> str:
     """Say which scorers lie above and below the plateau after Holm's correction."""
     tested = compared[compared["p_t"].notna()]
     if tested.empty:
-        return (
-            "No paired test is possible: with one model per architecture the differences below are descriptive only."
-        )
+        return "No paired test is possible: one model per architecture is descriptive only."
     clear = tested[tested["p_holm"].lt(0.05)]
     above = clear[clear["difference"].gt(0)]
     below = clear[clear["difference"].lt(0)]
     text = (
         f"{count(len(tested))} settings were tested as one family (paired t, Holm's correction at 5 %): "
-        f"{count(len(above))} lie above the plateau{_named(above)}, {count(len(below))} below it{_named(below)}, "
-        f"{count(len(tested) - len(clear))} are undecided, which is not equality."
+        f"{count(len(above))} lie above the plateau{_named(above)}, {count(len(below))} below "
+        f"it{_named(below)}, {count(len(tested) - len(clear))} are undecided, which is not equality."
     )
     disagree = int(tested["disagree"].sum())
     return text + (f" In {count(disagree)} the three tests disagree before correction." if disagree else "")
@@ -136,11 +137,12 @@ def repairs(compared: pd.DataFrame) -> str:
     sentences = []
     for recalibration in frames.ordered(compared["recalibration"]):
         own = compared[compared["recalibration"].eq(recalibration)]
-        largest = own.loc[own["difference"].abs().idxmax()]
+        largest = own.iloc[int(own["difference"].abs().to_numpy().argmax())]
         mean = own.groupby("correction", sort=False)["difference"].mean()
         shown = ", ".join(f"{name} {points(value)}" for name, value in mean.items())
         sentences.append(
-            f"Recalibration {recalibration}: mean difference from no correction over all settings, in points: {shown}; "
-            f"the largest is {points(largest['difference'])} ({largest['correction']}, {where(largest.to_dict())})."
+            f"Recalibration {recalibration}: mean difference from no correction over all settings, in "
+            f"points: {shown}; the largest is {points(largest['difference'])} ({largest['correction']}, "
+            f"{where(largest.to_dict())})."
         )
     return " ".join(sentences)

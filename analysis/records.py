@@ -1,4 +1,4 @@
-"""Results as frozen records that carry the whole path to their decision; prose and tables are made of them."""
+"""Results as frozen records that carry the whole path to their decision; prose and tables show them."""
 
 from __future__ import annotations
 

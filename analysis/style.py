@@ -7,9 +7,11 @@ grey cannot.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple, TypeAlias
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
-Dashes: TypeAlias = str | tuple[int, tuple[float, ...]]
+import matplotlib as mpl
+from matplotlib.typing import LineStyleType
 
 
 class Look(NamedTuple):
@@ -17,15 +19,15 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
-    dashes: Dashes
+    dashes: LineStyleType
 
 
 _BLACK, _GREY, _ORANGE, _SKY = "#000000", "#8c8c8c", "#e69f00", "#56b4e9"
 _GREEN, _BLUE, _RED, _PURPLE = "#009e73", "#0072b2", "#d55e00", "#cc79a7"
-_SOLID: Dashes = "-"
-_DASHED: Dashes = (0, (5.0, 2.0))
-_DOTTED: Dashes = (0, (1.0, 1.5))
-_MIXED: Dashes = (0, (5.0, 1.5, 1.0, 1.5))
+_SOLID: LineStyleType = "-"
+_DASHED: LineStyleType = (0, (5.0, 2.0))
+_DOTTED: LineStyleType = (0, (1.0, 1.5))
+_MIXED: LineStyleType = (0, (5.0, 1.5, 1.0, 1.5))
 
 _LOOKS = (
     ("magnitude", Look(_BLACK, "o", _SOLID)),
@@ -66,12 +68,14 @@ def look(name: str) -> Look:
     return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker], _SPARE_DASHES[number % len(_SPARE_DASHES)])
 
 
-def rc() -> dict[str, Any]:
-    """Matplotlib settings of every figure; the fixed salt makes the SVG's ids, and so its bytes, repeatable."""
-    return {
-        "font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8.5,
+def styled() -> AbstractContextManager[None]:
+    """Set what all figures share, while one is made; the fixed salt makes the ids in the SVG repeatable."""
+    settings: Any = {
+        "font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
+        "legend.fontsize": 8.5,
         "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "axes.axisbelow": True,
         "lines.linewidth": 1.3, "lines.markersize": 4.5, "legend.frameon": False, "svg.fonttype": "none",
         "svg.hashsalt": "prunebench", "text.parse_math": False, "figure.facecolor": "white",
     }  # fmt: skip
+    return mpl.rc_context(settings)

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import analysis
+from analysis.errors import AnalysisError
 from bench.errors import UserError
 
 app = typer.Typer(
@@ -38,14 +40,12 @@ def main() -> None:
     try:
         _refuse_shadowed_packages()
         app()
-    except UserError as error:
+    except (UserError, AnalysisError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
         sys.exit(EXIT_USER_ERROR)
 
 
 def _refuse_shadowed_packages() -> None:
-    import analysis  # the second of our packages: both must be those of one installation
-
     ours, theirs = Path(__file__).resolve().parents[1], Path(str(analysis.__file__)).resolve().parents[1]
     if ours != theirs:
         raise UserError(
@@ -135,7 +135,7 @@ def run(
     ] = None,
 ) -> None:
     """Run what is missing; interrupt it whenever you like and run it again."""
-    from analysis.claims.schema import claims_hash
+    from analysis.claims.read import claims_hash
     from bench.engines.local import LocalEngine, RunOptions, lock_study, register_study
     from bench.engines.progress import Reporter
     from bench.session import open_session
@@ -242,30 +242,19 @@ def show(
 @app.command()
 def report(study: StudyFolder) -> None:
     """Decide the claims, draw the figures, write STUDY/report/."""
-    from analysis.errors import AnalysisError
     from analysis.report.render import render_report
 
-    try:
-        index = render_report(study)
-    except AnalysisError as error:
-        raise UserError(str(error)) from error
-    typer.echo(f"open {index}")
+    typer.echo(f"open {render_report(study)}")
 
 
 @app.command()
 def claims(study: StudyFolder, as_json: AsJson = False) -> None:
     """Print the verdict table alone."""
     from analysis.claims.decide import decide_claims
-    from analysis.claims.schema import load_claims
-    from analysis.errors import AnalysisError
     from analysis.load import load
     from analysis.tables import verdict_table
 
-    try:
-        results = decide_claims(load(study), load_claims(study / "claims.yaml"))
-    except AnalysisError as error:
-        raise UserError(str(error)) from error
-    frame = verdict_table(results)
+    frame = verdict_table(decide_claims(load(study), study / "claims.yaml"))
     if as_json:
         _print_json(frame.to_dict(orient="records"))
         return

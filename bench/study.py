@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -110,6 +110,12 @@ class Execution(_Frozen):
     threads: int | Literal["auto"] = "auto"
 
 
+AXES = (
+    "dataset", "model", "train_seed", "calibration_draw", "scorer", "search", "granularity",
+    "allocation", "sparsity", "correction", "recalibration",
+)  # fmt: skip
+
+
 class Exclusion(_Frozen):
     """Cells left out: all those where every key of `where` matches.
 
@@ -119,15 +125,17 @@ class Exclusion(_Frozen):
     name: str
     where: dict[str, Any]
 
+    @field_validator("where")
+    @classmethod
+    def _known_axes(cls, where: dict[str, Any]) -> dict[str, Any]:
+        for key in where:
+            if key not in AXES:
+                raise ValueError(f"no axis {key!r}: {suggest(key, AXES)}")
+        return where
+
 
 AxisValue: TypeAlias = str | dict[str, Any]
 Many: TypeAlias = Annotated[tuple[AxisValue, ...], Field(min_length=1)]
-
-AXES = (
-    "dataset", "model", "train_seed", "calibration_draw", "scorer", "search", "granularity",
-    "allocation", "sparsity", "correction", "recalibration",
-)  # fmt: skip
-
 
 class StudyFile(_Frozen):
     """The schema of study.yaml."""
@@ -168,14 +176,6 @@ class StudyFile(_Frozen):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return value if isinstance(value, (list, tuple)) else (value,)
-
-    @model_validator(mode="after")
-    def _known_exclusions(self) -> StudyFile:
-        for exclusion in self.exclude:
-            for key in exclusion.where:
-                if key not in AXES:
-                    raise ValueError(f"exclusion {exclusion.name!r}: no axis {key!r}: {suggest(key, AXES)}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,8 @@ def place(tree: Any, loc: tuple[Any, ...]) -> str:
 
 
 def _explain(path: Path, tree: CommentedMap, error: ValidationError, schema: type[BaseModel]) -> str:
-    first = error.errors()[0]
+    # an unknown key is often the misspelt one that is reported as missing
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     loc = tuple(first["loc"])
     name = ".".join(str(part) for part in loc)
     message = first["msg"].removeprefix("Value error, ")

@@ -57,7 +57,12 @@ def decide(data: StudyData, claims: Claims) -> list[ClaimResult]:
         records[record.claim, record.part].append(record)
     registered = claims.hash == data.meta.get("claims_hash")
     return [
-        _compose(claim, [_part(claim, part, records[claim.id, part.id], data) for part in claim.parts], registered, claims)
+        _compose(
+            claim,
+            [_part(claim, part, records[claim.id, part.id], data) for part in claim.parts],
+            registered,
+            claims,
+        )
         for claim in claims.claims
     ]
 
@@ -83,7 +88,9 @@ def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) 
         verdict, reason = "not testable", "no shared evaluation was done again"
     else:
         verdict, reason = "not testable", missing(data.rows, part)
-    return PartResult(id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, records=placed)
+    return PartResult(
+        id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, records=placed
+    )
 
 
 def _all_or_any(verdicts: Sequence[Verdict]) -> Verdict:
@@ -115,8 +122,10 @@ def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims
         notes.append("descriptive only")
     setting = ""
     if records:
-        setting = "in the paper's setting" if all(record.in_paper_setting for record in records) else "transfer"
+        setting = (
+            "in the paper's setting" if all(record.in_paper_setting for record in records) else "transfer"
+        )
     return ClaimResult(
-        id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes), setting=setting,
-        registered=registered, claims_hash=claims.hash, parts=tuple(parts),
+        id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes),
+        setting=setting, registered=registered, claims_hash=claims.hash, parts=tuple(parts),
     )  # fmt: skip

@@ -21,7 +21,8 @@ _PER = ("dataset", "model", "granularity")
 
 #: What names a mask, whatever repair follows.
 _MASKED = (
-    "group", "calibration_draw", "calibration_images", "calibration_batch", "search", "granularity", "allocation",
+    "group", "calibration_draw", "calibration_images", "calibration_batch", "search", "granularity",
+    "allocation",
     "sparsity", "scorer",
 )  # fmt: skip
 
@@ -29,8 +30,8 @@ _MASKED = (
 def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> list[Record]:
     """Compare the mask hash of each scorer with the reference's in the same block.
 
-    A cell whose masks differ *and* whose scores tie for units of different magnitude says nothing about the claim:
-    it is left out and counted.
+    A cell whose masks differ *and* whose scores tie for units of different magnitude says nothing about the
+    claim: it is left out and counted.
     """
     rows = select(data.rows, part, {"scorer": (*part.scorers, part.reference)})
     records = []
@@ -44,7 +45,9 @@ def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> 
         tied = known["tied_units"].fillna(0).gt(0)
         compared = known[~(differs & tied)]
         units = int(known["tied_units"].fillna(0).sum())
-        evaluated = asked["state"].eq("done").groupby([asked[key] for key in _MASKED], dropna=False).transform("any")
+        evaluated = (
+            asked["state"].eq("done").groupby([asked[key] for key in _MASKED], dropna=False).transform("any")
+        )
         counts = _fates(asked[~evaluated].drop_duplicates(list(_MASKED))) | {
             "without a partner": len(asked[evaluated].drop_duplicates(list(_MASKED))) - len(known),
             "left out: masks differ where units tie": int((differs & tied).sum()),
@@ -78,8 +81,8 @@ def reevaluation(part: Reevaluation, data: StudyData, base: dict[str, Any]) -> l
         wrong = int(compared["mismatches"].gt(0).sum())
         records.append(
             _identity(
-                base, part, setting, "correctness of every test image, evaluated twice", compared, wrong, counts,
-                {"test": "equality image by image"},
+                base, part, setting, "correctness of every test image, evaluated twice", compared, wrong,
+                counts, {"test": "equality image by image"},
             )
         )  # fmt: skip
     return records
@@ -89,7 +92,9 @@ def repair_identity(part: RepairIdentity, data: StudyData, base: dict[str, Any])
     """Compare the float32 accuracy of each correction with the reference correction's in the same block."""
     wanted = part.corrections or tuple(frames.ordered(data.rows["correction"]))
     rows = select(data.rows, part, {"correction": (*wanted, part.reference)})
-    checks = data.checks[data.checks["kind"].eq("float32")].drop_duplicates("cell").set_index("cell")["accuracy"]
+    checks = (
+        data.checks[data.checks["kind"].eq("float32")].drop_duplicates("cell").set_index("cell")["accuracy"]
+    )
     layers = _uncovered(data.dense)
     records = []
     for setting, cells in _groups(rows):
@@ -169,9 +174,11 @@ def _fixed(part: MaskIdentity | Reevaluation | RepairIdentity) -> dict[str, str 
 
 
 def _fates(asked: pd.DataFrame) -> dict[str, int]:
-    """Count cells that were not evaluated, by what became of them."""
+    """Count cells that were not evaluated, by what became of them and why."""
     states = asked["state"].fillna("to do").replace("running", "to do")
-    return {name: int(states.eq(name).sum()) for name in ("failed", "skipped", "to do")}
+    reasons = asked["reason"].where(asked["reason"].isna(), ": " + asked["reason"].fillna(""))
+    fates = (states + reasons.fillna(""))[states.ne("done")]
+    return {str(name): int(number) for name, number in fates.value_counts(sort=False).items()}
 
 
 def _uncovered(dense: pd.DataFrame) -> dict[tuple[Any, Any], tuple[str, ...]]:

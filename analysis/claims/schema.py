@@ -35,7 +35,9 @@ class _Part(Strict):
     text: str = Field(min_length=1, description="what this part claims, one sentence")
     where: dict[str, Values] = Field(default_factory=dict, description="column: label, or list of labels")
     sparsities: tuple[float, ...] | None = Field(None, description="default: all of the study")
-    required: bool = Field(True, description="false: the claim is decided without it where it is not testable")
+    required: bool = Field(
+        True, description="false: the claim is decided without it where it is not testable"
+    )
     without: str = Field("", description="said beside the verdict where this part is not testable")
 
     @field_validator("where", mode="before")

@@ -14,7 +14,9 @@ from analysis.claims.schema import Claim, Contrast, MaskIdentity, Reevaluation, 
 
 
 def select(
-    rows: pd.DataFrame, part: MaskIdentity | Reevaluation | RepairIdentity | Contrast, labels: Mapping[str, Values]
+    rows: pd.DataFrame,
+    part: MaskIdentity | Reevaluation | RepairIdentity | Contrast,
+    labels: Mapping[str, Values],
 ) -> pd.DataFrame:
     """Return the planned pruned rows that match the part's filters and `labels`.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,14 +16,14 @@ from matplotlib.figure import Figure
 
 from analysis import frames
 from analysis.figures import facets, heat, legend, lines
-from analysis.style import rc
+from analysis.style import styled
 
 _SPARSITY = "Sparsity (% of prunable units removed)"
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure of the report: file name without ending, what to read under it, for those who cannot see it, SVG."""
+    """One figure: file name without ending, caption, text for those who cannot see it, and the SVG."""
 
     name: str
     caption: str
@@ -46,20 +47,24 @@ def accuracy(rows: pd.DataFrame) -> list[Plot]:
     plots = []
     for granularity, allocation, cells in _figures(frames.done(frames.unrepaired(frames.main_rows(rows)))):
         frame = frames.summarise(frames.per_model(cells))
-        kept, shown = _merge_equal(frame)
+        kept, same = _merge_equal(frame)
         places = _facets(frame)
 
         def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[_Facet] = places) -> None:
             facet = places[number]
             lines(_within(kept, facet), axes, dense=baseline.get((facet.dataset, facet.model)))
 
-        bars = "bars: 95 % t intervals over models" if frame["n"].gt(1).any() else "one model each: no intervals"
+        bars = (
+            "bars: 95 % t intervals over models" if frame["n"].gt(1).any() else "one model each: no intervals"
+        )
         plots.append(
             _plot(
-                f"accuracy-{granularity}-{allocation}", places, draw, f"Accuracy on the test images; {bars}. Granularity "
-                f"{granularity}, allocation {allocation}, no correction, no recalibration. Markers are set apart "
-                "sideways a little so that bars do not hide each other.",
-                y="Top-1 accuracy (%)", labels=frames.ordered(kept["scorer"]), shown=shown, dense=not baseline.empty,
+                f"accuracy-{granularity}-{allocation}", places, draw,
+                f"Accuracy on the test images; {bars}. Granularity {granularity}, allocation {allocation}, "
+                "no correction, no recalibration. Markers are set apart sideways a little so that bars do not "
+                "hide each other.",
+                y="Top-1 accuracy (%)", labels=frames.ordered(kept["scorer"]), same=same,
+                dense=not baseline.empty,
             )
         )  # fmt: skip
     return plots
@@ -71,7 +76,7 @@ def overlap(rows: pd.DataFrame) -> list[Plot]:
     main = frames.done(frames.unrepaired(frames.main_rows(rows)))
     for granularity, allocation, cells in _figures(main[main["magnitude_overlap"].notna()]):
         frame = frames.summarise(frames.per_model(cells, "magnitude_overlap"), "magnitude_overlap")
-        kept, shown = _merge_equal(frame)
+        kept, same = _merge_equal(frame)
         places = _facets(frame)
 
         def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[_Facet] = places) -> None:
@@ -80,10 +85,11 @@ def overlap(rows: pd.DataFrame) -> list[Plot]:
 
         plots.append(
             _plot(
-                f"overlap-{granularity}-{allocation}", places, draw, "Jaccard overlap: kept units in common with the "
-                "magnitude mask of the same budget, as a share of the units kept by either; mean over models with 95 % t "
-                f"interval. Granularity {granularity}, allocation {allocation}.",
-                y="Overlap with the magnitude mask (%)", labels=frames.ordered(kept["scorer"]), shown=shown,
+                f"overlap-{granularity}-{allocation}", places, draw,
+                "Jaccard overlap: kept units in common with the magnitude mask of the same budget, as a "
+                "share of the units kept by either; mean over models with 95 % t interval. "
+                f"Granularity {granularity}, allocation {allocation}.",
+                y="Overlap with the magnitude mask (%)", labels=frames.ordered(kept["scorer"]), same=same,
             )
         )  # fmt: skip
     return plots
@@ -105,14 +111,16 @@ def escape(compared: pd.DataFrame) -> list[Plot]:
         ) -> None:  # fmt: skip
             heat(_within(cells, places[number]), axes, limit, scorers, sparsities)
 
-        figure = facets(
-            [place.title for place in places], draw, x=_SPARSITY, y="",
-            width=1.3 + 0.55 * len(sparsities), height=1.0 + 0.24 * len(scorers),
-        )  # fmt: skip
+        with styled():
+            figure = facets(
+                [place.title for place in places], draw, x=_SPARSITY, y="",
+                width=1.3 + 0.55 * len(sparsities), height=1.0 + 0.24 * len(scorers),
+            )  # fmt: skip
         caption = (
-            "Accuracy minus magnitude's in the same block, mean over models, in percentage points. * Holm-adjusted p "
-            "under 0.05 (paired t, all settings of this section one family); = the same masks as magnitude, equal by "
-            f"construction; blank: no data. Granularity {granularity}, allocation {allocation}."
+            "Accuracy minus magnitude's in the same block, mean over models, in percentage points. * "
+            "Holm-adjusted p under 0.05 (paired t, all settings of this section one family); = the same masks "
+            "as magnitude, equal by construction; blank: no data. "
+            f"Granularity {granularity}, allocation {allocation}."
         )
         plots.append(_finish(f"escape-{granularity}-{allocation}", figure, caption, places))
     return plots
@@ -125,17 +133,15 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
     counts = main.groupby(["scorer", "granularity", "allocation"], sort=False)["correction"].nunique()
     for scorer, granularity, allocation in counts[counts.gt(1)].index:
         chosen = main[
-            main["scorer"].eq(scorer) & main["granularity"].eq(granularity) & main["allocation"].eq(allocation)
+            main["scorer"].eq(scorer)
+            & main["granularity"].eq(granularity)
+            & main["allocation"].eq(allocation)
         ]
         frame = frames.summarise(frames.per_model(chosen))
         frame = frame[frame["sparsity"].notna()]
         order = frames.ordered(main["recalibration"])
-        have = [
-            (place, recalibration)
-            for place in _facets(frame)
-            for recalibration in order
-            if not _within(frame, place)["recalibration"].ne(recalibration).all()
-        ]
+        have = [(place, recalibration) for place in _facets(frame) for recalibration in order]
+        there = [_within(frame, place)["recalibration"].eq(name).any() for place, name in have]
         if not have:
             continue
 
@@ -149,10 +155,14 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
         plots.append(
             _plot(
                 f"repairs-{scorer}-{granularity}-{allocation}", [place for place, _ in have], draw,
-                f"Corrections compared under each recalibration; scorer {scorer}, granularity {granularity}, allocation "
-                f"{allocation}; bars: 95 % t intervals over models. Corrections that coincide hide each other.",
+                f"Corrections compared under each recalibration; scorer {scorer}, granularity {granularity}, "
+                f"allocation {allocation}; bars: 95 % t intervals over models. Corrections that coincide "
+                "hide each other.",
                 y="Top-1 accuracy (%)", labels=frames.ordered(frame["correction"]),
-                titles=[f"{place.title}, recalibration: {recalibration}" for place, recalibration in have],
+                columns=len(order), titles=[
+                    f"{place.title}, recalibration: {name}" if drawn else ""
+                    for (place, name), drawn in zip(have, there, strict=True)
+                ],
             )
         )  # fmt: skip
     return plots
@@ -174,8 +184,8 @@ def _within(frame: pd.DataFrame, place: _Facet) -> pd.DataFrame:
     return frame[frame["dataset"].eq(place.dataset) & frame["model"].eq(place.model)]
 
 
-def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Draw scorers that coincide with magnitude everywhere as one line; the legend names them all."""
+def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the scorers that coincide with magnitude everywhere, and name them."""
     keys = ["dataset", "model", "sparsity"]
     curves = {
         str(name): own.sort_values(keys)[[*keys, "mean", "low", "high"]].reset_index(drop=True)
@@ -183,34 +193,51 @@ def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     }
     plateau = curves.get(frames.MAGNITUDE)
     if plateau is None:
-        return frame, {}
+        return frame, []
     same = [
         name
         for name, own in curves.items()
         if name != frames.MAGNITUDE
         and own[keys].equals(plateau[keys])
-        and np.allclose(own[["mean", "low", "high"]], plateau[["mean", "low", "high"]], atol=1e-12, equal_nan=True)
+        and np.allclose(
+            own[["mean", "low", "high"]], plateau[["mean", "low", "high"]], atol=1e-12, equal_nan=True
+        )
     ]
     if not same:
-        return frame, {}
-    text = f"{frames.MAGNITUDE} (coincides: {', '.join(same[:2])}{f' + {len(same) - 2}' if len(same) > 2 else ''})"
-    return frame[~frame["scorer"].isin(same)], {frames.MAGNITUDE: text}
+        return frame, []
+    return frame[~frame["scorer"].isin(same)], same
 
 
 def _plot(
-    name: str, places: list[_Facet], draw: object, caption: str, *, y: str, labels: list[str],
-    shown: dict[str, str] | None = None, dense: bool = False, titles: list[str] | None = None,
+    name: str, places: list[_Facet], draw: Callable[[int, Axes], None], caption: str, *, y: str, labels:
+    list[str], same: list[str] | None = None, dense: bool = False, titles: list[str] | None = None, columns:
+    int = 3,
 ) -> Plot:  # fmt: skip
-    assert callable(draw)
-    with mpl.rc_context(rc()):
-        figure = facets(titles or [place.title for place in places], draw, x=_SPARSITY, y=y)
-        legend(figure, labels, shown or {}, dense=dense)
+    if same:
+        caption += f" magnitude (+ {len(same)}): {', '.join(same)} coincide with it in every point."
+    with styled():
+        figure = facets(titles or [place.title for place in places], draw, x=_SPARSITY, y=y, columns=columns)
+        legend(figure, labels, {frames.MAGNITUDE: f"magnitude (+ {len(same)})"} if same else {}, dense=dense)
     return _finish(name, figure, caption, places)
 
 
 def _finish(name: str, figure: Figure, caption: str, places: list[_Facet]) -> Plot:
     buffer = io.StringIO()
-    with mpl.rc_context(rc()):
+    with styled():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     alt = f"Figure {name}: {', '.join(dict.fromkeys(place.title for place in places))}"
-    return Plot(name, caption, alt, buffer.getvalue())
+    return Plot(file_name(name), caption, alt, buffer.getvalue())
+
+
+def file_name(text: str) -> str:
+    """Return a name that is safe in every file system and still distinct.
+
+    Examples
+    --------
+    >>> file_name("accuracy-weight-uniform")
+    'accuracy-weight-uniform'
+    >>> file_name("accuracy-weight-../x")
+    'accuracy-weight-x-f6dced'
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "", text)
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

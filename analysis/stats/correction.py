@@ -17,8 +17,9 @@ def adjust(p_values: ArrayLike, method: Correction = "holm") -> NDArray[np.float
     """Return adjusted p-values of one family, by `statsmodels.stats.multitest.multipletests`.
 
     Holm (1979, Scand. J. Stat. 6, 65) bounds the chance of any false rejection, for confirmatory families;
-    Benjamini and Hochberg (1995, JRSS B 57, 289) the expected share of false ones, for scans. A NaN (a test that degenerate
-    data did not allow) stays NaN but counts in the size of the family: leaving it out would make the others easier.
+    Benjamini and Hochberg (1995, JRSS B 57, 289) the expected share of false ones, for scans. A NaN (a test
+    that degenerate data did not allow) stays NaN but counts in the size of the family: leaving it out would
+    make the others easier.
 
     Parameters
     ----------
@@ -45,8 +46,9 @@ def adjust(p_values: ArrayLike, method: Correction = "holm") -> NDArray[np.float
 def holm_alphas(p_values: ArrayLike, alpha: float) -> NDArray[np.float64]:
     """Level at which Holm's procedure tests each hypothesis of a family.
 
-    The i-th smallest of k p-values is tested at alpha / (k - i + 1), but never beyond the first that fails: the later
-    ones keep the level of that one, so that an interval of level 1 - 2 alpha' agrees with the adjusted p-value.
+    The i-th smallest of k p-values is tested at alpha / (k - i + 1), but never beyond the first that fails:
+    the later ones keep the level of that one, so that an interval of level 1 - 2 alpha' agrees with the
+    adjusted p-value.
 
     Parameters
     ----------

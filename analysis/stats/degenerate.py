@@ -28,8 +28,8 @@ def classify(values: ArrayLike) -> Category:
     Returns
     -------
     str
-        ``no data`` (n = 0), ``not finite`` (NaN or infinite), ``one model`` (n = 1), ``identical`` (all zero),
-        ``constant`` (no variance, not zero), else ``regular``.
+        ``no data`` (n = 0), ``not finite`` (NaN or infinite), ``one model`` (n = 1), ``identical`` (all
+        zero), ``constant`` (no variance, not zero), else ``regular``.
 
     Examples
     --------

@@ -21,8 +21,8 @@ class Equivalence:
     interval : Interval
         The 1 - 2 alpha interval; inside (-margin, margin) exactly where ``p < alpha``.
     p_lower, p_upper, p : float
-        One-sided p-values against mean <= -margin and mean >= margin, and the larger of both. NaN for degenerate
-        data, which are decided by their value.
+        One-sided p-values against mean <= -margin and mean >= margin, and the larger of both. NaN for
+        degenerate data, which are decided by their value.
     p_outside : float
         Smaller one-sided p-value for the mean lying above the margin or below its negative.
     df : float

@@ -14,7 +14,8 @@ from analysis.stats.degenerate import RESOLUTION, Category, as_sample, classify
 #: Real coverage of a nominal 95 % BCa interval of the mean of n normal values, by simulation
 #: (20,000 samples, 2,000 resamples each, seed 20260509; standard error under 0.004).
 BCA_COVERAGE: tuple[tuple[int, float], ...] = (
-    (3, 0.73), (4, 0.80), (5, 0.84), (6, 0.86), (8, 0.88), (10, 0.90), (12, 0.91), (15, 0.92), (20, 0.93), (30, 0.93),
+    (3, 0.73), (4, 0.80), (5, 0.84), (6, 0.86), (8, 0.88), (10, 0.90), (12, 0.91), (15, 0.92), (20, 0.93),
+    (30, 0.93),
 )  # fmt: skip
 
 #: Models drawn at most in a forecast; beyond it the answer is "more".
@@ -108,9 +109,9 @@ def bca_bounds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Bias-corrected and accelerated bootstrap bounds of the mean of each row.
 
-    By `scipy.stats.bootstrap` (Efron 1987, JASA 82, 171). Rows are resampled with the same draws of models, so a
-    row's bounds do not depend on which other rows stand beside it. Constant rows get their constant, rows with a
-    NaN or fewer than 3 models get NaN: nothing degenerate reaches the library.
+    By `scipy.stats.bootstrap` (Efron 1987, JASA 82, 171). Rows are resampled with the same draws of models,
+    so a row's bounds do not depend on which other rows stand beside it. Constant rows get their constant,
+    rows with a NaN or fewer than 3 models get NaN: nothing degenerate reaches the library.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def bca_bounds(
 
 
 def bca_coverage(n: int) -> float | None:
-    """Simulated coverage of a nominal 95 % BCa interval at n models; None outside the table.
+    """Return the simulated coverage of a nominal 95 % BCa interval at n models; None outside the table.
 
     Between two simulated sizes the smaller one's coverage is returned, which promises less.
 

@@ -15,8 +15,8 @@ from bench.data.parquet import ParquetSource
 from bench.data.splits import stratified_split
 from bench.errors import UserError, suggest
 from bench.identity import digest, named_seed
-from bench.types import DataFacts
 from bench.study import DataSpec, Normalisation, expand_path
+from bench.types import DataFacts
 
 NAMES = ("digits", "cifar10", "cifar100", "parquet:PATH", "folder:PATH")
 #: Mean and standard deviation of all 50,000 training images.
@@ -58,7 +58,7 @@ def dataset_hash(spec: DataSpec, folder: Path) -> str:
 
 
 def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
-    """What `plan` needs of a data set, without decoding it.
+    """Return what `plan` needs of a data set, without decoding it.
 
     Raises
     ------
@@ -68,10 +68,15 @@ def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
     opened = _open(spec, folder)
     facts = opened.source.facts()
     return DataFacts(
-        hash=opened.hash(), image_size=facts.image_size, in_chans=facts.in_chans, num_classes=facts.num_classes,
-        fit=facts.train - opened.calibration - opened.search, test=facts.test,
-        calibration_images=min(opened.draw_images, opened.calibration), calibration_batch=opened.draw_batch,
-    )  # fmt: skip
+        hash=opened.hash(),
+        image_size=facts.image_size,
+        in_chans=facts.in_chans,
+        num_classes=facts.num_classes,
+        fit=facts.train - opened.calibration - opened.search,
+        test=facts.test,
+        calibration_images=min(opened.draw_images, opened.calibration),
+        calibration_batch=opened.draw_batch,
+    )
 
 
 def load_dataset(spec: DataSpec, folder: Path) -> Dataset:

@@ -21,6 +21,7 @@ from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
 from bench.engines.progress import Reporter
 from bench.errors import UserError
+from bench.identity import canonical_json
 from bench.models.dense import DenseModel, obtain_dense
 from bench.pipeline import Pipeline, row_values
 from bench.plan import Plan, axis_values
@@ -192,8 +193,8 @@ class LocalEngine:
     def _write_dense(self, group: Group, dataset: Dataset, dense: DenseModel, pipeline: Pipeline) -> None:
         self.store.write_dense({
             "group": group.id, "dataset": group.dataset, "model": group.model, "train_seed": group.train_seed,
-            "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": json.dumps(dense.recipe),
-            "history": json.dumps(dense.history), "parameters": sum(p.numel() for p in dense.model.parameters()),
+            "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(dense.recipe),
+            "history": canonical_json(dense.history), "parameters": sum(p.numel() for p in dense.model.parameters()),
             "prunable": pipeline.units("weight").total, "train_overlap": dense.train_overlap,
             "uncovered_layers": json.dumps(pipeline.uncovered()), "seconds": dense.seconds,
         })  # fmt: skip

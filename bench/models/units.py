@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from bench.errors import UserError, suggest
 from bench.tensors import PrunableLayer, UnitSpace
@@ -40,11 +39,22 @@ class _Consumers(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
-            inputs = {id(t): t for t in tree_leaves((args, dict(kwargs or {}))) if isinstance(t, Tensor)}
+        if any(True for _ in _tensors(result)):
+            inputs = {id(tensor): tensor for tensor in _tensors((args, kwargs or {}))}
             self.count.update(inputs.keys())
             self._alive.extend(inputs.values())
         return result
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors in nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, Mapping):
+        yield from _tensors(tuple(value.values()))
 
 
 @dataclass

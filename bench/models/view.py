@@ -48,7 +48,7 @@ class ModelView:
 
     def weight(self, name: str) -> Tensor:
         """Return a detached float64 copy of a layer's weight, in the weight's shape."""
-        return self.module(name).get_parameter("weight").detach().double()
+        return self.module(name).get_parameter("weight").detach().to(torch.float64, copy=True)
 
     def magnitudes(self) -> dict[str, Tensor]:
         """Return the magnitude of every unit, float64, one tensor of `unit_shape` per layer.

@@ -72,13 +72,17 @@ class Variances:
     pruned: Tensor
 
     @property
+    def finite(self) -> Tensor:
+        """Channels of which both variances are numbers."""
+        return self.dense.isfinite() & self.pruned.isfinite()
+
+    @property
     def live(self) -> Tensor:
-        """Channels that are not dead; False too where a variance is NaN or infinite."""
-        finite = self.dense.isfinite() & self.pruned.isfinite()
-        varying = self.dense[finite & (self.dense > 0)]
+        """Channels that are finite and not dead."""
+        varying = self.dense[self.finite & (self.dense > 0)]
         if not len(varying):
-            return torch.zeros_like(finite)
-        return finite & (self.pruned > DEAD_SHARE * varying.quantile(0.5))
+            return torch.zeros_like(self.finite)
+        return self.finite & (self.pruned > DEAD_SHARE * varying.quantile(0.5))
 
 
 def none(context: RepairContext) -> dict[str, Tensor]:
@@ -114,14 +118,15 @@ def asr(
 
 
 def layerwise_factors(variances: Variances) -> Tensor:
-    """Return sqrt(sum v_d / sum v_p) for every channel.
+    """Return sqrt(sum v_d / sum v_p) for every channel, the sums over all finite ones.
 
     Examples
     --------
     >>> layerwise_factors(Variances(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 0.0])))
     tensor([2., 2.])
     """
-    return (variances.dense.nansum() / variances.pruned.nansum()).sqrt().expand(variances.dense.shape)
+    dense, pruned = (v[variances.finite].sum() for v in (variances.dense, variances.pruned))
+    return (dense / pruned).sqrt().expand(variances.dense.shape)
 
 
 def channelwise_factors(variances: Variances) -> Tensor:
@@ -150,10 +155,20 @@ def _correct(context: RepairContext, factors_of: Callable[[Variances], Tensor]) 
     factors = {}
     for name in context.units.names:
         variances = Variances(context.dense[name].variance, pruned[name].variance)
-        limited = factors_of(variances).clamp(*LIMITS)
-        factors[name] = torch.where(variances.live, limited, torch.ones_like(limited))
+        factors[name] = limited(factors_of(variances), variances.live)
         scale_outputs(context.model.get_submodule(name), factors[name])
     return factors
+
+
+def limited(factors: Tensor, live: Tensor) -> Tensor:
+    """Clip factors to `LIMITS`; those of channels that are not live become 1.
+
+    Examples
+    --------
+    >>> limited(torch.tensor([float("nan"), 100.0, 2.0]), torch.tensor([False, True, True]))
+    tensor([ 1., 10.,  2.])
+    """
+    return torch.where(live, factors.clamp(*LIMITS), torch.ones_like(factors))
 
 
 @torch.no_grad()

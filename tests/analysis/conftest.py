@@ -18,6 +18,7 @@ from bench.store.reader import StudyData, derive
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 MONOTONE = ("magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank")
 #: True mean accuracy above magnitude, in fractions.
+REPAIR = {"none": 0.0, "layerwise": 0.01, "channelwise": -0.02, "asr": 0.03}
 EFFECT = {"random": -0.3, "gradient": -0.1, "taylor": 0.05, "wanda": 0.02, "l2": 0.004}
 
 
@@ -53,7 +54,8 @@ def synthetic(
             "dataset": dataset, "model": model, "train_seed": seed, "group": digest("g", model, seed),
             "checkpoint": digest("c", model, seed), "precision": precision, "n_test": n_test, "state": "done",
             "device_class": "cpu", "search": "none", "calibration_images": 128, "calibration_batch": 32,
-            "batch": 400, "batch_halved": 0, "train_overlap": "no", "seconds": 0.1, "seeds": "{}", "notes": "{}",
+            "batch": 400, "batch_halved": 0, "train_overlap": "no", "seconds": 0.1, "seeds": "{}",
+            "notes": "{}",
         }  # fmt: skip
         level = 0.95 + rng.normal(0, noise)
         for recalibration in recalibrations:
@@ -75,11 +77,12 @@ def synthetic(
                 for correction, recalibration in itertools.product(corrections, recalibrations):
                     accuracy = plateau + shift
                     if recalibration == "none":
-                        accuracy += {"none": 0, "layerwise": 0.01, "channelwise": -0.02, "asr": 0.03}[correction]
+                        accuracy += REPAIR[correction]
                     cell = base | {
                         "calibration_draw": draw, "scorer": scorer, "granularity": granularity,
                         "allocation": allocation, "sparsity": sparsity, "correction": correction,
-                        "recalibration": recalibration, "mask": mask, "accuracy": accuracy, "loss": 1 - accuracy,
+                        "recalibration": recalibration, "mask": mask, "accuracy": accuracy,
+                        "loss": 1 - accuracy,
                         "sparsity_achieved": sparsity, "sparsity_parameters": sparsity * 0.9,
                         "speedup": 1 / (1 - sparsity), "emptied_layers": 0, "exact_removal": True,
                         "tied_units": 0, "magnitude_overlap": 1.0 if same else 0.4,
@@ -101,7 +104,7 @@ def synthetic(
         row["cell"] = digest("cell", position)
     frame = derive(typed(pd.DataFrame(rows), schema.ROWS))
     shared = frame[frame["shared_with"].notna()].iloc[::50]
-    checks = pd.DataFrame({"cell": shared["cell"], "kind": "shared", "accuracy": shared["accuracy"], "mismatches": 0})
+    checks = shared[["cell", "accuracy"]].assign(kind="shared", mismatches=0)
     return StudyData(frame, typed(checks, schema.CHECKS).reset_index(drop=True), dense(frame), meta())
 
 
@@ -116,11 +119,14 @@ def dense(rows: pd.DataFrame) -> pd.DataFrame:
 
 def meta(**changes: Any) -> dict[str, Any]:
     return {
-        "name": "synthetic", "description": "a study with a known truth", "profile": None, "study_hash": digest("s"),
+        "name": "synthetic", "description": "a study with a known truth", "profile": None,
+        "study_hash": digest("s"),
         "claims_hash": None, "registered": "2026-01-01T00:00:00+00:00",
         "study": {"name": "synthetic", "calibration": {"draws": 1}},
-        "settings": {"precision": "float32", "device": "cpu", "threads": 1, "batch": 400, "memory_format": "contiguous"},
-        "provenance": {"versions": {"torch": "2.x", "python": "3.11"}, "hardware": {"cpu": "x86"}, "git": "abc"},
+        "settings": {"precision": "float32", "device": "cpu", "threads": 1, "batch": 400,
+        "memory_format": "contiguous"},
+        "provenance": {"versions": {"torch": "2.x", "python": "3.11"}, "hardware": {"cpu": "x86"},
+        "git": "abc"},
         "counters": {"cells": 10, "unique_masks": 5, "evaluations": 5, "seconds": 1.5}, **changes,
     }  # fmt: skip
 

@@ -53,5 +53,12 @@ def test_no_network(tmp_path, monkeypatch):
         raise URLError("no route to host")
 
     monkeypatch.setattr(datasets.CIFAR10, "download", unreachable)
-    with pytest.raises(UserError, match="cannot be downloaded.*no route to host.*'path'"):
+    with pytest.raises(UserError, match=r"cannot be downloaded.*no route to host.*'path'"):
         TorchvisionSource("cifar100", tmp_path).read()
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_facts_are_the_published_ones(name, classes, tmp_path):
+    facts = TorchvisionSource(name, tmp_path).facts()
+    assert (facts.image_size, facts.in_chans, facts.num_classes) == ((32, 32), 3, classes)
+    assert (facts.train, facts.test) == (50_000, 10_000)

@@ -29,9 +29,9 @@ def test_grey_among_colour_gets_equal_channels(photos, encode):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda png: b"not an image", "b.png: cannot be read as an image"),
+        (lambda _: b"not an image", "b.png: cannot be read as an image"),
         (lambda png: png[: len(png) // 2], "b.png: cannot be read as an image"),
-        (lambda png: b"", "b.png: cannot be read as an image"),
+        (lambda _: b"", "b.png: cannot be read as an image"),
     ],
 )
 def test_damaged_image_is_named(photos, encode, damage, message):
@@ -41,10 +41,10 @@ def test_damaged_image_is_named(photos, encode, damage, message):
 
 
 def test_other_size_is_named(photos, encode):
-    with pytest.raises(UserError, match="b.png: is 4x3 pixels, the images before it 4x5"):
+    with pytest.raises(UserError, match=r"b\.png: is 4x3 pixels, the images before it 4x5"):
         decode_images([("a.png", encode(photos[0])), ("b.png", encode(photos[1, :3]))])
 
 
 def test_deep_pixels_are_refused(encode):
-    with pytest.raises(UserError, match="a.png: has pixels of mode I"):
+    with pytest.raises(UserError, match=r"a\.png: has pixels of mode I"):
         decode_images([("a.png", encode(np.zeros((2, 2), dtype=np.uint16)))])

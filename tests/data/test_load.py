@@ -1,5 +1,6 @@
 """From a study's entry to a divided data set."""
 
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from bench.data.dataset import ImageSet
-from bench.data.load import dataset_hash, load_dataset, measure_normalisation
+from bench.data.load import data_facts, dataset_hash, load_dataset, measure_normalisation
 from bench.errors import UserError
 from bench.study import DataSpec
 
@@ -100,3 +101,39 @@ def test_bad_entries(spec, message, tmp_path):
 def test_nothing_left_to_fit(parquet_folder):
     with pytest.raises(UserError, match="of 20 training images none is left to fit"):
         load_dataset(DataSpec(name=f"parquet:{parquet_folder}"), Path())
+
+
+SMALL = {"calibration": 8, "search": 4}
+
+
+@pytest.mark.parametrize(
+    ("fixture", "entry"),
+    [
+        (None, lambda _: DataSpec(name="digits")),
+        ("parquet_folder", lambda folder: DataSpec(name=f"parquet:{folder}", **SMALL)),
+        ("parquet_folder", lambda folder: DataSpec(name="cifar10", path=str(folder), **SMALL)),
+        ("image_folder", lambda folder: DataSpec(name=f"folder:{folder}", **SMALL)),
+    ],
+)
+def test_facts_are_those_of_the_loaded_set(fixture, entry, request):
+    spec = entry(request.getfixturevalue(fixture) if fixture else None)
+    facts, found = data_facts(spec, Path()), load_dataset(spec, Path())
+    for name in ("hash", "image_size", "in_chans", "num_classes", "calibration_images", "calibration_batch"):
+        assert getattr(facts, name) == getattr(found, name)
+    assert (facts.fit, facts.test) == (len(found.fit), len(found.test))
+
+
+@pytest.mark.slow
+def test_cifar10_is_the_published_one():
+    """Sizes of METHODS section 6; mean and deviation of the training images as published."""
+    if "PRUNEBENCH_DATA" not in os.environ:
+        pytest.skip("PRUNEBENCH_DATA is not set: no CIFAR-10")
+    found = load_dataset(DataSpec(name="cifar10", path="${PRUNEBENCH_DATA}/cifar10"), Path())
+    parts = (found.fit, found.calibration, found.search)
+    assert [len(part) for part in (*parts, found.test)] == [43_000, 5_000, 2_000, 10_000]
+    for part in (*parts, found.test):
+        assert torch.bincount(part.labels).unique().tolist() == [len(part) // 10]
+    train = ImageSet(torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts]))
+    measured = measure_normalisation(train)
+    assert measured.mean == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=1e-7)
+    assert measured.std == pytest.approx((0.24703223, 0.24348513, 0.26158784), abs=1e-7)

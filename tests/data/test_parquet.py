@@ -45,7 +45,7 @@ def test_absent_and_empty_folder(tmp_path, parquet_folder):
 def test_damaged_file_is_named(parquet_folder):
     file = parquet_folder / "train-00001-of-00002.parquet"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match="train-00001-of-00002.parquet: cannot be read as Parquet"):
+    with pytest.raises(UserError, match=r"train-00001-of-00002\.parquet: cannot be read as Parquet"):
         ParquetSource(parquet_folder).read()
 
 

@@ -1,0 +1,149 @@
+"""Write the report folder: one self-contained page, the files behind it, and a manifest of their hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+
+from analysis import narrate
+from analysis.claims.decide import decide_claims
+from analysis.claims.schema import claims_path
+from analysis.load import load, read_parquet, write_parquet
+from analysis.records import ClaimResult
+from analysis.report.content import Section, sections
+from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
+from bench.store.reader import StudyData
+
+#: Folder of the report inside a study.
+REPORT = "report"
+_MANIFEST = "manifest.json"
+_DATA = "data.parquet"
+
+
+def render_report(folder: Path, profile: str | None = None) -> Path:
+    """Make ``folder/report`` from the study's evidence and claims.
+
+    From ``results.db``, or else from the ``data.parquet`` of an earlier report: both give the same bytes. A
+    study without claims.yaml gets a report without verdicts.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    profile : str, optional
+        Which run, where the store holds several.
+
+    Returns
+    -------
+    Path
+        The page to open.
+
+    Raises
+    ------
+    AnalysisError
+        If there is nothing to report, or the claims file is wrong.
+    """
+    data = load(folder, profile)
+    claims = claims_path(folder)
+    results = decide_claims(data, claims) if claims.exists() else []
+    out = folder / REPORT
+    out.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as scratch:
+        path = Path(scratch) / _DATA
+        write_parquet(data, path)
+        files = render(read_parquet(path), results) | {_DATA: path.read_bytes()}
+    _write(out, files)
+    return out / "index.html"
+
+
+def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
+    """Make the content of every file of the report but its data.
+
+    Parameters
+    ----------
+    data : StudyData
+        The evidence, as `analysis.load.read_parquet` returns it.
+    results : sequence of ClaimResult
+        The decided claims.
+
+    Returns
+    -------
+    dict
+        File name, relative to the report folder -> bytes. Equal inputs give equal bytes.
+    """
+    content = sections(data, results)
+    files = {
+        "index.html": _html(data, results, content),
+        "report.md": _markdown(data, results, content),
+        "records.json": json.dumps([r.model_dump(mode="json") for r in results], indent=1, sort_keys=True),
+    }
+    for section in content:
+        for plot in section.figures:
+            files[f"figures/{plot.name}.svg"] = plot.svg
+        for table in section.tables:
+            files[f"tables/{table.name}.tex"] = latex_table(table.frame, table.title)
+    return {name: text.encode() for name, text in files.items()}
+
+
+def _html(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
+    environment = _environment(autoescape=True)
+    environment.filters["numeric"] = numeric_columns
+    environment.filters["image"] = _data_uri
+    return environment.get_template("index.html.j2").render(meta=data.meta, results=results, sections=content)
+
+
+def _markdown(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
+    environment = _environment(autoescape=False)
+    environment.filters["md"] = markdown_text
+    environment.filters["md_table"] = markdown_table
+    return environment.get_template("report.md.j2").render(meta=data.meta, results=results, sections=content)
+
+
+def _environment(*, autoescape: bool) -> jinja2.Environment:
+    """Templates in which an unknown name is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report"), undefined=jinja2.StrictUndefined,
+        autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.globals |= {"zip": zip, "sentences": narrate.part}
+    return environment
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _write(out: Path, files: Mapping[str, bytes]) -> None:
+    """Replace the report file by file; what an earlier report wrote and this one does not is removed.
+
+    Nothing else in the folder is touched, and every file is whole at any time.
+    """
+    before = _listed(out / _MANIFEST)
+    manifest = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    listing = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    for name, content in [*files.items(), (_MANIFEST, listing.encode())]:
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.new")
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    for name in before - set(files):
+        path = out / name
+        if path.is_file() and path.resolve().is_relative_to(out.resolve()):
+            path.unlink()
+
+
+def _listed(path: Path) -> set[str]:
+    if not path.exists():
+        return set()
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    return {str(name) for name in listed} if isinstance(listed, dict) else set()

@@ -1,0 +1,73 @@
+"""TOST against pingouin and statsmodels, and its agreement with the interval."""
+
+import math
+import warnings
+
+import numpy as np
+import pingouin
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
+
+from analysis.stats.equivalence import tost
+
+samples = st.lists(st.integers(-20, 20), min_size=3, max_size=15).map(lambda k: np.array(k) / 400)
+
+
+@given(samples, st.floats(0.001, 0.1))
+def test_p_is_that_of_statsmodels_and_pingouin(values, margin):
+    found = tost(values, margin)
+    assume(found.category == "regular")
+    zero = np.zeros(len(values))
+    p, lower, upper = ttost_paired(values, zero, -margin, margin)
+    assert (found.p, found.p_lower, found.p_upper) == pytest.approx((p, lower[1], upper[1]), abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = pingouin.tost(values, zero, bound=margin, paired=True)
+    assert found.p == pytest.approx(float(theirs.iloc[0][[c for c in theirs.columns if c.startswith("p")][0]]), abs=1e-9)
+
+
+@given(samples, st.floats(0.001, 0.1), st.sampled_from([0.01, 0.025, 0.05]))
+def test_p_and_interval_give_one_answer(values, margin, alpha):
+    found = tost(values, margin, alpha)
+    assume(found.category == "regular" and abs(found.p - alpha) > 1e-9 and abs(found.p_outside - alpha) > 1e-9)
+    assert (found.p < alpha) == (-margin < found.interval.low and found.interval.high < margin)
+    assert (found.p_outside < alpha) == (found.interval.low > margin or found.interval.high < -margin)
+
+
+@given(samples, st.floats(0.001, 0.1))
+def test_orientation_does_not_matter(values, margin):
+    one, other = tost(values, margin), tost(-values, margin)
+    assume(one.category == "regular")
+    assert other.p == pytest.approx(one.p, abs=1e-12)
+    assert (other.p_lower, other.p_upper) == pytest.approx((one.p_upper, one.p_lower), abs=1e-12)
+
+
+def test_size_at_the_margin_is_alpha():
+    """The size over 400,000 samples, with the p-values of a vectorised second implementation.
+
+    The first 2,000 of the seed's samples alone reject 73 times, below the 99 % bound of 76: a chance of one in
+    200 that was met when this test was first run with that many. The seed stayed, the simulation grew.
+    """
+    values = np.random.default_rng(8).normal(0.02, 0.004, (400_000, 10))
+    below = stats.ttest_1samp(values, 0.02, axis=1, alternative="less").pvalue
+    above = stats.ttest_1samp(values, -0.02, axis=1, alternative="greater").pvalue
+    p = np.maximum(below, above)
+    assert [tost(row, 0.02).p for row in values[:200]] == pytest.approx(p[:200], abs=1e-12)
+    low, high = stats.binom.ppf([0.005, 0.995], len(p), 0.05)
+    assert low <= (p < 0.05).sum() <= high
+
+
+def test_constant_differences_are_named_not_tested():
+    found = tost([0.01, 0.01, 0.01], 0.02)
+    assert found.category == "constant"
+    assert math.isnan(found.p)
+    assert found.interval.low == found.interval.high == 0.01
+
+
+@pytest.mark.parametrize(("margin", "alpha"), [(0.0, 0.05), (-0.1, 0.05), (0.1, 0.5), (0.1, 0.0)])
+def test_senseless_margins_and_levels_are_refused(margin, alpha):
+    with pytest.raises(ValueError, match=r"margin|alpha"):
+        tost([0.1, 0.2], margin, alpha)

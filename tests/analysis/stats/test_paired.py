@@ -1,0 +1,124 @@
+"""Paired tests against enumeration, SciPy, pingouin and simulation."""
+
+import itertools
+import math
+
+import numpy as np
+import pingouin
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.stats.paired import compare, hedges_dz, p_superior, paired_t, sign_flip, wilcoxon
+
+differences = st.lists(st.integers(-40, 40), min_size=2, max_size=9).map(lambda k: np.array(k) / 400)
+
+
+def by_hand(values, alternative):
+    """Write all sign patterns out."""
+    observed = values.sum()
+    sums = [np.dot(signs, values) for signs in itertools.product((-1, 1), repeat=len(values))]
+    slack = 1e-12
+    extreme = {
+        "two-sided": [abs(s) >= abs(observed) - slack for s in sums],
+        "greater": [s >= observed - slack for s in sums],
+        "less": [s <= observed + slack for s in sums],
+    }[alternative]
+    return sum(extreme) / len(sums)
+
+
+@given(differences, st.sampled_from(["two-sided", "greater", "less"]))
+def test_sign_flip_counts_every_pattern(values, alternative):
+    found = sign_flip(values, alternative=alternative)
+    assume(found.category == "regular")
+    assert found.p == pytest.approx(by_hand(values, alternative))
+
+
+def test_sign_flip_is_scipys_permutation_test():
+    values = np.random.default_rng(3).normal(0.5, 1, 12)
+    other = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    )
+    assert sign_flip(values).p == pytest.approx(other.pvalue)
+
+
+@given(differences, st.randoms(use_true_random=False))
+def test_sign_flip_ignores_order_and_orientation(values, random):
+    assume(sign_flip(values).category == "regular")
+    mixed = list(values)
+    random.shuffle(mixed)
+    assert sign_flip(mixed).p == pytest.approx(sign_flip(values).p)
+    assert sign_flip(-values).p == pytest.approx(sign_flip(values).p)
+    assert sign_flip(-values, alternative="less").p == pytest.approx(sign_flip(values, alternative="greater").p)
+
+
+@pytest.mark.parametrize("n", [20, 21])
+def test_exact_and_drawn_patterns_agree_at_the_border(n):
+    values = np.random.default_rng(5).normal(0.4, 1, n)
+    found = sign_flip(values)
+    assert (found.repetitions is None) == (n == 20)
+    assert found.p == pytest.approx(paired_t(values).p, abs=0.02)
+
+
+def test_drawn_patterns_never_give_zero():
+    found = sign_flip(np.linspace(1, 2, 30))
+    assert found.p == 1 / 20_001
+    assert sign_flip(np.linspace(1, 2, 30), seed=1).p == found.p
+
+
+def test_sign_flip_keeps_its_level():
+    rng = np.random.default_rng(11)
+    rejected = sum(sign_flip(rng.laplace(size=8)).p <= 0.05 for _ in range(2000))
+    assert rejected <= stats.binom.ppf(0.995, 2000, 0.05)
+
+
+@given(differences, st.floats(-0.05, 0.05))
+def test_paired_t_is_scipys_and_pingouins(values, null):
+    found = paired_t(values, null)
+    assume(found.category == "regular")
+    reference = stats.ttest_rel(values, np.full(len(values), null))
+    assert (found.statistic, found.df, found.p) == pytest.approx((reference.statistic, reference.df, reference.pvalue))
+
+
+def test_pingouin_agrees_on_a_sample():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(0.6, 0.1, 12), rng.normal(0.5, 0.1, 12)
+    theirs = pingouin.ttest(a, b, paired=True)
+    assert compare(a - b).t.p == pytest.approx(float(theirs.iloc[0]["p_val" if "p_val" in theirs else "p-val"]))
+    rank = pingouin.wilcoxon(a, b)
+    assert compare(a - b).wilcoxon.p == pytest.approx(float(rank.iloc[0]["p_val" if "p_val" in rank else "p-val"]))
+
+
+def test_wilcoxon_needs_six_models_and_reaches_the_known_least_p():
+    assert math.isnan(wilcoxon([1.0, 2.0, 3.0, 4.0, 5.0]).p)
+    for n, least in ((8, 0.0078125), (10, 0.001953125)):
+        assert wilcoxon(np.arange(1.0, n + 1)).p == pytest.approx(least)
+
+
+def test_hedges_correction_is_near_its_usual_approximation():
+    values = np.random.default_rng(4).normal(1, 1, 15)
+    plain = values.mean() / values.std(ddof=1)
+    assert hedges_dz(values) == pytest.approx(plain * (1 - 3 / (4 * 14 - 1)), rel=1e-3)
+
+
+def test_p_superior_counts_ties_one_half():
+    assert p_superior([0.1, 0.0, -0.1, 0.2]) == 0.625
+    assert math.isnan(p_superior([]))
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.0, 0.0], [0.1, 0.1, 0.1], [0.1, float("nan")]])
+def test_degenerate_differences_give_a_category_and_no_p(values):
+    found = compare(values)
+    for test in (found.t, found.sign_flip, found.wilcoxon):
+        assert math.isnan(test.p)
+        assert test.category != "regular"
+    assert math.isnan(found.d_z)
+    assert not found.disagree()
+
+
+def test_disagreement_is_flagged():
+    skewed = compare([0.01, 0.012, 0.009, 0.011, 0.01, 0.013, 0.25])
+    assert skewed.t.p > 0.05 > skewed.sign_flip.p
+    assert skewed.disagree()
+    assert skewed.skewness > 1

@@ -1,0 +1,24 @@
+"""The digits, and the registry that a study of them would have."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.data.load import load_dataset
+from bench.models.digits import CNN_RECIPE, VIT_RECIPE, digits_cnn, digits_vit
+from bench.registry import Plugin, Registry
+from bench.study import DataSpec
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_dataset(DataSpec(name="digits"), Path())
+
+
+@pytest.fixture
+def registry(tmp_path):
+    plugins = [
+        Plugin("model", "digits_cnn", digits_cnn, details={"recipe": CNN_RECIPE}),
+        Plugin("model", "digits_vit", digits_vit, details={"recipe": VIT_RECIPE}),
+    ]
+    return Registry(plugins, folder=tmp_path)

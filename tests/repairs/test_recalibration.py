@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.errors import CellError, NotApplicable
+from bench.models.view import Calibration
+from bench.registry import Plugin
+from bench.repairs.recalibration import cumulative, ema, none
+
+
+def _statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and unbiased variance per channel of one batch."""
+    return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3), ddof=1)
+
+
+def _batches(calibration: Calibration) -> list[np.ndarray]:
+    return [x.numpy() for x, _ in calibration.batches()]
+
+
+def test_none_keeps_the_statistics(net: nn.Module, calibration: Calibration) -> None:
+    before = copy.deepcopy(net.state_dict())
+    none(net, calibration)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_cumulative_is_the_mean_of_the_batch_statistics(calibration: Calibration) -> None:
+    bn = nn.BatchNorm2d(2).double().eval()
+    bn.running_mean.fill_(100.0)  # forgotten
+    cumulative(nn.Sequential(bn), calibration)
+    means, variances = zip(*(_statistics(x) for x in _batches(calibration)), strict=True)
+    np.testing.assert_allclose(bn.running_mean.numpy(), np.mean(means, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(bn.running_var.numpy(), np.mean(variances, axis=0), rtol=1e-12)
+
+
+def test_cumulative_reads_layers_behind_others_that_use_their_batch(calibration: Calibration) -> None:
+    """The second layer sees what the first makes of the *batch's* statistics, by a NumPy forward."""
+    net = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(), nn.BatchNorm2d(2)).double().eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([2.0, 0.5]))
+        net[0].bias.copy_(torch.tensor([0.3, -0.1]))
+    cumulative(net, calibration)
+    weight, bias = (p.detach().numpy()[:, None, None] for p in (net[0].weight, net[0].bias))
+    means = []
+    for x in _batches(calibration):
+        mean, var = (v[:, None, None] for v in (x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))))
+        hidden = np.maximum((x - mean) / np.sqrt(var + net[0].eps) * weight + bias, 0)
+        means.append(_statistics(hidden)[0])
+    np.testing.assert_allclose(net[2].running_mean.numpy(), np.mean(means, axis=0), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("momentum", "batches"), [(0.1, 8), (0.5, 2), (1.0, 1)])
+def test_ema_in_closed_form_cycling_the_draw(momentum: float, batches: int, calibration: Calibration) -> None:
+    bn = nn.BatchNorm2d(2).double().eval()
+    bn.running_mean.fill_(3.0)
+    bn.running_var.fill_(7.0)
+    ema(nn.Sequential(bn), calibration, momentum=momentum, batches=batches)
+    statistics = [_statistics(x) for x in _batches(calibration)]
+    weights = [momentum * (1 - momentum) ** (batches - 1 - k) for k in range(batches)]
+    for which, start, found in ((0, 3.0, bn.running_mean), (1, 7.0, bn.running_var)):
+        moved = sum(w * statistics[k % len(statistics)][which] for k, w in enumerate(weights))
+        expected = (1 - momentum) ** batches * start + moved
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", [ema, cumulative])
+def test_a_smaller_last_batch_is_left_out_unless_it_is_the_only_one(method: object) -> None:
+    images = torch.randn(10, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.zeros(10, dtype=torch.int64)
+
+    def mean_after(draw: Calibration) -> torch.Tensor:
+        net = nn.Sequential(nn.BatchNorm2d(2)).double().eval()
+        method(net, draw)
+        return net[0].running_mean
+
+    whole = mean_after(Calibration(images[:8], labels[:8], 4))
+    assert torch.equal(mean_after(Calibration(images, labels, 4)), whole)
+    assert bool((mean_after(Calibration(images[:3], labels[:3], 4)) != 0).all())
+
+
+@pytest.mark.parametrize("method", [ema, cumulative])
+def test_only_batchnorm_trains_and_everything_is_restored(
+    method: object, net: nn.Module, calibration: Calibration
+) -> None:
+    noisy = nn.Sequential(nn.Dropout(0.5), net).eval()
+    plain = copy.deepcopy(net)
+    parameters = copy.deepcopy(dict(noisy.named_parameters()))
+    method(noisy, calibration)
+    method(plain, calibration)
+    assert torch.equal(net.bn1.running_var, plain.bn1.running_var), "dropout was active"
+    assert not any(module.training for module in noisy.modules())
+    assert (net.bn1.momentum, net.bn2.momentum) == (0.1, 0.1)
+    assert all(torch.equal(parameters[name], p) for name, p in noisy.named_parameters())
+
+
+@pytest.mark.parametrize("method", [ema, cumulative])
+def test_without_batchnorm_it_does_not_apply(method: object, calibration: Calibration) -> None:
+    net = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)).double()
+    with pytest.raises(NotApplicable, match="no BatchNorm statistics"):
+        method(net, calibration)
+
+
+def test_broken_activations_fail_the_cell(net: nn.Module, calibration: Calibration) -> None:
+    net.conv1.weight.data.fill_(float("nan"))
+    with pytest.raises(CellError, match="NaN or infinite"):
+        cumulative(net, calibration)
+    assert not any(module.training for module in net.modules())
+
+
+def test_options_of_ema() -> None:
+    assert Plugin("recalibration", "ema", ema).resolve({}).options == {"momentum": 0.1, "batches": 8}

@@ -1,0 +1,133 @@
+"""The store: what it keeps, and how it refuses."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from collections import namedtuple
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from bench.errors import UserError
+from bench.store import schema
+from bench.store.database import ROWS, Store, refuse_network_file_system
+
+ROW = {"cell": "c1", "group": "g1", "state": "done", "accuracy": 0.1 + 0.2, "correct": b"\x80", "exact_removal": True}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "results.db", create=True)
+    yield store
+    store.close()
+
+
+def test_values_come_back_at_full_precision(store):
+    store.write_row(ROW)
+    row = store.row("c1")
+    assert row is not None
+    assert {key: row[key] for key in ROW} == ROW
+    assert store.rows_of_group("g1")[0]["accuracy"] == 0.1 + 0.2
+    assert store.row("absent") is None
+
+
+def test_a_row_replaces_the_running_mark(store):
+    store.write_row({"cell": "c1", "group": "g1", "state": "running"})
+    store.write_row(ROW, running={"cell": "c2", "group": "g1", "state": "running"})
+    assert store.states() == {"c1": "done", "c2": "running"}
+    store.start_run("study", 1, "host")
+    assert store.states() == {"c1": "done"}
+
+
+def test_every_column_of_the_schema_is_stored(store):
+    columns = {column["name"] for column in sa.inspect(store.engine).get_columns("rows")}
+    assert columns == {column.name for column in schema.ROWS} - {"position"}
+
+
+def test_registration_is_that_of_the_first_run(store):
+    study = {"study_hash": "h", "name": "n", "claims_hash": "first", "study": "{}"}
+    store.register(study, [("c1", 0, {"cell": "c1"})])
+    store.register({**study, "claims_hash": "second"}, [("c2", 0, {"cell": "c2"})])
+    with store.transaction() as connection:
+        claims, registered = connection.execute(sa.text("SELECT claims_hash, registered FROM studies")).one()
+        cells = connection.execute(sa.text("SELECT cell FROM plan")).scalars().all()
+    assert claims == "first"
+    assert registered is not None
+    assert cells == ["c2"]
+
+
+def test_counters_add_up_over_runs(store):
+    store.register({"study_hash": "h", "name": "n", "claims_hash": None, "study": "{}"}, [])
+    store.add_counters("h", {"sorts": 2})
+    store.add_counters("h", {"sorts": 3, "cells": 1})
+    with store.transaction() as connection:
+        assert connection.execute(sa.text("SELECT counters FROM studies")).scalar() == '{"sorts": 5, "cells": 1}'
+
+
+def test_another_schema_is_refused(tmp_path, store):
+    store.set_meta("schema", "99")
+    with pytest.raises(UserError, match="has store schema 99, this prunebench reads 1"):
+        Store(tmp_path / "results.db")
+
+
+def test_what_is_no_database_is_refused(tmp_path):
+    (tmp_path / "results.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(UserError, match="not a prunebench store"):
+        Store(tmp_path / "results.db")
+
+
+def test_a_database_of_something_else_is_refused(tmp_path):
+    connection = sqlite3.connect(tmp_path / "results.db")
+    connection.execute("CREATE TABLE other (x)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(UserError, match="not a prunebench store"):
+        Store(tmp_path / "results.db")
+
+
+def test_an_absent_store_says_how_to_begin(tmp_path):
+    with pytest.raises(UserError, match="prunebench run"):
+        Store(tmp_path / "results.db")
+
+
+def test_a_full_disk_keeps_what_was_written(store):
+    store.write_row(ROW)
+    with store.transaction() as connection:
+        pages = connection.execute(sa.text("PRAGMA page_count")).scalar()
+    sa.event.listen(store.engine, "begin", lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
+    with pytest.raises(UserError, match="full: free some space and run again"):
+        store.write_row({**ROW, "cell": "c2", "correct": b"\x00" * 10_000_000})
+    assert store.states() == {"c1": "done"}
+
+
+Partition = namedtuple("Partition", "mountpoint fstype")
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
+    mounts = [Partition("/", "ext4"), Partition(str(tmp_path.resolve()), kind)]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)  # noqa: A002
+    with pytest.raises(UserError, match="network file system"):
+        refuse_network_file_system(tmp_path / "study" / "results.db")
+
+
+def _write_many(path, count):
+    store = Store(path)
+    for i in range(count):
+        store.write_row({**ROW, "cell": f"w{i}"})
+    store.close()
+
+
+def test_a_second_process_reads_while_one_writes(tmp_path, store):
+    writer = multiprocessing.get_context("spawn").Process(target=_write_many, args=(tmp_path / "results.db", 200))
+    writer.start()
+    seen = []
+    while writer.is_alive():
+        seen.append(len(store.states()))
+    writer.join()
+    assert writer.exitcode == 0
+    assert seen == sorted(seen)
+    assert len(store.states()) == 200
+    assert ROWS.c.cell.primary_key

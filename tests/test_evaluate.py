@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench.data.dataset import ImageSet
+from bench.data.load import load_dataset
+from bench.errors import CellError, Deadline
+from bench.evaluate import Evaluator, emptied_layers, speedup, weight_sparsity
+from bench.models import cifar
+from bench.models.view import normalise
+from bench.study import DataSpec, Normalisation
+from bench.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.types import Settings
+
+SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=16, device="cpu", threads=1)
+HALF = Normalisation(mean=(0.5, 0.4), std=(0.2, 0.3))
+
+
+class Net(nn.Module):
+    """Convolution, BatchNorm, head; runs out of memory above `capacity` images."""
+
+    def __init__(self, capacity: int = 10**6) -> None:
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 4)
+        self.capacity = capacity
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.capacity:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        out: Tensor = self.head(torch.relu(self.bn(self.conv(x))).mean(dim=(2, 3)))
+        return out
+
+
+def _net(seed: int = 0, capacity: int = 10**6) -> Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = Net(capacity).eval()
+        net.bn.running_mean.normal_()
+        net.head.weight.data.mul_(5)
+    return net
+
+
+@pytest.fixture
+def test_split() -> ImageSet:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(256, (50, 2, 6, 6), generator=generator, dtype=torch.uint8)
+    return ImageSet(images, torch.randint(4, (50,), generator=generator))
+
+
+def _logits(net: nn.Module, split: ImageSet) -> Tensor:
+    with torch.no_grad():
+        out: Tensor = net(normalise(split.images, HALF, torch.device("cpu")))
+    return out
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_agrees_with_one_plain_forward(memory_format: str, test_split: ImageSet) -> None:
+    settings = dataclasses.replace(SETTINGS, memory_format=memory_format)
+    net = _net(seed=1)
+    result = Evaluator(_net(seed=0), test_split, HALF, settings).evaluate(net)
+    logits = _logits(net, test_split)
+    assert result.correct.dtype == np.bool_
+    np.testing.assert_array_equal(result.correct, (logits.argmax(1) == test_split.labels).numpy())
+    assert result.accuracy == pytest.approx(result.correct.sum() / 50, abs=0)
+    assert result.loss == pytest.approx(float(F.cross_entropy(logits, test_split.labels)), rel=1e-6)
+    assert (result.batch, result.batch_halved) == (16, 0)
+
+
+def test_models_in_turn_do_not_touch_each_other(test_split: ImageSet) -> None:
+    template, other = _net(0), _net(1)
+    before = copy.deepcopy(template.state_dict())
+    evaluator = Evaluator(template, test_split, HALF, SETTINGS)
+    first = evaluator.evaluate(template)
+    assert evaluator.evaluate(other).loss != first.loss
+    assert evaluator.evaluate(template).loss == first.loss
+    assert all(torch.equal(before[name], tensor) for name, tensor in template.state_dict().items())
+    assert all(p.requires_grad for p in template.parameters())
+
+
+def test_bfloat16_keeps_batchnorm_in_float32(test_split: ImageSet) -> None:
+    net = _net()
+    full = Evaluator(net, test_split, HALF, SETTINGS).evaluate(net)
+    seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
+
+    def note(module: nn.Module, args: object, output: Tensor) -> None:
+        seen[type(module).__name__] = (module.weight.dtype, output.dtype)
+
+    for module in net.children():
+        module.register_forward_hook(note)  # hooks are copied with the network
+    low = Evaluator(net, test_split, HALF, dataclasses.replace(SETTINGS, precision="bfloat16")).evaluate(net)
+    assert seen == {
+        "Conv2d": (torch.bfloat16, torch.bfloat16),
+        "BatchNorm2d": (torch.float32, torch.bfloat16),
+        "Linear": (torch.bfloat16, torch.bfloat16),
+    }
+    assert low.loss == pytest.approx(full.loss, rel=0.02)
+    assert low.loss != full.loss
+
+
+def test_batch_is_halved_until_it_fits_and_stays_so(test_split: ImageSet) -> None:
+    net = _net(capacity=5)
+    evaluator = Evaluator(net, test_split, HALF, SETTINGS)
+    expected = Evaluator(_net(), test_split, HALF, SETTINGS).evaluate(net)
+    for _ in range(2):
+        result = evaluator.evaluate(net)
+        assert (result.batch, result.batch_halved) == (4, 2)
+        np.testing.assert_array_equal(result.correct, expected.correct)
+        assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+
+
+def test_memory_for_no_image_at_all_fails_the_cell(test_split: ImageSet) -> None:
+    net = _net(capacity=0)
+    with pytest.raises(CellError, match="batch of one image"):
+        Evaluator(net, test_split, HALF, SETTINGS).evaluate(net)
+
+
+def test_deadline(test_split: ImageSet) -> None:
+    net = _net()
+    evaluator = Evaluator(net, test_split, HALF, SETTINGS)
+    with pytest.raises(Deadline, match="after 0 of 50 images"):
+        evaluator.evaluate(net, deadline=time.monotonic() - 1)
+    assert evaluator.evaluate(net, deadline=time.monotonic() + 60).batch == 16
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_fail_the_cell(bad: float, test_split: ImageSet) -> None:
+    net = _net()
+    net.head.bias.data[0] = bad
+    with pytest.raises(CellError, match="NaN or infinite"):
+        Evaluator(net, test_split, HALF, SETTINGS).evaluate(net)
+
+
+def test_sparsity_counts_zeros_over_all_parameters() -> None:
+    net = _net()  # 144 + 8 of conv, 8 + 8 of bn (its bias is zero), 32 + 4 of head
+    assert weight_sparsity(net) == pytest.approx(8 / 204)
+    net.conv.weight.data[:4] = 0
+    assert weight_sparsity(net) == pytest.approx((8 + 72) / 204)
+
+
+def test_speedup_counts_macs() -> None:
+    net = _net()
+    net.conv.weight.data[:4] = 0
+    # conv: 144 weights at 16 positions, half of them left; head: 32 weights once
+    assert speedup(net, {"conv": 16, "head": 1}) == pytest.approx((144 * 16 + 32) / (72 * 16 + 32))
+    net.conv.weight.data.zero_()
+    net.head.weight.data.zero_()
+    assert speedup(net, {"conv": 16, "head": 1}) == float("inf")
+
+
+def test_emptied_layers_are_named() -> None:
+    layers = tuple(PrunableLayer(name, (2, 1), (2,)) for name in ("a", "b"))
+    masks = {"a": torch.tensor([False, True]), "b": torch.tensor([False, False])}
+    assert emptied_layers(MaskSet(UnitSpace("channel", layers), masks)) == ("b",)
+
+
+PUBLISHED = [(20, 0.9173), (32, 0.9263), (44, 0.9310), (56, 0.9339)]
+
+
+@pytest.mark.skipif("PRUNEBENCH_DATA" not in os.environ, reason="PRUNEBENCH_DATA is not set")
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0.0002), ("bfloat16", 0.0015)])
+def test_published_checkpoints_have_their_accuracies(precision: str, tolerance: float) -> None:
+    data = Path(os.environ["PRUNEBENCH_DATA"])
+    dataset = load_dataset(DataSpec(name="cifar10", path=str(data / "cifar10")), Path())
+    normalisation = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    settings = Settings(precision, "channels_last", 128, "cpu", torch.get_num_threads())
+    for depth, accuracy in PUBLISHED:
+        net = getattr(cifar, f"cifar_resnet{depth}")().eval()
+        net.load_state_dict(load_file(data / "weights" / f"resnet{depth}-cifar10-akamaster.safetensors"))
+        found = Evaluator(net, dataset.test, normalisation, settings).evaluate(net).accuracy
+        assert found == pytest.approx(accuracy, abs=tolerance), depth

@@ -1,0 +1,101 @@
+"""From a study to its cells."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.catalogue import make_registry
+from bench.errors import UserError
+from bench.plan import axis_values, make_plan
+from bench.store import schema
+from bench.study import load_study
+from bench.types import DataFacts
+
+FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 400, 128, 32)
+STUDY = """\
+name: s
+data: [digits]
+models: [digits_cnn, {name: digits_vit, checkpoint: x.safetensors}]
+train_seeds: 2
+granularities: [weight, channel]
+scorers: [magnitude, l2]
+sparsities: [0.5, 0.9]
+corrections: [none, asr]
+recalibrations: [none, cumulative]
+exclude:
+  - {name: no asr for l2, where: {scorer: l2, correction: asr}}
+  - {name: weight only for seeds over 0, where: {train_seed: {not: 0}, model: digits_cnn, granularity: channel}}
+"""
+
+
+def plan_of(tmp_path, text=STUDY, precision="float32"):
+    (tmp_path / "study.yaml").write_text(text)
+    registry = make_registry(tmp_path)
+    study = load_study(tmp_path, registry)
+    return make_plan(study, registry, precision, {"digits": FACTS}, lambda m, seed, _: [m.name, seed])
+
+
+def test_the_grid_is_counted_by_hand(tmp_path):
+    plan = plan_of(tmp_path)
+    assert [(g.model, g.train_seed, len(g.cells)) for g in plan.groups] == [
+        # 2 dense rows; per granularity: magnitude 2 x 2 x 2, l2 2 x 1 x 2
+        ("digits_cnn", 0, 2 + 2 * (8 + 4)),
+        ("digits_cnn", 1, 2 + 8 + 4),
+        ("digits_vit", None, 2 + 2 * (8 + 4)),
+    ]
+    # l2 with asr: 2 granularities x 2 sparsities x 2 recalibrations in each of 3 groups, the first exclusion counts
+    assert plan.excluded == {"no asr for l2": 3 * 8, "weight only for seeds over 0": 8 + 4}
+    assert [cell.position for cell in plan.cells()] == list(range(66))
+
+
+def test_every_group_has_one_dense_row_per_recalibration(tmp_path):
+    for group in plan_of(tmp_path).groups:
+        dense = [cell for cell in group.cells if cell.is_dense]
+        assert [(c.recalibration.name, c.sparsity, c.allocation) for c in dense] == [
+            ("none", 0.0, None), ("cumulative", 0.0, None),
+        ]  # fmt: skip
+
+
+def test_a_scorer_outside_its_granularity_is_skipped_with_a_reason(tmp_path):
+    skipped = [cell for cell in plan_of(tmp_path).cells() if cell.skip]
+    assert {(c.scorer.name, c.granularity) for c in skipped} == {("l2", "weight")}
+    assert skipped[0].skip == "scorer l2 is defined for granularity channel only"
+
+
+def test_ids_are_unique_stable_and_depend_on_precision(tmp_path):
+    ids = [cell.id for cell in plan_of(tmp_path).cells()]
+    assert len(set(ids)) == len(ids)
+    assert [cell.id for cell in plan_of(tmp_path).cells()] == ids
+    assert not set(ids) & {cell.id for cell in plan_of(tmp_path, precision="bfloat16").cells()}
+
+
+def test_more_sparsities_keep_the_ids_of_the_others(tmp_path):
+    before = {cell.id for cell in plan_of(tmp_path).cells()}
+    after = {cell.id for cell in plan_of(tmp_path, STUDY.replace("[0.5, 0.9]", "[0.5, 0.7, 0.9]")).cells()}
+    assert before < after
+
+
+def test_a_changed_option_changes_the_id(tmp_path):
+    before = {cell.id for cell in plan_of(tmp_path).cells() if cell.correction.name == "asr"}
+    text = STUDY.replace("[none, asr]", "[none, {name: asr, lam: 0.5}]")
+    after = [cell for cell in plan_of(tmp_path, text).cells() if cell.correction.name == "asr"]
+    assert {cell.correction.label for cell in after} == {"asr(lam=0.5)"}
+    assert not before & {cell.id for cell in after}
+
+
+def test_axis_values_are_the_columns_of_the_schema(tmp_path):
+    cell = next(plan_of(tmp_path).cells())
+    assert set(axis_values(cell)) == {c.name for c in schema.AXES} - {"position"}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("{scorer: magntude}", "no scorer 'magntude': did you mean 'magnitude'"),
+        ("{scorer: {nott: l2}}", "only 'not' is known"),
+        ("{dataset: digits}", "every cell is excluded"),
+    ],
+)
+def test_an_exclusion_that_cannot_be_meant_is_refused(tmp_path, where, message):
+    with pytest.raises(UserError, match=message):
+        plan_of(tmp_path, STUDY + f"  - {{name: odd, where: {where}}}\n")

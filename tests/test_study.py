@@ -1,0 +1,117 @@
+"""study.yaml: what it may say, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.catalogue import make_registry
+from bench.errors import UserError
+from bench.study import Calibration, expand_path, load_study, study_schema
+
+GOOD = """\
+name: s
+data: [digits]
+models: [digits_cnn]
+scorers: [magnitude]
+sparsities: [0.5]
+"""
+
+
+def load(tmp_path, text, profile=None):
+    (tmp_path / "study.yaml").write_text(text)
+    return load_study(tmp_path, make_registry(tmp_path), profile)
+
+
+def test_defaults_are_resolved(tmp_path):
+    study = load(tmp_path, GOOD)
+    assert study.file.train_seeds == tuple(range(10))
+    assert [c.label for c in study.corrections] == ["none"]
+    assert study.resolved()["execution"]["precision"] == "auto"
+    assert "profiles" not in study.resolved()
+
+
+def test_options_are_resolved_and_labelled(tmp_path):
+    study = load(tmp_path, GOOD + "recalibrations: [ema, {name: ema, batches: 4}]\n")
+    assert [c.label for c in study.recalibrations] == ["ema", "ema(batches=4)"]
+    assert study.recalibrations[0].options == {"momentum": 0.1, "batches": 8}
+
+
+def test_the_same_study_written_otherwise_has_the_same_hash(tmp_path):
+    first = load(tmp_path, GOOD).digest()
+    reordered = "sparsities: 0.5\nscorers: magnitude\nmodels:\n  - name: digits_cnn\ndata: digits\nname: s\n"
+    assert load(tmp_path, reordered).digest() == first
+    assert load(tmp_path, GOOD.replace("0.5", "0.6")).digest() != first
+
+
+def test_yaml_is_1_2(tmp_path):
+    study = load(tmp_path, GOOD.replace("name: s", "name: no"))
+    assert study.file.name == "no"
+
+
+def test_a_profile_replaces_keys(tmp_path):
+    text = GOOD + "profiles:\n  quick: {train_seeds: 3}\n"
+    assert load(tmp_path, text, "quick").file.train_seeds == (0, 1, 2)
+    with pytest.raises(UserError, match="did you mean 'quick'"):
+        load(tmp_path, text, "quik")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (GOOD.replace("[0.5]", "[1.0]"), ["line 5, column 14", "less than 1", "1.0"]),
+        (GOOD.replace("[0.5]", "[-0.1]"), ["line 5", "greater than or equal to 0"]),
+        (GOOD.replace("[0.5]", "[0.5, 0.5]"), ["line 5, column 19", "duplicate cells", "0.5"]),
+        (GOOD.replace("[magnitude]", "[magnitude, magntude]"), ["line 4, column 22", "did you mean 'magnitude'"]),
+        (GOOD.replace("[magnitude]", "[{nam: magnitude}]"), ["line 4", "needs a 'name'"]),
+        (GOOD.replace("scorers", "scorrers"), ["line 4, column 1", "unknown key 'scorrers'", "'scorers'"]),
+        (GOOD.replace("name: s\n", ""), ["the key 'name' is missing"]),
+        (GOOD + "name: t\n", ["line 6", "duplicate key"]),
+        (GOOD + "recalibrations: [{name: ema, batchs: 3}]\n", ["line 6", "no option 'batchs'", "'batches'"]),
+        (GOOD + "recalibrations: [{name: ema, batches: few}]\n", ["line 6", "batches", "integer"]),
+        (GOOD + "exclude: [{name: x, where: {scorrer: random}}]\n", ["line 6", "no axis 'scorrer'", "'scorer'"]),
+        (GOOD + "a: [1\n", ["not valid YAML", "line "]),
+        ("- 1\n", ["expected keys and values"]),
+        (GOOD.replace("[digits_cnn]", "[{name: digits_cnn, recipee: {}}]"), ["line 3", "'recipee'", "'recipe'"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_file_place_and_mend(tmp_path, text, parts):
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert "study.yaml" in message
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        load_study(tmp_path / "absent", make_registry())
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    (tmp_path / "study.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_study(tmp_path, make_registry())
+
+
+def test_paths_expand_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOMEWHERE", "/x")
+    assert str(expand_path("${SOMEWHERE}/y", tmp_path)) == "/x/y"
+    assert expand_path("y", tmp_path) == tmp_path / "y"
+    monkeypatch.delenv("SOMEWHERE")
+    with pytest.raises(UserError, match="SOMEWHERE is not set"):
+        expand_path("${SOMEWHERE}/y", tmp_path)
+
+
+def test_calibration_sizes_are_axes(tmp_path):
+    study = load(tmp_path, GOOD + "calibration: {draws: 2, images: [64, 128], batch: 32}\n")
+    assert study.file.calibration == Calibration(draws=2, images=(64, 128), batch=(32,))
+    specs = study.calibration_specs(1024, 128)
+    assert [(s.draw, s.images, s.batch) for s in specs] == [(0, 64, 32), (1, 64, 32), (0, 128, 32), (1, 128, 32)]
+
+
+def test_the_json_schema_names_every_key():
+    schema = study_schema()
+    assert {"scorers", "sparsities", "profiles", "execution"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
