@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.dataset import Dataset, calibration_draw
-from bench.errors import NotApplicable
+from bench.errors import Deadline, NotApplicable
 from bench.evaluate import Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
@@ -92,6 +92,7 @@ class Pipeline:
         self.group, self.dense, self.dataset, self.settings = group, dense, dataset, settings
         self._exclude, self._registry, self._counters = exclude, registry, counters
         self._timeout = cell_timeout
+        self._deadline: float | None = None
         self._device = torch.device(settings.device)
         self._work = copy.deepcopy(dense.model)
         self._evaluators: dict[str, Evaluator] = {}
@@ -123,8 +124,11 @@ class Pipeline:
         if cell.skip is not None:
             return Outcome(cell, "skipped", reason=cell.skip)
         start = time.perf_counter()
+        self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
             values = self._values(cell, known)
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                raise Deadline(f"the cell took longer than {self._timeout} s (its deadline)")
         except NotApplicable as reason:
             return Outcome(cell, "skipped", reason=str(reason))
         except Exception as error:  # isolation: one cell's failure never stops the others
@@ -379,9 +383,8 @@ class Pipeline:
             self._evaluators[precision] = Evaluator(
                 self.dense.model, self.dataset.test, self.dense.normalisation, settings
             )
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
         self._counters["forward_passes"] += len(self.dataset.test)
-        return self._evaluators[precision].evaluate(self._work, deadline=deadline)
+        return self._evaluators[precision].evaluate(self._work, deadline=self._deadline)
 
     # ---------------------------------------------------------------- checks
 

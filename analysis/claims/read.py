@@ -154,7 +154,9 @@ def _place(tree: Any, keys: tuple[Any, ...]) -> str:
 
 
 def _explain(shown: str, tree: CommentedMap, error: ValidationError) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is also a missing one; the misspelling is what can be mended.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     keys = tuple(first["loc"])
     where = f"{shown}: {_place(tree, keys)}"
     if first["type"] == "extra_forbidden":

@@ -302,6 +302,6 @@ def test_an_unrun_study_is_not_testable(study, decide):
     data = study()
     rows = data.rows.copy()
     for column in ("state", "mask", "checkpoint", "accuracy", "evaluation", "n_test"):
-        rows[column] = rows[column].where(False)
+        rows[column] = np.nan if column == "accuracy" else pd.Series(None, rows.index, rows[column].dtype)
     empty = StudyData(rows, data.checks.iloc[:0], data.dense.iloc[:0], data.meta)
     assert {result.verdict for result in decide(empty).values()} == {"not testable"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
-from analysis.stats.power import least_effect, least_margin, tost_power
+from analysis.stats.power import least_effect, least_margin, paired_t_power, tost_power
 
 MODELS = (3, 5, 8, 10, 15, 20, 30)
 EFFECTS = (3.26, 1.68, 1.16, 1.00, 0.78, 0.66, 0.53)
@@ -22,6 +23,17 @@ def test_equal_the_published_table(models, effect, margin):
 def test_one_model_decides_nothing():
     assert least_effect(1) is None
     assert least_margin(1) is None
+
+
+@pytest.mark.parametrize("models", [4, 10, 30])
+@pytest.mark.parametrize("d", [0.2, 0.5, 1.0])
+def test_paired_power_is_that_of_statsmodels(models, d):
+    assert paired_t_power(d, models) == pytest.approx(float(TTestPower().power(d, models, 0.05)), abs=1e-5)
+
+
+def test_two_models_have_a_finite_least_effect():
+    assert 8 < least_effect(2) < 40
+    assert least_margin(2) > least_margin(3)
 
 
 def test_tost_power_is_that_of_a_simulation():

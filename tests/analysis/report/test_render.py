@@ -1,0 +1,216 @@
+"""The report folder: complete, repeatable, self-contained, and safe against any name."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.load import read_parquet, write_parquet
+from analysis.report import render as rendering
+from analysis.report.content import sections
+from analysis.report.render import render_report
+
+CLAIMS = "include: [sics, asr]\n"
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def _folder(data, claims=CLAIMS, name="study"):
+        path = tmp_path / name
+        (path / "report").mkdir(parents=True)
+        write_parquet(data, path / "report" / "data.parquet")
+        if claims is not None:
+            (path / "claims.yaml").write_text(claims)
+        return path
+
+    return _folder
+
+
+def contents(path):
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+class Page(HTMLParser):
+    """Collects tags, and every address that a page would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.headings = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for key, value in attrs if key in ("src", "href") and value]
+
+
+def test_a_report_rebuilds_byte_for_byte_from_its_own_data(study, folder, tmp_path):
+    first = folder(study())
+    render_report(first)
+    before = contents(first / "report")
+    other = tmp_path / "elsewhere"
+    (other / "report").mkdir(parents=True)
+    shutil.copy(first / "report" / "data.parquet", other / "report")
+    shutil.copy(first / "claims.yaml", other)
+    render_report(other)
+    assert contents(other / "report") == before
+    render_report(first)
+    assert contents(first / "report") == before
+
+
+def test_manifest_lists_every_file_with_its_hash(study, folder):
+    path = folder(study())
+    page = render_report(path)
+    listed = json.loads((path / "report" / "manifest.json").read_text())
+    found = contents(path / "report")
+    found.pop("manifest.json")
+    assert listed == found
+    assert page == path / "report" / "index.html"
+    assert {"index.html", "report.md", "data.parquet", "records.json"} <= set(listed)
+    assert any(name.startswith("figures/") for name in listed)
+    assert not [name for name in contents(path) if "/." in name or name.startswith(".")]
+
+
+def test_the_page_fetches_nothing(study, folder):
+    text = render_report(folder(study())).read_text()
+    addresses = Page(text).addresses
+    assert addresses
+    assert all(address.startswith(("#", "data:image/svg+xml;base64,")) for address in addresses)
+    assert "script" not in Page(text).tags
+
+
+def test_sections_come_in_their_order_verdicts_first(study, folder):
+    text = render_report(folder(study())).read_text()
+    order = re.findall(r'<section id="(\w+)">', text)
+    assert order == [
+        "verdicts", "accuracy", "escape", "repairs", "overlap", "dense", "checks", "fates", "checklist", "methods",
+        "provenance",
+    ]  # fmt: skip
+    assert text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
+
+
+def test_names_from_outside_cannot_act(study, folder):
+    data = study(models=("cnn",), scorers=("magnitude", "rank", HOSTILE, "a_b%$&#{}~^\\|"), seeds=3)
+    rows = data.rows.assign(model=HOSTILE)
+    rows["reason"] = rows["reason"].where(rows.index != 5, HOSTILE)
+    rows["state"] = rows["state"].where(rows.index != 5, "failed")
+    data = dataclasses.replace(
+        data, rows=rows, dense=data.dense.assign(model=HOSTILE), meta={**data.meta, "name": HOSTILE}
+    )
+    path = folder(data)
+    text = render_report(path).read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "<script" not in (path / "report" / "report.md").read_text()
+    tex = (path / "report" / "tables" / "settings.tex").read_text()
+    assert r"a\_b\%\$\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textbar{}" in tex
+    for figure in (path / "report" / "figures").iterdir():
+        assert "<script" not in figure.read_text()
+        assert re.fullmatch(r"[\w-]+\.svg", figure.name)
+
+
+def test_every_table_in_latex_has_rows_of_one_width(study, folder):
+    path = folder(study())
+    render_report(path)
+    for table in (path / "report" / "tables").iterdir():
+        lines = [line for line in table.read_text().splitlines() if line.endswith(r"\\") and "caption" not in line]
+        widths = {len(re.findall(r"(?<!\\)&", line)) for line in lines}
+        assert len(widths) == 1, table.name
+
+
+def test_an_unknown_name_in_a_template_is_an_error():
+    environment = rendering._environment(autoescape=True)
+    with pytest.raises(jinja2.UndefinedError):
+        environment.from_string("{{ nothing_of_that_name }}").render()
+
+
+def test_one_model_per_architecture_has_no_interval(study, folder, recwarn):
+    data = study(models=("resnet20", "resnet32"), seeds=1)
+    text = render_report(folder(data)).read_text()
+    assert "descriptive only" in text
+    assert "BCa interval (%" not in text
+    assert "one model each: no intervals" in text
+    assert not recwarn.list
+
+
+def test_an_incomplete_study_is_reported_with_what_is_left(study, folder):
+    data = study(seeds=3)
+    rows = data.rows.copy()
+    blank = rows.index[rows["train_seed"].eq(2)]
+    for column in ("state", "mask", "checkpoint", "evaluation", "device_class"):
+        rows.loc[blank, column] = None
+    rows.loc[blank, "accuracy"] = np.nan
+    text = render_report(folder(dataclasses.replace(data, rows=rows))).read_text()
+    assert f"{len(blank):,} to do" in text
+    assert "2 of 3" in text
+
+
+def test_a_study_in_which_nothing_ran_yet_still_has_a_report(study, folder):
+    data = study(seeds=2)
+    rows = data.rows.copy()
+    for column in ("state", "mask", "checkpoint", "evaluation", "device_class", "shared_with"):
+        rows[column] = pd.Series([None] * len(rows), dtype="object")
+    for column in ("accuracy", "loss", "dense_accuracy"):
+        rows[column] = np.nan
+    empty = dataclasses.replace(data, rows=rows, checks=data.checks.iloc[:0], dense=data.dense.iloc[:0])
+    text = render_report(folder(empty)).read_text()
+    assert "0 of" in text
+    assert "No cell was evaluated a second time." in text
+
+
+def test_without_claims_the_report_says_so(study, folder):
+    text = render_report(folder(study(seeds=2), claims=None)).read_text()
+    assert "No claim was to be decided." in text
+
+
+def test_files_of_an_earlier_report_go_and_foreign_files_stay(study, folder):
+    path = folder(study(seeds=2))
+    render_report(path)
+    (path / "report" / "notes.txt").write_text("mine")
+    assert (path / "report" / "figures" / "accuracy-channel-uniform.svg").exists()
+    write_parquet(study(seeds=2, granularities=("weight",)), path / "report" / "data.parquet")
+    render_report(path)
+    assert not (path / "report" / "figures" / "accuracy-channel-uniform.svg").exists()
+    assert (path / "report" / "notes.txt").read_text() == "mine"
+
+
+def test_nothing_to_report_is_said_in_one_line(tmp_path):
+    with pytest.raises(AnalysisError, match="neither results.db nor report/data.parquet"):
+        render_report(tmp_path)
+
+
+def test_checklist_of_a_study_that_meets_little(study):
+    found = {s.id: s for s in sections(study(models=("cnn",), seeds=1), [])}
+    met = dict(found["checklist"].tables[0].frame[["Asked for", "Met"]].itertuples(index=False))
+    assert met == {
+        "At least 3 pairs of data set and architecture": "not met",
+        "At least 5 operating points per pair": "not met",
+        "Both compression and theoretical speed-up": "met",
+        "Accuracy of the dense model": "met",
+        "Error bars over independently trained models": "not met",
+        "Random and magnitude pruning as controls": "met",
+    }
+
+
+def test_data_survives_the_file(study, tmp_path):
+    data = study(seeds=2)
+    write_parquet(data, tmp_path / "data.parquet")
+    again = read_parquet(tmp_path / "data.parquet")
+    for name in ("rows", "checks", "dense"):
+        pd.testing.assert_frame_equal(
+            getattr(again, name).astype("object").where(getattr(again, name).notna(), None),
+            getattr(data, name).astype("object").where(getattr(data, name).notna(), None),
+        )
+    assert again.meta == data.meta
