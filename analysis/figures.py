@@ -39,7 +39,7 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
     """
     labels = list(frame[by].unique())
     steps = np.sort(frame["sparsity"].unique())
-    gap = float(np.diff(steps).min()) if len(steps) > 1 else 0.05
+    gap = min(0.1, float(np.diff(steps).min())) if len(steps) > 1 else 0.05
     if dense is not None:
         axes.axhline(100 * dense, color="#555555", linewidth=0.9, dashes=(2, 2))
     for place, label in enumerate(labels):
@@ -51,8 +51,7 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
         bars = np.abs(100 * np.stack([own["low"], own["high"]]) - mean)
         axes.errorbar(
             x, mean, yerr=np.nan_to_num(bars), color=style.colour, marker=style.marker,
-            linestyle=style.dashes, elinewidth=0.8, capsize=1.5, capthick=0.8, markerfacecolor="white" if
-            place % 2 else style.colour,
+            markerfacecolor=style.face, linestyle=style.dashes, elinewidth=0.8, capsize=1.5, capthick=0.8,
         )  # fmt: skip
     axes.set_xticks(100 * steps, [percent(step, 0 if step * 100 % 1 < 1e-9 else 1) for step in steps])
     # Labels of ticks closer than 4 points would touch.
@@ -152,12 +151,12 @@ def legend(figure: Figure, labels: Sequence[str], shown: dict[str, str], *, dens
         Whether a line for the dense models was drawn.
     """
     handles: list[Any] = []
-    for place, label in enumerate(labels):
+    for label in labels:
         style = look(label)
         handles.append(
             Line2D(
                 [], [], color=style.colour, marker=style.marker, linestyle=style.dashes,
-                markerfacecolor="white" if place % 2 else style.colour, label=shown.get(label, label),
+                markerfacecolor=style.face, label=shown.get(label, label),
             )
         )  # fmt: skip
     if dense:

@@ -143,6 +143,6 @@ def repairs(compared: pd.DataFrame) -> str:
         sentences.append(
             f"Recalibration {recalibration}: mean difference from no correction over all settings, in "
             f"points: {shown}; the largest is {points(largest['difference'])} ({largest['correction']}, "
-            f"{where(largest.to_dict())})."
+            f"{where({str(key): value for key, value in largest.items()})})."
         )
     return " ".join(sentences)

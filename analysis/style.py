@@ -21,6 +21,11 @@ class Look(NamedTuple):
     marker: str
     dashes: LineStyleType
 
+    @property
+    def face(self) -> str:
+        """Fill of the marker: hollow where the line is broken."""
+        return self.colour if self.dashes == "-" else "white"
+
 
 _BLACK, _GREY, _ORANGE, _SKY = "#000000", "#8c8c8c", "#e69f00", "#56b4e9"
 _GREEN, _BLUE, _RED, _PURPLE = "#009e73", "#0072b2", "#d55e00", "#cc79a7"

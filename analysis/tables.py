@@ -97,7 +97,8 @@ def _records(results: Sequence[ClaimResult]) -> list[Record]:
 def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every setting: mean, sd and t interval over models, the BCa interval beside it.
 
-    The simulated coverage of BCa at the study's number of models stands in its heading. Cells that failed,
+    Settings in which every cell was skipped, because a method does not apply, are in `fates_table` alone. The
+    simulated coverage of BCa at the study's number of models stands in its heading. Cells that failed,
     were skipped or are still to do stay in the column "Cells done".
     """
     planned = frames.pruned(rows)
@@ -110,6 +111,7 @@ def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
         .reset_index()
     )
     frame = frames.count_states(planned).merge(means, on=keys, how="left").merge(extra, on=keys, how="left")
+    frame = frame[frame["skipped"].lt(frame["planned"])]
     frame = frame.sort_values(
         [c for c in keys if c not in ("sparsity", "scorer")] + ["scorer", "sparsity"],
         kind="stable",
@@ -117,10 +119,6 @@ def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     )
     table = _axes(frame)
     table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]
-    table["Achieved, units (%)"] = [percent(v, 1) for v in frame["sparsity_achieved"]]
-    table["Achieved, all parameters (%)"] = [percent(v, 1) for v in frame["sparsity_parameters"]]
-    table["Theoretical speed-up"] = [decimal(v) for v in frame["speedup"]]
-    table["Emptied layers"] = [decimal(v, 1) for v in frame["emptied_layers"]]
     table["Cells done"] = [_of(d, p) for d, p in zip(frame["done"], frame["planned"], strict=True)]
     table["Models"] = [count(v) for v in frame["n"].fillna(0)]
     table["Accuracy, mean (%)"] = [percent(v) for v in frame["mean"]]
@@ -129,6 +127,10 @@ def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     if frame["bca_low"].notna().any():
         heading = f"95 % BCa interval (%; {_coverage(frame['n'])})"
         table[heading] = [span(*v) for v in zip(frame["bca_low"], frame["bca_high"], strict=True)]
+    table["Achieved, units (%)"] = [percent(v, 1) for v in frame["sparsity_achieved"]]
+    table["Achieved, all parameters (%)"] = [percent(v, 1) for v in frame["sparsity_parameters"]]
+    table["Theoretical speed-up"] = [decimal(v) for v in frame["speedup"]]
+    table["Emptied layers"] = [decimal(v, 1) for v in frame["emptied_layers"]]
     return table
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import Deadline, NotApplicable
-from bench.evaluate import Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
+from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
 from bench.masks.build import build_masks
@@ -94,6 +94,8 @@ class Pipeline:
         self._timeout = cell_timeout
         self._deadline: float | None = None
         self._device = torch.device(settings.device)
+        self._format = MEMORY_FORMATS[settings.memory_format]
+        dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
         self._work = copy.deepcopy(dense.model)
         self._evaluators: dict[str, Evaluator] = {}
         self._latest: dict[str, tuple[Any, Any, Exception | None]] = {}
@@ -206,6 +208,7 @@ class Pipeline:
         def compute() -> Calibration:
             draw = calibration_draw(self.dataset, self._calibration_seed(spec), spec.images)
             images = normalise(draw.images, self.dense.normalisation, self._device)
+            images = images.contiguous(memory_format=self._format)
             return Calibration(images, draw.labels.to(self._device), spec.batch)
 
         calibration: Calibration = self._once("calibration", spec, compute)

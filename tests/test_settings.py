@@ -15,7 +15,7 @@ from bench.study import Execution
 
 def test_small_inputs_run_in_float32():
     settings = choose_settings(Execution(), "cpu", image_size=8)
-    assert (settings.precision, settings.memory_format, settings.device) == ("float32", "contiguous", "cpu")
+    assert (settings.precision, settings.memory_format, settings.threads) == ("float32", "contiguous", 1)
 
 
 def test_large_inputs_use_what_the_processor_has():

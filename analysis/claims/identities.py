@@ -125,7 +125,7 @@ def repair_identity(part: RepairIdentity, data: StudyData, base: dict[str, Any])
                     "test": "accuracy difference within the tolerance",
                     "tolerance": float(tolerance.max()) if len(tolerance) else part.tolerance,
                     "effect": float(gap.max()) if len(gap) else None,
-                    "names": layers.get((setting["dataset"], setting["model"]), ()),
+                    "names": layers.get((setting["dataset"], setting["model"]), ()) if len(paired) else (),
                 },
             )
         )  # fmt: skip

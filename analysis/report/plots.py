@@ -61,7 +61,7 @@ def accuracy(rows: pd.DataFrame) -> list[Plot]:
             _plot(
                 f"accuracy-{granularity}-{allocation}", places, draw,
                 f"Accuracy on the test images; {bars}. Granularity {granularity}, allocation {allocation}, "
-                "no correction, no recalibration. Markers are set apart sideways a little so that bars do not "
+                "no correction, no recalibration. Markers are set apart sideways so that bars do not "
                 "hide each other.",
                 y="Top-1 accuracy (%)", labels=frames.ordered(kept["scorer"]), same=same,
                 dense=not baseline.empty,
@@ -118,8 +118,8 @@ def escape(compared: pd.DataFrame) -> list[Plot]:
             )  # fmt: skip
         caption = (
             "Accuracy minus magnitude's in the same block, mean over models, in percentage points. * "
-            "Holm-adjusted p under 0.05 (paired t, all settings of this section one family); = the same masks "
-            "as magnitude, equal by construction; blank: no data. "
+            "Holm-adjusted p under 0.05 (paired t, all settings of this section one family); = the same "
+            "masks as magnitude, equal by construction; blank: no data. "
             f"Granularity {granularity}, allocation {allocation}."
         )
         plots.append(_finish(f"escape-{granularity}-{allocation}", figure, caption, places))
@@ -214,7 +214,7 @@ def _plot(
     int = 3,
 ) -> Plot:  # fmt: skip
     if same:
-        caption += f" magnitude (+ {len(same)}): {', '.join(same)} coincide with it in every point."
+        caption += f" Equal to magnitude in every point, and so drawn as one line: {', '.join(same)}."
     with styled():
         figure = facets(titles or [place.title for place in places], draw, x=_SPARSITY, y=y, columns=columns)
         legend(figure, labels, {frames.MAGNITUDE: f"magnitude (+ {len(same)})"} if same else {}, dense=dense)

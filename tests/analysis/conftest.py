@@ -131,6 +131,6 @@ def meta(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study() -> Callable[..., StudyData]:
     return synthetic

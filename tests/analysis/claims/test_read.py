@@ -42,7 +42,12 @@ def test_every_shipped_paper_is_valid(write):
 def test_defaults_of_an_own_claim_are_resolved(write):
     part = read_claims(write(OWN)).claims[0].parts[0]
     assert isinstance(part, Contrast)
-    assert (part.level, part.test, part.margin, part.where) == (0.025, "t", None, {"granularity": ("weight",)})
+    assert (part.level, part.test, part.margin, part.where) == (
+        0.025,
+        "t",
+        None,
+        {"granularity": ("weight",)},
+    )
 
 
 def test_a_study_adjusts_what_the_paper_leaves_open(write):
@@ -61,9 +66,15 @@ def test_a_study_adjusts_what_the_paper_leaves_open(write):
     [
         ("include: [asrr]", "line 1, column 11: no paper 'asrr': did you mean 'asr'"),
         ("includes: [asr]", "line 1, column 1: unknown key 'includes': did you mean 'include'"),
-        ("include: [asr]\nadjust:\n  C2: {tolerance: 0.1, reason: x}", "line 3, column 3: no claim 'C2' to adjust"),
+        (
+            "include: [asr]\nadjust:\n  C2: {tolerance: 0.1, reason: x}",
+            "line 3, column 3: no claim 'C2' to adjust",
+        ),
         ("include: [asr]\nadjust:\n  C1: {tolerance: 0.1}", "line 3, column 3: the key 'reason' is missing"),
-        (OWN.replace("estimand: contrast", "estimand: contrasts"), "no estimand 'contrasts': did you mean 'contrast'"),
+        (
+            OWN.replace("estimand: contrast", "estimand: contrasts"),
+            "no estimand 'contrasts': did you mean 'contrast'",
+        ),
         (OWN.replace("against:", "versus:"), "unknown key 'versus'"),
         (OWN.replace("{granularity:", "{granularty:"), "no column 'granularty' to filter by: did you mean"),
         (OWN.replace("superiority", "equivalence") + "        test: sign-flip\n", "two one-sided t tests"),

@@ -26,13 +26,17 @@ def test_p_is_that_of_statsmodels_and_pingouin(values, margin):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = pingouin.tost(values, zero, bound=margin, paired=True)
-    assert found.p == pytest.approx(float(theirs.iloc[0][[c for c in theirs.columns if c.startswith("p")][0]]), abs=1e-9)
+    assert found.p == pytest.approx(
+        float(theirs.iloc[0][next(c for c in theirs.columns if c.startswith("p"))]), abs=1e-9
+    )
 
 
 @given(samples, st.floats(0.001, 0.1), st.sampled_from([0.01, 0.025, 0.05]))
 def test_p_and_interval_give_one_answer(values, margin, alpha):
     found = tost(values, margin, alpha)
-    assume(found.category == "regular" and abs(found.p - alpha) > 1e-9 and abs(found.p_outside - alpha) > 1e-9)
+    assume(
+        found.category == "regular" and abs(found.p - alpha) > 1e-9 and abs(found.p_outside - alpha) > 1e-9
+    )
     assert (found.p < alpha) == (-margin < found.interval.low and found.interval.high < margin)
     assert (found.p_outside < alpha) == (found.interval.low > margin or found.interval.high < -margin)
 
@@ -48,8 +52,8 @@ def test_orientation_does_not_matter(values, margin):
 def test_size_at_the_margin_is_alpha():
     """The size over 400,000 samples, with the p-values of a vectorised second implementation.
 
-    The first 2,000 of the seed's samples alone reject 73 times, below the 99 % bound of 76: a chance of one in
-    200 that was met when this test was first run with that many. The seed stayed, the simulation grew.
+    The first 2,000 of the seed's samples alone reject 73 times, below the 99 % bound of 76: a chance of one
+    in 200 that was met when this test was first run with that many. The seed stayed, the simulation grew.
     """
     values = np.random.default_rng(8).normal(0.02, 0.004, (400_000, 10))
     below = stats.ttest_1samp(values, 0.02, axis=1, alternative="less").pvalue

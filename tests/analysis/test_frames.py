@@ -1,0 +1,93 @@
+"""Frames by hand: pairing inside blocks only, draws averaged, failures in the denominator."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import frames
+from analysis.comparisons import SAME_MASK, escapes, repair_gains
+from analysis.stats.intervals import bca_bounds, t_interval
+
+
+def test_escape_is_the_difference_from_magnitude_in_the_same_block(study):
+    rows = study(draws=2, seeds=3).rows
+    found = frames.escape(rows)
+    one = found.iloc[17]
+    own = rows[np.logical_and.reduce([rows[key].eq(one[key]) for key in (*frames.SETTING, "checkpoint")])]
+    by_draw = own.pivot_table(index="calibration_draw", columns="scorer", values="accuracy")
+    assert one["difference"] == pytest.approx((by_draw[one["scorer"]] - by_draw["magnitude"]).mean())
+    assert one["draws"] == 2
+
+
+@pytest.mark.parametrize(
+    "column", ["precision", "device_class", "checkpoint", "calibration_draw", "sparsity"]
+)
+def test_rows_of_different_blocks_are_never_compared(study, column):
+    rows = study(seeds=2, models=("cnn",)).rows
+    other = rows["scorer"].eq("taylor")
+    value = {"calibration_draw": 9, "sparsity": 0.123}.get(column, "other")
+    rows[column] = rows[column].where(~other, value)
+    assert "taylor" not in set(frames.contrast(rows, "scorer", "magnitude")["scorer"])
+    assert "wanda" in set(frames.contrast(rows, "scorer", "magnitude")["scorer"])
+
+
+def test_a_missing_draw_is_left_out_of_both_sides(study):
+    rows = study(draws=2, seeds=2).rows
+    lost = rows.index[rows["scorer"].eq("magnitude") & rows["calibration_draw"].eq(1)]
+    found = frames.escape(rows.drop(lost))
+    assert set(found["draws"]) == {1}
+
+
+def test_states_add_up_to_the_plan(study):
+    rows = study(seeds=4).rows
+    rows.loc[rows.index[:50], "state"] = "failed"
+    rows.loc[rows.index[50:80], "state"] = None
+    rows.loc[rows.index[80:90], "state"] = "running"
+    counted = frames.count_states(rows)
+    assert counted["planned"].sum() == len(rows)
+    assert (counted[["done", "failed", "skipped", "to_do"]].sum(axis=1) == counted["planned"]).all()
+    assert counted["to_do"].sum() == 40
+
+
+def test_summary_equals_the_intervals_one_by_one(study):
+    values = frames.per_model(study(seeds=5).rows)
+    summary = frames.summarise(values, bca=True)
+    for number in (0, 7, len(summary) - 1):
+        row = summary.iloc[number]
+        mask = np.logical_and.reduce(
+            [
+                values[key].eq(row[key]) | (values[key].isna() & pd.isna(row[key]))
+                for key in (*frames.SETTING, "scorer")
+            ]
+        )
+        sample = values.loc[mask.astype(bool), "accuracy"].to_numpy()
+        interval = t_interval(sample)
+        assert (row["n"], row["mean"], row["low"]) == pytest.approx((5, interval.mean, interval.low))
+        low, high = bca_bounds([sample])
+        assert (row["bca_low"], row["bca_high"]) == pytest.approx((low[0], high[0]))
+
+
+def test_monotone_scorers_are_not_tested_but_named(study):
+    compared = escapes(study().rows)
+    same = compared[compared["category"].eq(SAME_MASK)]
+    assert set(same["scorer"]) == {*frames.MONOTONE, "rank"}
+    assert same["p_t"].isna().all()
+    tested = compared[compared["p_t"].notna()]
+    assert (tested["p_holm"] >= tested["p_t"]).all()
+    assert set(compared["correction"]) == set(compared["recalibration"]) == {"none"}
+
+
+def test_repairs_are_compared_with_none_under_the_same_recalibration(study):
+    gains = repair_gains(study().rows)
+    means = gains.groupby(["recalibration", "correction"])["difference"].mean()
+    assert means["none", "asr"] == pytest.approx(0.03)
+    assert means["none", "channelwise"] == pytest.approx(-0.02)
+    assert means["cumulative", "asr"] == pytest.approx(0)
+    assert set(gains.loc[gains["recalibration"].eq("none"), "category"]) == {"constant"}
+
+
+def test_a_sweep_over_calibration_sizes_does_not_count_a_model_twice(study):
+    rows = study(seeds=2).rows
+    larger = rows.assign(calibration_images=pd.array([512] * len(rows), dtype="Int64"))
+    both = pd.concat([rows, larger], ignore_index=True)
+    assert len(frames.main_rows(both)) == len(frames.main_rows(rows))
