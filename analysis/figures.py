@@ -112,14 +112,14 @@ def facets(
     x, y : str
         Axis labels, with units.
     columns : int
-        Facets side by side.
+        Facets side by side at most.
     width, height : float
         Of one facet, inches.
     share_y : bool
         One scale for all.
     """
-    columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
+    columns = -(-len(titles) // rows)  # four facets stand two by two, not three and one
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     for number, axes in enumerate(grid.flat):

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.data.dataset import ImageSet
 from bench.engines.local import LocalEngine, RunOptions
 from bench.engines.progress import duration
-from bench.evaluate import MEMORY_FORMATS, PRECISIONS
+from bench.evaluate import Evaluator
 from bench.models.build import build_model, resolve_recipe
 from bench.models.units import find_units
 from bench.session import Session, changed_plugins
 from bench.store.database import DATABASE_FILE, Store
-from bench.study import ModelSpec
+from bench.study import ModelSpec, Normalisation
 from bench.types import DataFacts, Group, Settings
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
@@ -56,9 +57,9 @@ def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts) -> Model
     """
     settings = session.settings
     model = build_model(spec, session.registry, facts, seed=0)
-    example = torch.zeros(min(settings.batch, facts.test), facts.in_chans, *facts.image_size)
-    units = find_units(model, "weight", spec.exclude, example[:2])
-    activations = _activation_bytes(model, example[:1])
+    example = torch.zeros(1, facts.in_chans, *facts.image_size)
+    units = find_units(model, "weight", spec.exclude, example)
+    activations = _activation_bytes(model, example)
     weights = sum(p.numel() for p in model.parameters())
     memory = (
         3 * 4 * weights
@@ -68,23 +69,21 @@ def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts) -> Model
     )
     largest = max(units.layers, key=lambda layer: layer.size)
     dominant = largest.name if largest.size > DOMINANT_SHARE * units.total and len(units.layers) > 1 else None
-    return ModelForecast(_images_per_second(model, example, settings), memory, dominant)
+    return ModelForecast(_images_per_second(model, facts, settings), memory, dominant)
 
 
-def _images_per_second(model: nn.Module, example: Tensor, settings: Settings) -> float:
-    device, dtype = torch.device(settings.device), PRECISIONS[settings.precision]
-    memory_format = MEMORY_FORMATS[settings.memory_format]
-    network = model.to(device, dtype).to(memory_format=memory_format)
-    x = example.to(device, dtype, memory_format=memory_format)
-    with torch.inference_mode():
-        network(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        network(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return len(x) / (time.perf_counter() - start)
+def _images_per_second(model: nn.Module, facts: DataFacts, settings: Settings) -> float:
+    """Time one batch of noise, after one to warm up."""
+    noise = torch.Generator().manual_seed(0)
+    shape = (min(settings.batch, facts.test), facts.in_chans, *facts.image_size)
+    images = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
+    batch = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
+    scale = Normalisation(mean=(0.5,) * facts.in_chans, std=(0.25,) * facts.in_chans)
+    evaluator = Evaluator(model, batch, scale, settings)
+    evaluator.evaluate(model)
+    start = time.perf_counter()
+    evaluator.evaluate(model)
+    return len(images) / (time.perf_counter() - start)
 
 
 def _activation_bytes(model: nn.Module, image: Tensor) -> int:

@@ -79,7 +79,7 @@ class PairedComparison:
     skewness: float
 
     def disagree(self, alpha: float = 0.05) -> bool:
-        """Whether the tests that could reach `alpha` at this number of models fall on different sides of it."""
+        """Whether the tests that can reach `alpha` with so many models fall on different sides of it."""
         able = [self.t, self.wilcoxon] + ([self.sign_flip] if 2.0 ** (1 - self.t.n) <= alpha else [])
         p = [test.p for test in able if not math.isnan(test.p)]
         return len({value <= alpha for value in p}) > 1

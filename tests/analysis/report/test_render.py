@@ -106,7 +106,12 @@ def test_sections_come_in_their_order_verdicts_first(report):
 
 
 def test_names_from_outside_cannot_act(study, folder):
-    data = study(models=("cnn",), scorers=("magnitude", "rank", HOSTILE, "a_b%$&#{}~^\\|"), seeds=3)
+    data = study(
+        models=("cnn",),
+        scorers=("magnitude", "rank", HOSTILE, "a_b%$&#{}~^\\|"),
+        seeds=3,
+        allocations=("uniform",),
+    )
     rows = data.rows.assign(model=HOSTILE)
     rows["reason"] = rows["reason"].where(rows.index != 5, HOSTILE)
     rows["state"] = rows["state"].where(rows.index != 5, "failed")
@@ -141,7 +146,7 @@ def test_an_unknown_name_in_a_template_is_an_error():
 
 
 def test_one_model_per_architecture_has_no_interval(study, folder, recwarn):
-    data = study(models=("resnet20", "resnet32"), seeds=1)
+    data = study(models=("resnet20", "resnet32"), seeds=1, granularities=("weight",))
     text = render_report(folder(data)).read_text()
     assert "descriptive only" in text
     assert "BCa interval (%" not in text
@@ -150,7 +155,7 @@ def test_one_model_per_architecture_has_no_interval(study, folder, recwarn):
 
 
 def test_an_incomplete_study_is_reported_with_what_is_left(study, folder):
-    data = study(seeds=3)
+    data = study(seeds=3, granularities=("weight",), allocations=("uniform",))
     rows = data.rows.copy()
     blank = rows.index[rows["train_seed"].eq(2)]
     for column in ("state", "mask", "checkpoint", "evaluation", "device_class"):
@@ -175,7 +180,7 @@ def test_a_study_in_which_nothing_ran_yet_still_has_a_report(study, folder):
 
 
 def test_without_claims_the_report_says_so(study, folder):
-    text = render_report(folder(study(seeds=2), claims=None)).read_text()
+    text = render_report(folder(study(seeds=2, granularities=("weight",)), claims=None)).read_text()
     assert "No claim was to be decided." in text
 
 

@@ -1,0 +1,36 @@
+"""What plan says of a study before it is run."""
+
+from __future__ import annotations
+
+import json
+
+from bench.forecast import forecast_model, summarise_plan
+from bench.session import open_session
+from bench.study import ModelSpec
+
+
+def test_numbers_are_those_of_the_plan(tiny):
+    session = open_session(tiny)
+    summary = summarise_plan(session)
+    cells = list(session.plan.cells())
+    assert summary["cells"] == summary["todo"] == len(cells) == 2 * 98
+    assert summary["lines"]["excluded"] == "128: corrections only for magnitude"
+    assert summary["lines"]["skipped"] == "16: scorer l2 is defined for granularity channel only"
+    assert json.dumps(summary)
+
+
+def test_a_finished_study_has_nothing_to_do(finished_tiny):
+    summary = summarise_plan(open_session(finished_tiny))
+    assert summary["todo"] == 0
+    assert summary["seconds"] == 0
+    assert summary["lines"]["already there"] == "180 done, 16 skipped"
+
+
+def test_a_larger_model_needs_more(tiny):
+    session = open_session(tiny)
+    facts = session.facts["digits"]
+    small = forecast_model(ModelSpec(name="digits_cnn"), session, facts)
+    large = forecast_model(ModelSpec(name="resnet10t"), session, facts)
+    assert large.memory > 5 * small.memory
+    assert large.images_per_second < small.images_per_second
+    assert small.dominant == "features.9"
