@@ -59,9 +59,7 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
         label.set_visible(bool(after - before >= 0.04))
 
 
-def heat(
-    frame: pd.DataFrame, axes: Axes, limit: float, scorers: Sequence[str], sparsities: Sequence[float]
-) -> None:
+def heat(frame: pd.DataFrame, axes: Axes, limit: float, scorers: Sequence[str], sparsities: Sequence[float]) -> None:
     """Draw differences as a table of colours with their numbers: scorers down, sparsities across.
 
     A star marks a Holm-adjusted p under 0.05, ``=`` a scorer with the reference's own masks, a blank a
@@ -163,6 +161,4 @@ def legend(figure: Figure, labels: Sequence[str], shown: dict[str, str], *, dens
         handles.append(Line2D([], [], color="#555555", linewidth=0.9, dashes=(2, 2), label="dense"))
     longest = max(len(str(handle.get_label())) for handle in handles)
     room = max(1, int(figure.get_figwidth() / (0.75 + 0.085 * longest)))  # inches of one entry, roughly
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(room, len(handles)), handlelength=3.2
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(room, len(handles)), handlelength=3.2)

@@ -45,9 +45,7 @@ def registration(results: Sequence[ClaimResult], registered: str | None) -> str:
 def progress(rows: pd.DataFrame) -> str:
     """Say what became of the planned cells."""
     states = rows["state"].fillna("to do").replace("running", "to do").value_counts()
-    left = [
-        f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index
-    ]
+    left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
     total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
     return total + (f" ({', '.join(left)})." if left else ".")
 
@@ -61,9 +59,7 @@ def part(result: PartResult) -> list[str]:
     tally = Counter(record.verdict for record in result.records)
     said = ", ".join(f"{count(n)} {verdict}" for verdict, n in tally.items())
     sentences = [f"Of {count(len(result.records))} settings: {said}."]
-    shown = [record for record in result.records if record.verdict != "supported"] or [
-        _extreme(result.records)
-    ]
+    shown = [record for record in result.records if record.verdict != "supported"] or [_extreme(result.records)]
     return sentences + [_contrast(record) for record in shown]
 
 

@@ -105,11 +105,7 @@ def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [*frames.SETTING, "scorer"]
     means = frames.summarise(frames.per_model(planned), bca=True)
     grouped = frames.done(planned).groupby(keys, sort=False, dropna=False, observed=True)
-    extra = (
-        grouped[["sparsity_achieved", "sparsity_parameters", "speedup", "emptied_layers"]]
-        .mean()
-        .reset_index()
-    )
+    extra = grouped[["sparsity_achieved", "sparsity_parameters", "speedup", "emptied_layers"]].mean().reset_index()
     frame = frames.count_states(planned).merge(means, on=keys, how="left").merge(extra, on=keys, how="left")
     frame = frame[frame["skipped"].lt(frame["planned"])]
     frame = frame.sort_values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.masks import allocation
@@ -10,7 +11,12 @@ from bench.registry import Plugin, Registry
 from bench.repairs import correction, recalibration
 from bench.scorers.gradient import gradient, taylor
 from bench.scorers.magnitude import (
-    exp_magnitude, l2, log_magnitude, magnitude, sqrt_magnitude, square_magnitude,
+    exp_magnitude,
+    l2,
+    log_magnitude,
+    magnitude,
+    sqrt_magnitude,
+    square_magnitude,
 )  # fmt: skip
 from bench.scorers.random import random
 from bench.scorers.rank import rank
@@ -65,7 +71,12 @@ CORRECTIONS = (
     Plugin("correction", "layerwise", correction.layerwise, "sqrt(sum v_d / sum v_p)", ONE_PASS, ASR),
     Plugin("correction", "channelwise", correction.channelwise, "sqrt(v_d / v_p)", ONE_PASS, ASR),
     Plugin(
-        "correction", "asr", correction.asr, "s sqrt(v_d / v_p) + 1 - s, s = v_p/(v_p + lambda)", ONE_PASS, ASR
+        "correction",
+        "asr",
+        correction.asr,
+        "s sqrt(v_d / v_p) + 1 - s, s = v_p/(v_p + lambda)",
+        ONE_PASS,
+        ASR,
     ),
 )
 
@@ -82,7 +93,7 @@ RECALIBRATIONS = (
 )  # fmt: skip
 
 
-def _model(name: str, function: object, formula: str, reference: str, recipe: dict[str, object]) -> Plugin:
+def _model(name: str, function: object, formula: str, reference: str, recipe: Mapping[str, object]) -> Plugin:
     return Plugin("model", name, function, formula, "-", reference, details={"recipe": recipe})  # type: ignore[arg-type]
 
 
@@ -92,11 +103,20 @@ CIFAR_RECIPE: dict[str, object] = {
 }  # fmt: skip
 MODELS = (
     _model("digits_cnn", digits.digits_cnn, "4 convolutions with BatchNorm", "ours", digits.CNN_RECIPE),
-    _model("digits_vit", digits.digits_vit, "Vision Transformer, patches of 2 px, 3 blocks", "ours", digits.VIT_RECIPE),
+    _model(
+        "digits_vit",
+        digits.digits_vit,
+        "Vision Transformer, patches of 2 px, 3 blocks",
+        "ours",
+        digits.VIT_RECIPE,
+    ),
     *(
         _model(function.__name__, function, "option-A shortcuts, 16-32-64 channels", HE, CIFAR_RECIPE)
         for function in (
-            cifar.cifar_resnet20, cifar.cifar_resnet32, cifar.cifar_resnet44, cifar.cifar_resnet56,
+            cifar.cifar_resnet20,
+            cifar.cifar_resnet32,
+            cifar.cifar_resnet44,
+            cifar.cifar_resnet56,
             cifar.cifar_resnet110,
         )
     ),
@@ -104,7 +124,7 @@ MODELS = (
 
 
 def _no_function() -> None:
-    """Data sets are opened by `bench.data.load`; here they are only listed."""
+    """Stand for a data set, which `bench.data.load` opens; here it is only listed."""
 
 
 DATASETS = tuple(
@@ -132,8 +152,6 @@ def make_registry(folder: Path | None = None) -> Registry:
     >>> make_registry().get("scorer", "taylor").reference
     'Molchanov et al. 2017, 2019'
     """
-    registry = Registry(
-        (*SCORERS, *SEARCHES, *ALLOCATIONS, *CORRECTIONS, *RECALIBRATIONS, *MODELS, *DATASETS), folder
-    )
+    registry = Registry((*SCORERS, *SEARCHES, *ALLOCATIONS, *CORRECTIONS, *RECALIBRATIONS, *MODELS, *DATASETS), folder)
     registry.add_entry_points()
     return registry

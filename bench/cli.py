@@ -65,7 +65,9 @@ def _out() -> Console:
 def new(
     study: StudyFolder,
     template: Annotated[str, typer.Option("--from", help="a template; see `list templates`")] = "digits",
-    model: Annotated[list[str] | None, typer.Option(help="put this model in place of the template's (repeatable)")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="put this model in place of the template's (repeatable)")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="put this data set in place of the template's")] = None,
 ) -> None:
     """Make a study folder with commented study.yaml and claims.yaml."""
@@ -126,12 +128,15 @@ def run(
     profile: Profile = None,
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="local: this process")] = "local",
-    only: Annotated[list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="stop after so many cells")] = None,
     retry_failed: Annotated[bool, typer.Option(help="compute failed cells again")] = False,
     cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
     cache: Annotated[
-        Path | None, typer.Option(envvar="PRUNEBENCH_CACHE", help="folder of dense models shared between studies")
+        Path | None,
+        typer.Option(envvar="PRUNEBENCH_CACHE", help="folder of dense models shared between studies"),
     ] = None,
 ) -> None:
     """Run what is missing; interrupt it whenever you like and run it again."""

@@ -48,7 +48,7 @@ class Verdict:
     problem: str | None
 
 
-class _Broken(Exception):
+class _BrokenRuleError(Exception):
     """A rule that does not hold; the message says how."""
 
 
@@ -102,7 +102,7 @@ def _benches(registry: Registry) -> Iterator[_Bench]:
         images = normalise(dataset.calibration.images[:IMAGES], dataset.normalisation, torch.device("cpu"))
         calibration = Calibration(images, dataset.calibration.labels[:IMAGES], BATCH)
         for granularity in ("weight", "channel"):
-            units = find_units(model, granularity, ("head",), images[:2])  # type: ignore[arg-type]
+            units = find_units(model, granularity, ("head",), images[:2])
             yield _Bench(ModelView(model, units), calibration)
 
 
@@ -120,7 +120,7 @@ def check_plugin(plugin: Plugin, benches: list[_Bench]) -> list[Verdict]:
             except NotApplicable as reason:
                 if not str(reason):
                     problem = f"{where}: skips without a reason"
-            except (_Broken, CellError) as error:
+            except (_BrokenRuleError, CellError) as error:
                 problem = f"{where}: {error}"
             except Exception as error:  # a plug-in may raise anything; naming it is this suite's task
                 problem = f"{where}: raises {type(error).__name__}: {error}"
@@ -139,57 +139,57 @@ def _score(plugin: Plugin, options: dict[str, Any], bench: _Bench, calibration: 
     generator = torch.Generator().manual_seed(7)
     scores: ScoreMap = plugin.function(bench.view, calibration or bench.calibration, generator, **options)
     if not isinstance(scores, ScoreMap):
-        raise _Broken(f"returns {type(scores).__name__}, not a ScoreMap")
+        raise _BrokenRuleError(f"returns {type(scores).__name__}, not a ScoreMap")
     return scores
 
 
 def _scores_valid(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Returns a finite float64 score for every unit."""
+    """Return a finite float64 score for every unit."""
     _score(plugin, options, bench).validate(bench.view.units)
 
 
 def _scores_deterministic(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Returns the same scores for the same seed."""
+    """Return the same scores for the same seed."""
     first, second = _score(plugin, options, bench), _score(plugin, options, bench)
     for name in bench.view.units.names:
         if not torch.equal(first[name], second[name]):
-            raise _Broken(f"two calls with one seed differ in {name}")
+            raise _BrokenRuleError(f"two calls with one seed differ in {name}")
 
 
 def _scores_leave_model(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Leaves weights, buffers, gradients and modes of the model as they were."""
+    """Leave weights, buffers, gradients and modes of the model as they were."""
     model = bench.view.model
     before, flags = _fingerprint(model), [p.requires_grad for p in model.parameters()]
     _score(plugin, options, bench)
     if _fingerprint(model) != before:
-        raise _Broken("changes the model")
+        raise _BrokenRuleError("changes the model")
     if any(p.grad is not None for p in model.parameters()):
-        raise _Broken("leaves gradients on the model")
+        raise _BrokenRuleError("leaves gradients on the model")
     if [p.requires_grad for p in model.parameters()] != flags:
-        raise _Broken("changes requires_grad")
+        raise _BrokenRuleError("changes requires_grad")
 
 
 def _scores_ignore_order(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Does not depend on the order of the images inside a batch, but for rounding."""
+    """Ignore the order of the images inside a batch, but for rounding."""
     draw = bench.calibration
-    order = torch.cat([i.flip(0) for i in torch.arange(len(draw)).split(draw.batch)])
+    order = torch.cat([i.flip(0) for i in torch.split(torch.arange(len(draw)), draw.batch)])
     flipped = Calibration(draw.images[order], draw.labels[order], draw.batch)
     first, second = _score(plugin, options, bench), _score(plugin, options, bench, flipped)
     for name in bench.view.units.names:
         scale = first[name].abs().max().clamp_min(1e-300)
         if float((first[name] - second[name]).abs().max() / scale) > ORDER_TOLERANCE:
-            raise _Broken(f"the order of images inside a batch changes the scores of {name}")
+            raise _BrokenRuleError(f"the order of images inside a batch changes the scores of {name}")
 
 
 def _scores_give_exact_masks(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Gives masks that keep exactly the budget at sparsities 0.5 and 0.9."""
+    """Give masks that keep exactly the budget at sparsities 0.5 and 0.9."""
     units = bench.view.units
     order = keep_order(units, _score(plugin, options, bench), bench.view.magnitudes())
     for sparsity in SPARSITIES:
         keep = keep_count(units.total, sparsity)
         everything = Budget(torch.zeros(units.total, dtype=torch.int64), torch.tensor([keep]))
         if (kept := build_masks(units, order, everything).kept) != keep:
-            raise _Broken(f"keeps {kept} of {units.total} units at sparsity {sparsity}, expected {keep}")
+            raise _BrokenRuleError(f"keeps {kept} of {units.total} units at sparsity {sparsity}, expected {keep}")
 
 
 def _magnitude_masks(bench: _Bench, sparsity: float) -> MaskSet:
@@ -201,7 +201,7 @@ def _magnitude_masks(bench: _Bench, sparsity: float) -> MaskSet:
 
 
 def _allocation_exact(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Keeps exactly the units that it asks for, and the same ones twice."""
+    """Keep exactly the units that it asks for, and the same ones twice."""
     if bench.view.granularity not in plugin.granularities:
         raise NotApplicable(f"defined for {plugin.granularities}")
     units, scores = bench.view.units, ScoreMap(bench.view.magnitudes())
@@ -210,9 +210,9 @@ def _allocation_exact(plugin: Plugin, options: dict[str, Any], bench: _Bench) ->
         budgets = [plugin.function(units, scores, sparsity, bench.view, **options) for _ in range(2)]
         first, second = (build_masks(units, order, budget) for budget in budgets)
         if first.kept != int(budgets[0].keep.sum()):
-            raise _Broken(f"keeps {first.kept} units, asked for {int(budgets[0].keep.sum())}")
+            raise _BrokenRuleError(f"keeps {first.kept} units, asked for {int(budgets[0].keep.sum())}")
         if first.digest() != second.digest():
-            raise _Broken("two calls give different masks")
+            raise _BrokenRuleError("two calls give different masks")
 
 
 def _corrected(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> tuple[RepairContext, dict[str, Tensor]]:
@@ -227,41 +227,41 @@ def _corrected(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> tuple[
 
 
 def _correction_sound(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Gives finite positive factors, keeps pruned weights at zero and the dense model as it was."""
+    """Give finite positive factors, keep pruned weights at zero and the dense model as it was."""
     before = _fingerprint(bench.view.model)
     context, factors = _corrected(plugin, options, bench)
     if _fingerprint(bench.view.model) != before:
-        raise _Broken("changes the dense model")
+        raise _BrokenRuleError("changes the dense model")
     for name, factor in factors.items():
         if not bool((factor.isfinite() & (factor > 0)).all()):
-            raise _Broken(f"a factor of {name} is not finite and positive")
+            raise _BrokenRuleError(f"a factor of {name} is not finite and positive")
     for name in context.units.names:
         weight = context.model.get_submodule(name).get_parameter("weight")
         if not bool(weight.isfinite().all()):
-            raise _Broken(f"weights of {name} are not finite")
+            raise _BrokenRuleError(f"weights of {name} are not finite")
         if bool(weight[~context.masks[name]].any()):
-            raise _Broken(f"pruned weights of {name} come back")
+            raise _BrokenRuleError(f"pruned weights of {name} come back")
 
 
 def _correction_deterministic(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Gives the same model twice."""
+    """Give the same model twice."""
     (first, _), (second, _) = _corrected(plugin, options, bench), _corrected(plugin, options, bench)
     if _fingerprint(first.model) != _fingerprint(second.model):
-        raise _Broken("two calls give different models")
+        raise _BrokenRuleError("two calls give different models")
 
 
 def _recalibration_sound(plugin: Plugin, options: dict[str, Any], bench: _Bench) -> None:
-    """Changes BatchNorm statistics alone, the same way twice, and restores the mode."""
+    """Change BatchNorm statistics alone, the same way twice, and restore the mode."""
     models = [copy.deepcopy(bench.view.model) for _ in range(2)]
     for model in models:
         plugin.function(model, bench.calibration, **options)
     if _fingerprint(models[0]) != _fingerprint(models[1]):
-        raise _Broken("two calls give different statistics")
+        raise _BrokenRuleError("two calls give different statistics")
     if any(module.training for module in models[0].modules()):
-        raise _Broken("leaves the model in training mode")
+        raise _BrokenRuleError("leaves the model in training mode")
     for (name, after), before in zip(models[0].named_parameters(), bench.view.model.parameters(), strict=True):
         if not torch.equal(after, before):
-            raise _Broken(f"changes the parameter {name}")
+            raise _BrokenRuleError(f"changes the parameter {name}")
 
 
 def _fingerprint(model: nn.Module) -> tuple[str, tuple[bool, ...]]:

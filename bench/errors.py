@@ -13,7 +13,7 @@ class UserError(Exception):
     """
 
 
-class NotApplicable(Exception):
+class NotApplicable(Exception):  # noqa: N818 - no error: the cell is skipped
     """A method does not apply to this model or granularity; the cell is skipped with this reason."""
 
 
@@ -21,7 +21,7 @@ class CellError(Exception):
     """A cell cannot be computed (NaN scores, wrong shape); it fails, the run goes on."""
 
 
-class Deadline(CellError):
+class Deadline(CellError):  # noqa: N818 - the base class says that it is one
     """A cell ran longer than ``--cell-timeout``."""
 
 

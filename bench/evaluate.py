@@ -68,15 +68,11 @@ class Evaluator:
         Device, precision, memory format and batch. A batch halved for memory stays halved.
     """
 
-    def __init__(
-        self, model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings
-    ) -> None:
+    def __init__(self, model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings) -> None:
         self._device = torch.device(settings.device)
         self._dtype = PRECISIONS[settings.precision]
         self._format = MEMORY_FORMATS[settings.memory_format]
-        self._network = (
-            copy.deepcopy(model).to(self._device, self._dtype).to(memory_format=self._format).eval()
-        )
+        self._network = copy.deepcopy(model).to(self._device, self._dtype).to(memory_format=self._format).eval()
         for module in self._network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.float()

@@ -20,7 +20,7 @@ from bench.models.units import find_units
 from bench.session import Session, changed_plugins
 from bench.store.database import DATABASE_FILE, Store
 from bench.study import ModelSpec, Normalisation
-from bench.types import DataFacts, Group, Settings
+from bench.types import Cell, DataFacts, Group, Settings
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
 STEP_COST = 3
@@ -178,5 +178,5 @@ def _group_seconds(session: Session, group: Group, todo: set[str], forecast: Mod
     return images / forecast.images_per_second
 
 
-def _passes(cell: Any) -> int:
-    return (cell.correction.name != "none") + (cell.recalibration.name != "none")
+def _passes(cell: Cell) -> int:
+    return int(cell.correction.name != "none") + int(cell.recalibration.name != "none")

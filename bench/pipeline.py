@@ -8,6 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ class Pipeline:
         dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
         self._work = copy.deepcopy(dense.model)
         self._evaluators: dict[str, Evaluator] = {}
-        self._latest: dict[str, tuple[Any, Any, Exception | None]] = {}
+        self._latest: dict[str, tuple[Any, Any, tuple[Exception, TracebackType | None] | None]] = {}
         self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
 
     # ---------------------------------------------------------------- rows
@@ -129,8 +130,7 @@ class Pipeline:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
             values = self._values(cell, known)
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                raise Deadline(f"the cell took longer than {self._timeout} s (its deadline)")
+            self._check_deadline()
         except NotApplicable as reason:
             return Outcome(cell, "skipped", reason=str(reason))
         except Exception as error:  # isolation: one cell's failure never stops the others
@@ -139,6 +139,10 @@ class Pipeline:
         values["seconds"] = time.perf_counter() - start
         self._counters["cells"] += 1
         return Outcome(cell, "done", values)
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise Deadline(f"the cell took longer than {self._timeout} s (its deadline)")
 
     def _values(self, cell: Cell, known: MutableMapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -198,10 +202,10 @@ class Pipeline:
             try:
                 self._latest[stage] = (key, compute(), None)
             except Exception as error:
-                self._latest[stage] = (key, None, error)
-        _, value, error = self._latest[stage]
-        if error is not None:
-            raise error
+                self._latest[stage] = (key, None, (error, error.__traceback__))
+        _, value, failure = self._latest[stage]
+        if failure is not None:
+            raise failure[0].with_traceback(failure[1])
         return value
 
     def _calibration(self, spec: CalibrationSpec) -> Calibration:
@@ -268,9 +272,7 @@ class Pipeline:
         def compute() -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
             units, scored = self.units(granularity), self._scored(cell)
             plugin = self._registry.get("allocation", allocation.name)
-            budget = plugin.function(
-                units, scored.scores, cell.sparsity, self._view(granularity), **allocation.options
-            )
+            budget = plugin.function(units, scored.scores, cell.sparsity, self._view(granularity), **allocation.options)
             masks = build_masks(units, scored.order, budget)
             reference = build_masks(units, self._magnitudes(granularity).order, budget)
             self._restore()
@@ -424,7 +426,8 @@ class Pipeline:
         again = self._evaluate(cell, masks, "float32" if kind == "float32" else cell.precision)
         self._counters["checks"] += 1
         first, second = (
-            np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"]) for bits in (row["correct"], again["correct"])
+            np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"])
+            for bits in (row["correct"], again["correct"])
         )
         return Check(cell, kind, again["accuracy"], int((first != second).sum()))
 
@@ -464,5 +467,3 @@ def row_values(outcome: Outcome) -> dict[str, Any]:
         **axis_values(outcome.cell), **outcome.values, "state": outcome.state, "reason": outcome.reason,
         "traceback": outcome.traceback, "written": now(),
     }  # fmt: skip
-
-

@@ -76,7 +76,11 @@ def make_plan(
         draws = study.calibration_specs(facts.calibration_images, facts.calibration_batch)
         for model in study.file.models:
             for seed in study.file.train_seeds if model.seeded else (None,):
-                identity = {"dataset": facts.hash, "model": model_identity(model, seed, facts), "train_seed": seed}
+                identity = {
+                    "dataset": facts.hash,
+                    "model": model_identity(model, seed, facts),
+                    "train_seed": seed,
+                }
                 group_id = digest(identity)
                 cells = []
                 for values in _grid(study, registry, draws):
@@ -188,9 +192,8 @@ def _check_exclusions(study: Study, registry: Registry) -> None:
         known[axis] = {*registry.names(axis), *(c.name for c in choices), *(c.label for c in choices)}
     for exclusion in file.exclude:
         for axis, wanted in exclusion.where.items():
-            if isinstance(wanted, Mapping):
-                if set(wanted) != {"not"}:
-                    raise UserError(f"exclusion {exclusion.name!r}: {axis}: only 'not' is known, not {sorted(wanted)}")
+            if isinstance(wanted, Mapping) and set(wanted) != {"not"}:
+                raise UserError(f"exclusion {exclusion.name!r}: {axis}: only 'not' is known, not {sorted(wanted)}")
             values = wanted["not"] if isinstance(wanted, Mapping) else wanted
             for value in values if isinstance(values, (list, tuple)) else (values,):
                 if axis in known and value not in known[axis]:

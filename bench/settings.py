@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -67,8 +68,8 @@ def choose_device(device: str) -> str:
 def has_fast_bfloat16(device: str) -> bool:
     """Whether the hardware multiplies bfloat16 natively (AMX or AVX-512 BF16, or a GPU that does)."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.11
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # absent before torch 2.11
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

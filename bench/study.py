@@ -137,6 +137,7 @@ class Exclusion(_Frozen):
 AxisValue: TypeAlias = str | dict[str, Any]
 Many: TypeAlias = Annotated[tuple[AxisValue, ...], Field(min_length=1)]
 
+
 class StudyFile(_Frozen):
     """The schema of study.yaml."""
 
@@ -260,7 +261,9 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
     if profile is not None:
         profiles = plain.get("profiles") or {}
         if profile not in profiles:
-            raise UserError(f"{path}: no profile {profile!r}: {suggest(profile, profiles) if profiles else 'it has none'}")
+            raise UserError(
+                f"{path}: no profile {profile!r}: {suggest(profile, profiles) if profiles else 'it has none'}"
+            )
         plain = {**plain, **profiles[profile]}
     try:
         file = StudyFile.model_validate(plain)

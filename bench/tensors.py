@@ -70,10 +70,7 @@ class UnitSpace:
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """Undo `flatten`: shape ``(total,)`` to one tensor of `unit_shape` per layer."""
         parts = torch.split(flat, [layer.size for layer in self.layers])
-        return {
-            layer.name: part.reshape(layer.unit_shape)
-            for layer, part in zip(self.layers, parts, strict=True)
-        }
+        return {layer.name: part.reshape(layer.unit_shape) for layer, part in zip(self.layers, parts, strict=True)}
 
     def layer_index(self) -> Tensor:
         """For each unit the number of its layer, int64, shape ``(total,)``."""
@@ -122,9 +119,7 @@ class ScoreMap(Mapping[str, Tensor]):
         for layer in units.layers:
             score = self.scores[layer.name]
             if tuple(score.shape) != layer.unit_shape:
-                raise CellError(
-                    f"scores of {layer.name} have shape {tuple(score.shape)}, expected {layer.unit_shape}"
-                )
+                raise CellError(f"scores of {layer.name} have shape {tuple(score.shape)}, expected {layer.unit_shape}")
             if score.dtype != torch.float64:
                 raise CellError(f"scores of {layer.name} are {score.dtype}, expected torch.float64")
             bad = int((~torch.isfinite(score)).sum())

@@ -110,7 +110,20 @@ def test_check_and_doctor(command):
 
 
 def test_help_teaches(command):
-    for name in ("", "new", "plan", "run", "status", "show", "report", "claims", "list", "check", "doctor", "prune"):
+    for name in (
+        "",
+        "new",
+        "plan",
+        "run",
+        "status",
+        "show",
+        "report",
+        "claims",
+        "list",
+        "check",
+        "doctor",
+        "prune",
+    ):
         result = command(*([name] if name else []), "--help")
         assert result.code == 0
         assert "Usage" in result.out
@@ -134,7 +147,11 @@ def edit(folder: Path, old: str, new: str) -> None:
         ("0.8]", "0.5]", "duplicate cells"),
         ("name: tiny", "nam: tiny", "unknown key 'nam'"),
         ("name: tiny", "name: [", "not valid YAML"),
-        ("{name: digits_cnn, recipe: {epochs: 3}}", "{name: digits_cnn, checkpoint: absent.pt}", "no such checkpoint"),
+        (
+            "{name: digits_cnn, recipe: {epochs: 3}}",
+            "{name: digits_cnn, checkpoint: absent.pt}",
+            "no such checkpoint",
+        ),
     ],
 )
 @pytest.mark.parametrize("verb", ["plan", "run"])

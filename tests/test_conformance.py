@@ -64,7 +64,7 @@ def silent_skip(view, calibration, generator):
     [
         (wrong_shape, "finite float64 score", "expected"),
         (not_a_number, "finite float64 score", "NaN or infinite"),
-        (mutates, "Leaves weights", "changes the model"),
+        (mutates, "Leave weights", "changes the model"),
         (not_deterministic, "same scores for the same seed", "differ in"),
         (raises, "finite float64 score", "raises ZeroDivisionError: on purpose"),
         (by_position, "order of the images", "changes the scores"),

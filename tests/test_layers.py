@@ -114,4 +114,3 @@ def test_reading_commands_never_load_torch(arguments, tiny, command):
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-

@@ -33,7 +33,13 @@ def dataset(session):
 def dense(session, dataset) -> DenseModel:
     folder = session.study.folder
     return obtain_dense(
-        session.study.file.models[0], dataset, 0, session.registry, folder, folder / "artifacts", torch.device("cpu")
+        session.study.file.models[0],
+        dataset,
+        0,
+        session.registry,
+        folder,
+        folder / "artifacts",
+        torch.device("cpu"),
     )
 
 
@@ -93,9 +99,7 @@ def test_the_dense_model_is_left_as_it_was(outcomes, dense):
 def test_test_images_reach_nothing_but_the_accuracy(session, dataset, dense, outcomes):
     """Poison the test split: masks, seeds and repairs stay, accuracies do not."""
     found, _ = outcomes
-    poisoned = replace(
-        dataset, test=ImageSet(255 - dataset.test.images, dataset.test.labels.roll(1))
-    )
+    poisoned = replace(dataset, test=ImageSet(255 - dataset.test.images, dataset.test.labels.roll(1)))
     made, _ = pipeline(session, poisoned, dense)
     again = list(made.run({cell.id for cell in session.plan.groups[0].cells}, {}))
     for before, after in zip(found, again, strict=True):

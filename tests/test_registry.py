@@ -28,7 +28,11 @@ def test_defaults_are_filled_in_and_only_changes_are_shown():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"sise": 1}, "did you mean 'size'"), ({"size": 0}, "greater than or equal to 1"), ({"size": "x"}, "integer")],
+    [
+        ({"sise": 1}, "did you mean 'size'"),
+        ({"size": 0}, "greater than or equal to 1"),
+        ({"size": "x"}, "integer"),
+    ],
 )
 def test_a_wrong_option_is_named(options, message):
     with pytest.raises(UserError, match=message):

@@ -108,7 +108,12 @@ def test_calibration_sizes_are_axes(tmp_path):
     study = load(tmp_path, GOOD + "calibration: {draws: 2, images: [64, 128], batch: 32}\n")
     assert study.file.calibration == Calibration(draws=2, images=(64, 128), batch=(32,))
     specs = study.calibration_specs(1024, 128)
-    assert [(s.draw, s.images, s.batch) for s in specs] == [(0, 64, 32), (1, 64, 32), (0, 128, 32), (1, 128, 32)]
+    assert [(s.draw, s.images, s.batch) for s in specs] == [
+        (0, 64, 32),
+        (1, 64, 32),
+        (0, 128, 32),
+        (1, 128, 32),
+    ]
 
 
 def test_the_json_schema_names_every_key():

@@ -51,9 +51,7 @@ def contrast(part: Contrast, claim: Claim, data: StudyData, base: dict[str, Any]
     partners = paired.groupby(keys, sort=False, dropna=False, observed=True).size().rename("paired")
     planned = planned.merge(sizes, on=keys, how="left").merge(partners, on=keys, how="left")
     models = frames.per_model_difference(paired)
-    samples = {
-        _key(k): g for k, g in models.groupby(keys, sort=False, dropna=False, observed=True)["difference"]
-    }
+    samples = {_key(k): g for k, g in models.groupby(keys, sort=False, dropna=False, observed=True)["difference"]}
     estimates = []
     for row in planned.to_dict("records"):
         sample = samples.get(_key(tuple(row[key] for key in keys)))
@@ -87,9 +85,7 @@ def _estimate(
         p, against = above.p, below.p
     counts = {"failed": row["failed"], "skipped": row["skipped"], "to do": row["to_do"]}
     counts["without a partner"] = row["done"] - (0 if pd.isna(row["paired"]) else int(row["paired"]))
-    setting = describe(
-        {key: row[key] for key in (*frames.SETTING, "scorer") if key not in ("precision", "search")}
-    )
+    setting = describe({key: row[key] for key in (*frames.SETTING, "scorer") if key not in ("precision", "search")})
     return Record(
         **base,
         part=part.id,

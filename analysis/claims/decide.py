@@ -88,9 +88,7 @@ def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) 
         verdict, reason = "not testable", "no shared evaluation was done again"
     else:
         verdict, reason = "not testable", missing(data.rows, part)
-    return PartResult(
-        id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, records=placed
-    )
+    return PartResult(id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, records=placed)
 
 
 def _all_or_any(verdicts: Sequence[Verdict]) -> Verdict:
@@ -122,9 +120,7 @@ def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims
         notes.append("descriptive only")
     setting = ""
     if records:
-        setting = (
-            "in the paper's setting" if all(record.in_paper_setting for record in records) else "transfer"
-        )
+        setting = "in the paper's setting" if all(record.in_paper_setting for record in records) else "transfer"
     return ClaimResult(
         id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes),
         setting=setting, registered=registered, claims_hash=claims.hash, parts=tuple(parts),

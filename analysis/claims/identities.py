@@ -45,9 +45,7 @@ def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> 
         tied = known["tied_units"].fillna(0).gt(0)
         compared = known[~(differs & tied)]
         units = int(known["tied_units"].fillna(0).sum())
-        evaluated = (
-            asked["state"].eq("done").groupby([asked[key] for key in _MASKED], dropna=False).transform("any")
-        )
+        evaluated = asked["state"].eq("done").groupby([asked[key] for key in _MASKED], dropna=False).transform("any")
         counts = _fates(asked[~evaluated].drop_duplicates(list(_MASKED))) | {
             "without a partner": len(asked[evaluated].drop_duplicates(list(_MASKED))) - len(known),
             "left out: masks differ where units tie": int((differs & tied).sum()),
@@ -92,9 +90,7 @@ def repair_identity(part: RepairIdentity, data: StudyData, base: dict[str, Any])
     """Compare the float32 accuracy of each correction with the reference correction's in the same block."""
     wanted = part.corrections or tuple(frames.ordered(data.rows["correction"]))
     rows = select(data.rows, part, {"correction": (*wanted, part.reference)})
-    checks = (
-        data.checks[data.checks["kind"].eq("float32")].drop_duplicates("cell").set_index("cell")["accuracy"]
-    )
+    checks = data.checks[data.checks["kind"].eq("float32")].drop_duplicates("cell").set_index("cell")["accuracy"]
     layers = _uncovered(data.dense)
     records = []
     for setting, cells in _groups(rows):
@@ -102,9 +98,7 @@ def repair_identity(part: RepairIdentity, data: StudyData, base: dict[str, Any])
         if asked.empty:
             continue
         paired = frames.contrast(cells, "correction", part.reference)
-        inside = paired["identity_covered"].fillna(False).astype(bool) & paired["identity_ratio"].le(
-            part.largest_ratio
-        )
+        inside = paired["identity_covered"].fillna(False).astype(bool) & paired["identity_ratio"].le(part.largest_ratio)
         exact = paired["precision"].eq("float32")
         first = paired["accuracy"].where(exact, paired["cell"].map(checks))
         second = paired["reference_value"].where(exact, paired["reference_cell"].map(checks))

@@ -90,9 +90,7 @@ def claims_hash(path: Path) -> str:
 def papers() -> tuple[str, ...]:
     """Short names of the papers whose claims are shipped."""
     folder = resources.files("analysis.claims") / "papers"
-    return tuple(
-        sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
-    )
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
 def _paper(name: str) -> str:
@@ -103,9 +101,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise AnalysisError(
-            f"{path}: there is no such file; a line `include: [sics, asr]` is a start"
-        ) from error
+        raise AnalysisError(f"{path}: there is no such file; a line `include: [sics, asr]` is a start") from error
     except (OSError, UnicodeDecodeError) as error:
         raise AnalysisError(f"{path}: cannot be read: {error}") from error
 

@@ -35,9 +35,7 @@ class _Part(Strict):
     text: str = Field(min_length=1, description="what this part claims, one sentence")
     where: dict[str, Values] = Field(default_factory=dict, description="column: label, or list of labels")
     sparsities: tuple[float, ...] | None = Field(None, description="default: all of the study")
-    required: bool = Field(
-        True, description="false: the claim is decided without it where it is not testable"
-    )
+    required: bool = Field(True, description="false: the claim is decided without it where it is not testable")
     without: str = Field("", description="said beside the verdict where this part is not testable")
 
     @field_validator("where", mode="before")
@@ -119,9 +117,7 @@ class Contrast(_Part):
         return self.alpha if self.alpha is not None else (0.05 if self.kind == "equivalence" else 0.025)
 
 
-Part: TypeAlias = Annotated[
-    MaskIdentity | Reevaluation | RepairIdentity | Contrast, Field(discriminator="estimand")
-]
+Part: TypeAlias = Annotated[MaskIdentity | Reevaluation | RepairIdentity | Contrast, Field(discriminator="estimand")]
 
 
 class Claim(Strict):

@@ -70,9 +70,7 @@ def _decide(record: Record, sd: float, level: float) -> Record:
         return _with(record, "not testable", "one model: a difference over models has no interval")
     effect, margin = _nan(record.effect), _nan(record.margin)
     if record.category in ("identical", "constant"):
-        return _with(
-            record, _by_value(record.kind, effect, margin), "degenerate: every model has this difference"
-        )
+        return _with(record, _by_value(record.kind, effect, margin), "degenerate: every model has this difference")
     alpha = _nan(record.alpha)
     supported = _nan(record.p_adjusted) < alpha
     refuted = _nan(record.p_against_adjusted) < alpha
@@ -86,9 +84,7 @@ def _decide(record: Record, sd: float, level: float) -> Record:
     bound = margin if record.kind == "superiority" else -margin
     distance = abs(effect - bound) if record.kind != "equivalence" else abs(margin - abs(effect))
     needed = models_to_decide(distance, sd, 1 - 2 * level, start=record.n + 1)
-    said = (
-        f"about {needed} models would decide" if needed else "more models than can be trained would be needed"
-    )
+    said = f"about {needed} models would decide" if needed else "more models than can be trained would be needed"
     return _with(record.model_copy(update={"models_needed": needed}), "inconclusive", said)
 
 

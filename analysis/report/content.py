@@ -130,12 +130,8 @@ def _fates(rows: pd.DataFrame) -> Section:
     progress = narrate.progress(rows)
     if frame.empty:
         return Section("fates", "Failures and skips", (progress,))
-    more = (
-        "Failed and skipped cells stay in the denominators; `prunebench show STUDY CELL` tells more of one."
-    )
-    return Section(
-        "fates", "Failures and skips", (progress, more), (), (Table("fates", "Not evaluated", frame),)
-    )
+    more = "Failed and skipped cells stay in the denominators; `prunebench show STUDY CELL` tells more of one."
+    return Section("fates", "Failures and skips", (progress, more), (), (Table("fates", "Not evaluated", frame),))
 
 
 def _provenance(data: StudyData) -> Section:
@@ -171,9 +167,7 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _walk(value[key], f"{path}.{key}" if path else str(key))
     elif isinstance(value, str):
         yield path, value
-    elif isinstance(value, (list, tuple)) and not any(
-        isinstance(item, (Mapping, list, tuple)) for item in value
-    ):
+    elif isinstance(value, (list, tuple)) and not any(isinstance(item, (Mapping, list, tuple)) for item in value):
         yield path, ", ".join(map(str, value)) or NONE
     else:
         yield path, NONE if value is None else json.dumps(value, sort_keys=True)

@@ -79,6 +79,4 @@ def numeric_columns(frame: pd.DataFrame) -> frozenset[str]:
     >>> sorted(numeric_columns(pd.DataFrame({"n": ["1", "2,000"], "name": ["a", "1"]})))
     ['n']
     """
-    return frozenset(
-        str(column) for column in frame.columns if _is_numeric([str(value) for value in frame[column]])
-    )
+    return frozenset(str(column) for column in frame.columns if _is_numeric([str(value) for value in frame[column]]))

@@ -54,9 +54,7 @@ def accuracy(rows: pd.DataFrame) -> list[Plot]:
             facet = places[number]
             lines(_within(kept, facet), axes, dense=baseline.get((facet.dataset, facet.model)))
 
-        bars = (
-            "bars: 95 % t intervals over models" if frame["n"].gt(1).any() else "one model each: no intervals"
-        )
+        bars = "bars: 95 % t intervals over models" if frame["n"].gt(1).any() else "one model each: no intervals"
         plots.append(
             _plot(
                 f"accuracy-{granularity}-{allocation}", places, draw,
@@ -133,9 +131,7 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
     counts = main.groupby(["scorer", "granularity", "allocation"], sort=False)["correction"].nunique()
     for scorer, granularity, allocation in counts[counts.gt(1)].index:
         chosen = main[
-            main["scorer"].eq(scorer)
-            & main["granularity"].eq(granularity)
-            & main["allocation"].eq(allocation)
+            main["scorer"].eq(scorer) & main["granularity"].eq(granularity) & main["allocation"].eq(allocation)
         ]
         frame = frames.summarise(frames.per_model(chosen))
         frame = frame[frame["sparsity"].notna()]
@@ -145,9 +141,7 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
         if not have:
             continue
 
-        def draw(
-            number: int, axes: Axes, frame: pd.DataFrame = frame, have: list[tuple[_Facet, str]] = have
-        ) -> None:
+        def draw(number: int, axes: Axes, frame: pd.DataFrame = frame, have: list[tuple[_Facet, str]] = have) -> None:
             place, recalibration = have[number]
             cells = _within(frame, place)
             lines(cells[cells["recalibration"].eq(recalibration)], axes, by="correction")
@@ -199,9 +193,7 @@ def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         for name, own in curves.items()
         if name != frames.MAGNITUDE
         and own[keys].equals(plateau[keys])
-        and np.allclose(
-            own[["mean", "low", "high"]], plateau[["mean", "low", "high"]], atol=1e-12, equal_nan=True
-        )
+        and np.allclose(own[["mean", "low", "high"]], plateau[["mean", "low", "high"]], atol=1e-12, equal_nan=True)
     ]
     if not same:
         return frame, []

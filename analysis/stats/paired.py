@@ -133,9 +133,7 @@ def paired_t(differences: ArrayLike, null: float = 0.0, alternative: Alternative
     if category != "regular":
         return TestResult("paired t", math.nan, math.nan, math.nan, n, category)
     result = stats.ttest_1samp(sample, null, alternative=alternative)
-    return TestResult(
-        "paired t", float(result.statistic), float(result.df), float(result.pvalue), n, category
-    )
+    return TestResult("paired t", float(result.statistic), float(result.df), float(result.pvalue), n, category)
 
 
 def sign_flip(

@@ -88,7 +88,8 @@ def tost_power(margin: float, models: int, critical: float) -> float:
 
     def given_sd(s: Values) -> Values:
         # both tests reject if |mean| sqrt(n) < margin sqrt(n) - critical s
-        return np.clip(2 * stats.norm.cdf(margin * models**0.5 - critical * s) - 1, 0, None)
+        room = margin * models**0.5 - critical * s
+        return np.asarray(np.clip(2 * stats.norm.cdf(room) - 1, 0, None))
 
     return _over_estimated_sd(given_sd, models - 1)
 

@@ -1,0 +1,1 @@
+"""Engines walk a plan, isolate failures and write rows."""

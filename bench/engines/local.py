@@ -95,10 +95,14 @@ class LocalEngine:
         What the command line asked for.
     """
 
-    def __init__(
-        self, plan: Plan, registry: Registry, settings: Settings, store: Store, options: RunOptions
-    ) -> None:
-        self.plan, self.registry, self.settings, self.store, self.options = plan, registry, settings, store, options
+    def __init__(self, plan: Plan, registry: Registry, settings: Settings, store: Store, options: RunOptions) -> None:
+        self.plan, self.registry, self.settings, self.store, self.options = (
+            plan,
+            registry,
+            settings,
+            store,
+            options,
+        )
         self.summary = RunSummary()
         self._counters: Counter[str] = Counter()
         self._datasets: dict[str, Dataset] = {}
@@ -158,7 +162,9 @@ class LocalEngine:
             self._fail_group(group, cells, error, reporter)
             return
         self._write_dense(group, dataset, dense, pipeline)
-        known = {row["evaluation"]: row for row in self.store.rows_of_group(group.id) if row["evaluation"]}
+        known: dict[str, Mapping[str, Any]] = {
+            row["evaluation"]: row for row in self.store.rows_of_group(group.id) if row["evaluation"]
+        }
         ordered = [cell for cell in group.cells if cell.id in cells]
         if ordered:
             self.store.write_row(_running(ordered[0]))

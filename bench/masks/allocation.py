@@ -29,9 +29,7 @@ def uniform(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: Mo
 
 def global_(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
     """Prune the lowest scores of the whole model; layers share by their scores."""
-    return Budget(
-        torch.zeros(units.total, dtype=torch.int64), torch.tensor([keep_count(units.total, sparsity)])
-    )
+    return Budget(torch.zeros(units.total, dtype=torch.int64), torch.tensor([keep_count(units.total, sparsity)]))
 
 
 def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:

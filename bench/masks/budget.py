@@ -33,9 +33,7 @@ class Budget:
     def __post_init__(self) -> None:
         sizes = self.segment.bincount(minlength=len(self.keep))
         if len(sizes) != len(self.keep) or bool(((self.keep < 0) | (self.keep > sizes)).any()):
-            raise CellError(
-                f"budget keeps {self.keep.tolist()[:8]}... of segments of {sizes.tolist()[:8]}..."
-            )
+            raise CellError(f"budget keeps {self.keep.tolist()[:8]}... of segments of {sizes.tolist()[:8]}...")
 
 
 def keep_count(units: int, sparsity: float | None) -> int:

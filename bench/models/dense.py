@@ -151,9 +151,7 @@ def obtain_dense(
     else:
         start = time.perf_counter()
         normalisation = _normalisation(spec, dataset)
-        history = train(
-            model, dataset.fit, normalisation, recipe, named_seed("train", *stream), device, progress
-        )
+        history = train(model, dataset.fit, normalisation, recipe, named_seed("train", *stream), device, progress)
         state = model.state_dict()
         metadata = {
             "checkpoint": state_digest(state),

@@ -87,9 +87,7 @@ def train(
                 total += loss.detach()
             losses.append(float(total) / steps)
             if not math.isfinite(losses[-1]):
-                raise CellError(
-                    f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1}; lower 'lr'"
-                )
+                raise CellError(f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1}; lower 'lr'")
             if progress is not None:
                 progress(epoch + 1, recipe.epochs, losses[-1])
     model.eval()

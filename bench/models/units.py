@@ -145,9 +145,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-def find_units(
-    model: nn.Module, granularity: Granularity, exclude: tuple[str, ...], example: Tensor
-) -> UnitSpace:
+def find_units(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...], example: Tensor) -> UnitSpace:
     """Return the prunable units of a network, layers in forward order.
 
     Parameters
@@ -194,8 +192,7 @@ def find_units(
             layers.append(PrunableLayer(name, shape, shape[:1], follower, partner, exact))
     if not layers:
         raise UserError(
-            f"{type(model).__name__} has nothing to prune at granularity {granularity!r} "
-            f"with exclude = {list(exclude)}"
+            f"{type(model).__name__} has nothing to prune at granularity {granularity!r} with exclude = {list(exclude)}"
         )
     return UnitSpace(granularity, tuple(layers))
 

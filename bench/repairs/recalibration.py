@@ -91,9 +91,7 @@ def _full_batches(calibration: Calibration) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _run(
-    model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tensor], momentum: float | None
-) -> None:
+def _run(model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tensor], momentum: float | None) -> None:
     before = [(layer, layer.training, layer.momentum) for layer in layers]
     try:
         for layer in layers:

@@ -65,10 +65,7 @@ def mean_gradient(view: ModelView, calibration: Calibration) -> dict[str, Tensor
 def _summed_gradients(view: ModelView, calibration: Calibration) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield for every batch its size and the gradient of its summed loss, float64."""
     names = view.units.names
-    leaves = {
-        f"{name}.weight": view.module(name).get_parameter("weight").detach().requires_grad_()
-        for name in names
-    }
+    leaves = {f"{name}.weight": view.module(name).get_parameter("weight").detach().requires_grad_() for name in names}
     frozen = {name: p.detach() for name, p in view.model.named_parameters() if name not in leaves}
     for x, y in calibration.batches():
         logits = functional_call(view.model, {**frozen, **leaves}, (x,))

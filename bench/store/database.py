@@ -28,12 +28,8 @@ _TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
 }  # fmt: skip
 
 
-def _table(
-    metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], keys: tuple[str, ...]
-) -> sa.Table:
-    return sa.Table(
-        name, metadata, *(sa.Column(c.name, _TYPES[c.kind](), primary_key=c.name in keys) for c in columns)
-    )
+def _table(metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], keys: tuple[str, ...]) -> sa.Table:
+    return sa.Table(name, metadata, *(sa.Column(c.name, _TYPES[c.kind](), primary_key=c.name in keys) for c in columns))
 
 
 METADATA = sa.MetaData()
@@ -202,10 +198,11 @@ class Store:
         with self.transaction() as connection:
             connection.execute(sa.update(RUNS).where(RUNS.c.run == run).values(ended=now()))
 
-    def last_run(self) -> Mapping[str, Any] | None:
+    def last_run(self) -> dict[str, Any] | None:
         """Return the newest run: pid, host, started, ended."""
         with self.transaction() as connection:
-            return connection.execute(sa.select(RUNS).order_by(RUNS.c.run.desc())).mappings().first()
+            found = connection.execute(sa.select(RUNS).order_by(RUNS.c.run.desc())).mappings().first()
+        return dict(found) if found else None
 
     def studies(self) -> list[dict[str, Any]]:
         """Return every registered study as it was resolved."""
@@ -215,7 +212,7 @@ class Store:
     def states(self) -> dict[str, str]:
         """Cell id -> state, of every cell that has a row."""
         with self.transaction() as connection:
-            return {cell: state for cell, state in connection.execute(sa.select(ROWS.c.cell, ROWS.c.state))}
+            return {row.cell: row.state for row in connection.execute(sa.select(ROWS.c.cell, ROWS.c.state))}
 
     def rows_of_group(self, group: str) -> list[dict[str, Any]]:
         """Return the done rows of one group: what a resume may share."""

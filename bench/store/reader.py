@@ -72,7 +72,7 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
     )  # fmt: skip
 
 
-def _pick_study(connection: sa.Connection, folder: Path, profile: str | None) -> Mapping[str, Any]:
+def _pick_study(connection: sa.Connection, folder: Path, profile: str | None) -> dict[str, Any]:
     studies = list(connection.execute(sa.select(STUDIES).order_by(STUDIES.c.last_run.desc())).mappings())
     if profile is not None:
         names = [str(study["profile"]) for study in studies]
@@ -81,7 +81,7 @@ def _pick_study(connection: sa.Connection, folder: Path, profile: str | None) ->
             raise UserError(f"{folder}: profile {profile!r} was never run: {suggest(profile, names)}")
     if not studies:
         raise UserError(f"{folder}: nothing has been run yet; `prunebench run {folder}` starts")
-    return studies[0]
+    return dict(studies[0])
 
 
 def _join(plan: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

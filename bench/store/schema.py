@@ -61,7 +61,12 @@ OUTCOME: tuple[Column, ...] = (
     Column("tied_units", "integer", "units", "units of different magnitude whose scores tie"),
     Column("magnitude_overlap", "real", "Jaccard", "overlap with the magnitude mask of the same budget"),
     Column("train_overlap", "text", "-", "whether the dense model saw the held-out splits: no, yes, unknown"),
-    Column("identity_covered", "boolean", "-", "every corrected layer is in the scope of the cancellation identity"),
+    Column(
+        "identity_covered",
+        "boolean",
+        "-",
+        "every corrected layer is in the scope of the cancellation identity",
+    ),
     Column("identity_ratio", "real", "ratio", "largest change that BatchNorm's eps lets a live channel keep"),
     Column("device_class", "text", "-", "cpu or the name of the GPU"),
     Column("batch", "integer", "images", "evaluation batch"),

@@ -70,8 +70,7 @@ def _reasons(rows: pd.DataFrame, state: str) -> list[dict[str, Any]]:
     groups = chosen.groupby("reason", sort=False)["cell"].agg(["size", "first"])
     ordered = groups.sort_values("size", ascending=False, kind="stable")
     return [
-        {"reason": reason, "count": int(count), "cell": first}
-        for reason, count, first in ordered.itertuples(name=None)
+        {"reason": reason, "count": int(count), "cell": first} for reason, count, first in ordered.itertuples(name=None)
     ]
 
 
@@ -95,7 +94,7 @@ def read_cell(folder: Path, name: str, profile: str | None = None) -> dict[str, 
     rows = read_database(folder, profile).rows
     position = pick_cell(name, rows["cell"].tolist())
     row = rows.drop(columns="correct").iloc[position]
-    return {key: None if pd.isna(value) else value for key, value in row.items()}
+    return {str(key): None if pd.isna(value) else value for key, value in row.items()}
 
 
 def pick_cell(name: str, ids: list[str]) -> int:

@@ -23,9 +23,7 @@ def axes():
 
 
 def frame(scorers, bounds=0.01):
-    table = [
-        {"scorer": s, "sparsity": x, "mean": 0.9 - x / 10} for s in scorers for x in (0.5, 0.6, 0.9, 0.92)
-    ]
+    table = [{"scorer": s, "sparsity": x, "mean": 0.9 - x / 10} for s in scorers for x in (0.5, 0.6, 0.9, 0.92)]
     made = pd.DataFrame(table)
     return made.assign(low=made["mean"] - bounds, high=made["mean"] + bounds)
 
@@ -94,9 +92,7 @@ def test_an_empty_title_leaves_its_place_free():
 
 def test_no_text_lies_outside_the_figure_or_on_another(study):
     with styled():
-        figure = facets(
-            ["a model on a data set"] * 2, lambda _, axes: lines(frame(SCORERS), axes), x="x", y="y"
-        )
+        figure = facets(["a model on a data set"] * 2, lambda _, axes: lines(frame(SCORERS), axes), x="x", y="y")
         legend(figure, SCORERS, {"magnitude": "magnitude (+ 5)"}, dense=True)
         figure.draw_without_rendering()
         page = figure.bbox

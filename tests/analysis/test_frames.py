@@ -19,9 +19,7 @@ def test_escape_is_the_difference_from_magnitude_in_the_same_block(study):
     assert one["draws"] == 2
 
 
-@pytest.mark.parametrize(
-    "column", ["precision", "device_class", "checkpoint", "calibration_draw", "sparsity"]
-)
+@pytest.mark.parametrize("column", ["precision", "device_class", "checkpoint", "calibration_draw", "sparsity"])
 def test_rows_of_different_blocks_are_never_compared(study, column):
     rows = study(seeds=2, models=("cnn",)).rows
     other = rows["scorer"].eq("taylor")
@@ -55,10 +53,7 @@ def test_summary_equals_the_intervals_one_by_one(study):
     for number in (0, 7, len(summary) - 1):
         row = summary.iloc[number]
         mask = np.logical_and.reduce(
-            [
-                values[key].eq(row[key]) | (values[key].isna() & pd.isna(row[key]))
-                for key in (*frames.SETTING, "scorer")
-            ]
+            [values[key].eq(row[key]) | (values[key].isna() & pd.isna(row[key])) for key in (*frames.SETTING, "scorer")]
         )
         sample = values.loc[mask.astype(bool), "accuracy"].to_numpy()
         interval = t_interval(sample)

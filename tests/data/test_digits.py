@@ -13,12 +13,8 @@ def test_all_images_are_there_once_with_their_labels():
     assert (len(raw.train), len(raw.test)) == (1397, 400)
     ours = torch.cat([raw.train.images, raw.test.images])[:, 0].numpy()
     labels = torch.cat([raw.train.labels, raw.test.labels]).numpy()
-    rows = sorted(
-        (label, *image.ravel()) for label, image in zip(labels, np.rint(ours * (16 / 255)), strict=True)
-    )
-    expected = sorted(
-        (label, *image.ravel()) for label, image in zip(bunch.target, bunch.images, strict=True)
-    )
+    rows = sorted((label, *image.ravel()) for label, image in zip(labels, np.rint(ours * (16 / 255)), strict=True))
+    expected = sorted((label, *image.ravel()) for label, image in zip(bunch.target, bunch.images, strict=True))
     assert rows == expected
 
 

@@ -67,9 +67,7 @@ def test_draw_defaults_fit_the_split(image_folder):
 
 
 def test_measured_normalisation_is_the_pixels():
-    images = torch.randint(
-        0, 256, (7, 3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.randint(0, 256, (7, 3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = measure_normalisation(ImageSet(images, torch.zeros(7, dtype=torch.int64)))
     pixels = images.double() / 255
     assert found.mean == pytest.approx(pixels.mean(dim=(0, 2, 3)).tolist(), abs=1e-12)

@@ -17,9 +17,7 @@ def test_rows_come_back_in_the_order_of_the_shards(parquet_folder, photos):
     assert raw.classes == ("cat", "dog", "owl")
 
 
-def test_hash_follows_the_bytes_and_not_the_place(
-    parquet_folder, tmp_path_factory, encode, photos, write_parquet
-):
+def test_hash_follows_the_bytes_and_not_the_place(parquet_folder, tmp_path_factory, encode, photos, write_parquet):
     before = ParquetSource(parquet_folder).content_hash()
     moved = parquet_folder.rename(tmp_path_factory.mktemp("elsewhere") / "copy")
     assert ParquetSource(moved).content_hash() == before

@@ -13,9 +13,7 @@ from bench.data.splits import stratified_split
 def labelled_sets(draw):
     counts = draw(st.lists(st.integers(1, 60), min_size=1, max_size=8))
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    labels = labels[
-        torch.from_numpy(np.random.default_rng(draw(st.integers(0, 99))).permutation(len(labels)))
-    ]
+    labels = labels[torch.from_numpy(np.random.default_rng(draw(st.integers(0, 99))).permutation(len(labels)))]
     first = draw(st.integers(0, len(labels)))
     second = draw(st.integers(0, len(labels) - first))
     return labels, (first, second)

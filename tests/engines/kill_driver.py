@@ -45,7 +45,7 @@ def drive(log_path: str, stage_to_kill: str, count: int, arguments: list[str]) -
     def open_watched(self: Store, *args: Any, **kwargs: Any) -> None:
         opened(self, *args, **kwargs)
         # the statements of the transaction have run, its commit has not
-        sa.event.listen(self.engine, "commit", lambda connection: enter("within a commit"))
+        sa.event.listen(self.engine, "commit", lambda _connection: enter("within a commit"))
 
     torch.optim.AdamW.step = entering("training", torch.optim.AdamW.step)
     bench.pipeline.keep_order = entering("scoring", bench.pipeline.keep_order)

@@ -31,7 +31,11 @@ def start(folder: Path, log: Path, stage: str = "-", count: int = 0) -> subproce
     words = [sys.executable, DRIVER, log, stage, count, "--", "run", folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        [str(word) for word in words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
     )
 
 

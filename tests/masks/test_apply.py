@@ -41,9 +41,7 @@ def test_weights_become_zeros_and_nothing_else_changes() -> None:
 
 
 def test_a_channel_with_batchnorm_leaves_nothing_behind() -> None:
-    net = _fill(
-        nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1, bias=False))
-    )
+    net = _fill(nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 1, bias=False)))
     units = find_units(net, "channel", ("3",), torch.zeros(1, 1, 3, 3))
     smaller = copy.deepcopy(net)  # the same net with channel 1 really taken out
     for name in ("weight", "bias", "running_mean", "running_var"):

@@ -15,9 +15,7 @@ def _units(n: int) -> UnitSpace:
     return UnitSpace("channel", (PrunableLayer("conv", (n, 1), (n,)),))
 
 
-@given(
-    segments=st.lists(st.integers(0, 4), min_size=1, max_size=30), seed=st.integers(0, 999), data=st.data()
-)
+@given(segments=st.lists(st.integers(0, 4), min_size=1, max_size=30), seed=st.integers(0, 999), data=st.data())
 def test_every_segment_keeps_exactly_its_best(segments: list[int], seed: int, data: st.DataObject) -> None:
     segment = torch.tensor(segments)
     sizes = segment.bincount(minlength=5).tolist()

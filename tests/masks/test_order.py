@@ -80,10 +80,7 @@ def test_tied_units_are_those_a_loop_finds(sizes: list[int], data: st.DataObject
     units = _units(sizes)
     scores, magnitudes = _draw(data, units), _draw(data, units)
     expected = sum(
-        any(
-            scores[n][j] == scores[n][i] and magnitudes[n][j] != magnitudes[n][i]
-            for j in range(len(scores[n]))
-        )
+        any(scores[n][j] == scores[n][i] and magnitudes[n][j] != magnitudes[n][i] for j in range(len(scores[n])))
         for n in units.names
         for i in range(len(scores[n]))
     )

@@ -66,9 +66,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, model, monk
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize(
-    "nest", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}]
-)
+@pytest.mark.parametrize("nest", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
 def test_torch_files_nested_and_data_parallel(tmp_path, model, nest):
     state = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save(nest(state), tmp_path / "model.pth")

@@ -71,9 +71,7 @@ def test_altered_artifact_is_named(obtain, tmp_path):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(
-        UserError, match=f"{file.name}: its weights are not those that were stored; delete it"
-    ):
+    with pytest.raises(UserError, match=f"{file.name}: its weights are not those that were stored; delete it"):
         obtain()
 
 

@@ -53,7 +53,5 @@ def context(net: ConvNet, calibration: Calibration) -> RepairContext:
     """A repair of a copy of the net, with masks that keep everything."""
     units = find_units(net, "weight", ("head",), calibration.images[:1])
     dense = channel_moments(net, units.names, calibration)
-    masks = MaskSet(
-        units, {layer.name: torch.ones(layer.unit_shape, dtype=torch.bool) for layer in units.layers}
-    )
+    masks = MaskSet(units, {layer.name: torch.ones(layer.unit_shape, dtype=torch.bool) for layer in units.layers})
     return RepairContext(copy.deepcopy(net), dense, units, masks, calibration, net)

@@ -71,9 +71,7 @@ def test_layerwise_restores_the_layers_total_variance(context: RepairContext) ->
     _scale_conv1(context, SCALES)
     layerwise(context)
     after = channel_moments(context.model, ("conv1",), context.calibration)["conv1"]
-    assert float(after.variance.sum()) == pytest.approx(
-        float(context.dense["conv1"].variance.sum()), rel=1e-10
-    )
+    assert float(after.variance.sum()) == pytest.approx(float(context.dense["conv1"].variance.sum()), rel=1e-10)
 
 
 def test_all_layers_are_corrected_from_one_pass(context: RepairContext) -> None:
@@ -85,9 +83,7 @@ def test_all_layers_are_corrected_from_one_pass(context: RepairContext) -> None:
 
 
 @pytest.mark.parametrize("method", [layerwise, channelwise, asr])
-def test_dead_channels_keep_factor_one(
-    method: Callable[..., dict[str, Tensor]], context: RepairContext
-) -> None:
+def test_dead_channels_keep_factor_one(method: Callable[..., dict[str, Tensor]], context: RepairContext) -> None:
     _scale_conv1(context, torch.tensor([0.0, 1e-8, 0.5, 1.0], dtype=torch.float64))
     factors = method(context)["conv1"]
     assert factors[:2].tolist() == [1.0, 1.0]

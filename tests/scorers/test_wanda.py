@@ -51,9 +51,7 @@ def test_convolution_by_unfolding(options: dict[str, int], same: bool) -> None:
     conv = (Conv2dSame if same else nn.Conv2d)(4, 8, **options)
     view = _view(conv, draw)
     x = F.pad(draw.images, (0, 1, 0, 1)) if same else draw.images  # TensorFlow's SAME for 8, 3, 2
-    names = (
-        ("kernel_size", "dilation", "stride") if same else ("kernel_size", "dilation", "padding", "stride")
-    )
+    names = ("kernel_size", "dilation", "stride") if same else ("kernel_size", "dilation", "padding", "stride")
     patches = F.unfold(x, **{name: getattr(conv, name) for name in names})
     groups, (out, _, kh, kw) = conv.groups, conv.weight.shape
     norms = patches.square().sum(dim=(0, 2)).sqrt().view(groups, 1, 4 // groups, kh, kw)

@@ -14,7 +14,14 @@ from bench.errors import UserError
 from bench.store import schema
 from bench.store.database import ROWS, Store, refuse_network_file_system
 
-ROW = {"cell": "c1", "group": "g1", "state": "done", "accuracy": 0.1 + 0.2, "correct": b"\x80", "exact_removal": True}
+ROW = {
+    "cell": "c1",
+    "group": "g1",
+    "state": "done",
+    "accuracy": 0.1 + 0.2,
+    "correct": b"\x80",
+    "exact_removal": True,
+}
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ Partition = namedtuple("Partition", "mountpoint fstype")
 @pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
     mounts = [Partition("/", "ext4"), Partition(str(tmp_path.resolve()), kind)]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)  # noqa: A002
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     with pytest.raises(UserError, match="network file system"):
         refuse_network_file_system(tmp_path / "study" / "results.db")
 

@@ -52,9 +52,7 @@ def records(result):
 
 def test_the_true_claims_of_a_sound_study_are_supported(study, decide):
     results = decide(study())
-    assert {name: result.verdict for name, result in results.items()} == dict.fromkeys(
-        ("P1", "P2", "C1"), "supported"
-    )
+    assert {name: result.verdict for name, result in results.items()} == dict.fromkeys(("P1", "P2", "C1"), "supported")
     assert all(result.setting == "transfer" and result.notes == () for result in results.values())
 
 
@@ -79,9 +77,7 @@ def test_a_mask_that_differs_where_units_tie_is_left_out_and_counted(study, deci
     rows = data.rows
     same = rows["scorer"].eq("exp_magnitude") & rows["allocation"].eq("uniform")
     first = rows.index[same][0]
-    like = (
-        same & rows["group"].eq(rows.loc[first, "group"]) & rows["sparsity"].eq(rows.loc[first, "sparsity"])
-    )
+    like = same & rows["group"].eq(rows.loc[first, "group"]) & rows["sparsity"].eq(rows.loc[first, "sparsity"])
     like &= rows["granularity"].eq(rows.loc[first, "granularity"])
     result = decide(changed(data, like, mask="other", tied_units=3))["P1"]
     assert result.verdict == "supported"
@@ -116,9 +112,7 @@ def test_a_halved_batch_is_exempt(study, decide):
 
 
 def test_without_l2_the_plateau_holds_by_identity_only(study, decide):
-    result = decide(study(scorers=("magnitude", "log_magnitude", "sqrt_magnitude", "exp_magnitude", "rank")))[
-        "P2"
-    ]
+    result = decide(study(scorers=("magnitude", "log_magnitude", "sqrt_magnitude", "exp_magnitude", "rank")))["P2"]
     assert result.verdict == "supported"
     assert result.notes == ("by identity only",)
 
@@ -137,9 +131,7 @@ def test_an_l2_at_the_margin_is_inconclusive_and_says_how_many_models_would_deci
     data = study()
     low = data.rows["scorer"].eq("l2")
     rng = np.random.default_rng(1)
-    noisy = changed(
-        data, low, accuracy=data.rows.loc[low, "accuracy"] - 0.014 + rng.normal(0, 0.02, low.sum())
-    )
+    noisy = changed(data, low, accuracy=data.rows.loc[low, "accuracy"] - 0.014 + rng.normal(0, 0.02, low.sum()))
     result = decide(noisy)["P2"]
     open_ones = [record for record in records(result) if record.verdict == "inconclusive"]
     assert result.verdict == "inconclusive"
@@ -201,9 +193,7 @@ def test_bfloat16_needs_a_float32_check_of_both_cells(study, decide):
     assert "without a float32 check" in untested.parts[0].reason
     rows = data.rows
     block = rows[
-        rows["recalibration"].eq("cumulative")
-        & rows["correction"].isin(["none", "asr"])
-        & rows["state"].eq("done")
+        rows["recalibration"].eq("cumulative") & rows["correction"].isin(["none", "asr"]) & rows["state"].eq("done")
     ]
     block = block[block["allocation"].eq("global") & block["scorer"].eq("magnitude")]
     again = block[["cell", "accuracy"]].assign(kind="float32", mismatches=0)
@@ -227,9 +217,7 @@ def test_failed_cells_stay_in_the_count(study, decide):
     data = study()
     rows = data.rows
     failed = rows["scorer"].eq("l2") & rows["train_seed"].eq(0)
-    result = decide(
-        changed(data, failed, state="failed", reason="NaN scores", accuracy=None, checkpoint=None)
-    )["P2"]
+    result = decide(changed(data, failed, state="failed", reason="NaN scores", accuracy=None, checkpoint=None))["P2"]
     found = [record for record in records(result) if record.kind == "equivalence"]
     assert all(record.n == 9 and record.counts == {"failed": 1} for record in found)
 

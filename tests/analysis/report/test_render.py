@@ -100,9 +100,7 @@ def test_sections_come_in_their_order_verdicts_first(report):
         "verdicts", "accuracy", "escape", "repairs", "overlap", "dense", "checks", "fates", "checklist",
         "methods", "provenance",
     ]  # fmt: skip
-    assert (
-        text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
-    )
+    assert text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
 
 
 def test_names_from_outside_cannot_act(study, folder):
@@ -132,9 +130,7 @@ def test_names_from_outside_cannot_act(study, folder):
 
 def test_every_table_in_latex_has_rows_of_one_width(report):
     for table in (report / "tables").iterdir():
-        lines = [
-            line for line in table.read_text().splitlines() if line.endswith(r"\\") and "caption" not in line
-        ]
+        lines = [line for line in table.read_text().splitlines() if line.endswith(r"\\") and "caption" not in line]
         widths = {len(re.findall(r"(?<!\\)&", line)) for line in lines}
         assert len(widths) == 1, table.name
 
@@ -189,9 +185,7 @@ def test_files_of_an_earlier_report_go_and_foreign_files_stay(study, folder):
     render_report(path)
     (path / "report" / "notes.txt").write_text("mine")
     assert (path / "report" / "figures" / "accuracy-channel-uniform.svg").exists()
-    write_parquet(
-        study(seeds=2, granularities=("weight",), allocations=("global",)), path / "report" / "data.parquet"
-    )
+    write_parquet(study(seeds=2, granularities=("weight",), allocations=("global",)), path / "report" / "data.parquet")
     render_report(path)
     assert not (path / "report" / "figures" / "accuracy-channel-uniform.svg").exists()
     assert (path / "report" / "notes.txt").read_text() == "mine"

@@ -34,9 +34,7 @@ def test_p_is_that_of_statsmodels_and_pingouin(values, margin):
 @given(samples, st.floats(0.001, 0.1), st.sampled_from([0.01, 0.025, 0.05]))
 def test_p_and_interval_give_one_answer(values, margin, alpha):
     found = tost(values, margin, alpha)
-    assume(
-        found.category == "regular" and abs(found.p - alpha) > 1e-9 and abs(found.p_outside - alpha) > 1e-9
-    )
+    assume(found.category == "regular" and abs(found.p - alpha) > 1e-9 and abs(found.p_outside - alpha) > 1e-9)
     assert (found.p < alpha) == (-margin < found.interval.low and found.interval.high < margin)
     assert (found.p_outside < alpha) == (found.interval.low > margin or found.interval.high < -margin)
 

@@ -37,9 +37,7 @@ def test_sign_flip_counts_every_pattern(values, alternative):
 
 def test_sign_flip_is_scipys_permutation_test():
     values = np.random.default_rng(3).normal(0.5, 1, 12)
-    other = stats.permutation_test(
-        (values,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
-    )
+    other = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True)
     assert sign_flip(values).p == pytest.approx(other.pvalue)
 
 
@@ -50,9 +48,7 @@ def test_sign_flip_ignores_order_and_orientation(values, random):
     random.shuffle(mixed)
     assert sign_flip(mixed).p == pytest.approx(sign_flip(values).p)
     assert sign_flip(-values).p == pytest.approx(sign_flip(values).p)
-    assert sign_flip(-values, alternative="less").p == pytest.approx(
-        sign_flip(values, alternative="greater").p
-    )
+    assert sign_flip(-values, alternative="less").p == pytest.approx(sign_flip(values, alternative="greater").p)
 
 
 @pytest.mark.parametrize("n", [20, 21])
@@ -80,22 +76,16 @@ def test_paired_t_is_scipys_and_pingouins(values, null):
     found = paired_t(values, null)
     assume(found.category == "regular")
     reference = stats.ttest_rel(values, np.full(len(values), null))
-    assert (found.statistic, found.df, found.p) == pytest.approx(
-        (reference.statistic, reference.df, reference.pvalue)
-    )
+    assert (found.statistic, found.df, found.p) == pytest.approx((reference.statistic, reference.df, reference.pvalue))
 
 
 def test_pingouin_agrees_on_a_sample():
     rng = np.random.default_rng(2)
     a, b = rng.normal(0.6, 0.1, 12), rng.normal(0.5, 0.1, 12)
     theirs = pingouin.ttest(a, b, paired=True)
-    assert compare(a - b).t.p == pytest.approx(
-        float(theirs.iloc[0]["p_val" if "p_val" in theirs else "p-val"])
-    )
+    assert compare(a - b).t.p == pytest.approx(float(theirs.iloc[0]["p_val" if "p_val" in theirs else "p-val"]))
     rank = pingouin.wilcoxon(a, b)
-    assert compare(a - b).wilcoxon.p == pytest.approx(
-        float(rank.iloc[0]["p_val" if "p_val" in rank else "p-val"])
-    )
+    assert compare(a - b).wilcoxon.p == pytest.approx(float(rank.iloc[0]["p_val" if "p_val" in rank else "p-val"]))
 
 
 def test_wilcoxon_needs_six_models_and_reaches_the_known_least_p():
