@@ -154,7 +154,7 @@ def run(
     registered = claims_hash(claims) if claims.exists() else None
     store = Store(study / DATABASE_FILE, create=True)
     with lock_study(study, store):
-        register_study(store, session.plan, session.settings, registered)
+        register_study(store, session.plan, session.settings, session.facts, registered)
         worker = LocalEngine(session.plan, session.registry, session.settings, store, options)
         todo = worker.todo()
         console = _out()
@@ -263,10 +263,11 @@ def claims(study: StudyFolder, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(frame.to_dict(orient="records"))
         return
-    table = Table(*frame.columns)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(str(value) for value in row))
-    _out().print(table)
+    out = _out()
+    for claim in frame.to_dict(orient="records"):
+        out.print(f"[bold]{claim['Claim']}  {claim['Verdict']}[/bold]  {claim['Setting']}; {claim['Beside it']}; "
+                  f"registered before data: {claim['Registered before data']}")  # fmt: skip
+        out.print(f"    {claim['What it says']} ({claim['Source']})", markup=False)
 
 
 @app.command("list")

@@ -15,6 +15,7 @@ from analysis import frames
 from analysis.claims.schema import Claim, Contrast
 from analysis.claims.select import describe, select
 from analysis.records import CONFIRMATORY_MODELS, Record, number
+from analysis.stats.degenerate import at_chance
 from analysis.stats.equivalence import tost
 from analysis.stats.intervals import t_interval
 from analysis.stats.paired import compare, paired_t, sign_flip
@@ -49,14 +50,21 @@ def contrast(part: Contrast, claim: Claim, data: StudyData, base: dict[str, Any]
     paired = frames.contrast(rows, part.axis, part.against)
     sizes = paired.groupby(keys, sort=False, dropna=False, observed=True)["n_test"].min().rename("n_test")
     partners = paired.groupby(keys, sort=False, dropna=False, observed=True).size().rename("paired")
-    planned = planned.merge(sizes, on=keys, how="left").merge(partners, on=keys, how="left")
+    # the better of the two arms, to tell where both only guess
+    arms = paired.groupby(keys, sort=False, dropna=False, observed=True)[["accuracy", "reference_value"]].mean()
+    for found in (sizes, partners, arms.max(axis=1).rename("best")):
+        planned = planned.merge(found, on=keys, how="left")
+    classes = {name: known["num_classes"] for name, known in data.meta["provenance"].get("datasets", {}).items()}
     models = frames.per_model_difference(paired)
     samples = {_key(k): g for k, g in models.groupby(keys, sort=False, dropna=False, observed=True)["difference"]}
     estimates = []
     for row in planned.to_dict("records"):
         sample = samples.get(_key(tuple(row[key] for key in keys)))
         values = np.empty(0) if sample is None else sample.to_numpy(dtype=np.float64)
-        estimates.append(Estimate(_estimate(part, claim, base, row, values), values))
+        record = _estimate(part, claim, base, row, values)
+        if len(values) and row["dataset"] in classes and at_chance(row["best"], classes[row["dataset"]], row["n_test"]):
+            record = record.model_copy(update={"category": "chance level", "p": None, "p_against": None})
+        estimates.append(Estimate(record, values))
     return estimates
 
 

@@ -66,6 +66,8 @@ def _decide(record: Record, sd: float, level: float) -> Record:
         left = [f"{count} {name}" for name, count in record.counts.items()]
         found = "no pair of rows" if record.category == "no data" else "an accuracy is not finite"
         return _with(record, "not testable", found + (f" ({', '.join(left)})" if left else ""))
+    if record.category == "chance level":
+        return _with(record, "not testable", "both at chance level: equal for want of any signal")
     if record.category == "one model":
         return _with(record, "not testable", "one model: a difference over models has no interval")
     effect, margin = _nan(record.effect), _nan(record.margin)

@@ -87,7 +87,7 @@ def overlap(rows: pd.DataFrame) -> list[Plot]:
                 "Jaccard overlap: kept units in common with the magnitude mask of the same budget, as a "
                 "share of the units kept by either; mean over models with 95 % t interval. "
                 f"Granularity {granularity}, allocation {allocation}.",
-                y="Overlap with the magnitude mask (%)", labels=frames.ordered(kept["scorer"]), same=same,
+                y="Mask overlap (%)", labels=frames.ordered(kept["scorer"]), same=same,
             )
         )  # fmt: skip
     return plots

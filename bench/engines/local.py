@@ -29,7 +29,7 @@ from bench.provenance import provenance
 from bench.registry import Registry
 from bench.store.database import DATABASE_FILE, Store
 from bench.study import DataSpec, ModelSpec
-from bench.types import Cell, Group, Outcome, Settings
+from bench.types import Cell, DataFacts, Group, Outcome, Settings
 
 ARTIFACTS = "artifacts"
 LOCK_FILE = ".prunebench.lock"
@@ -121,6 +121,8 @@ class LocalEngine:
     def run(self, reporter: Reporter, todo: list[Cell]) -> RunSummary:
         """Compute `todo` group by group, then make the checks of the groups that are complete."""
         torch.set_num_threads(self.settings.threads)
+        for left_over in (self.plan.study.folder / ARTIFACTS).rglob(".*.tmp"):
+            left_over.unlink()  # of a run that was killed while it wrote; this run holds the lock
         wanted = {cell.id for cell in todo}
         self.summary.reused = sum(1 for _ in self.plan.cells()) - len(wanted)
         study_hash = self.plan.study.digest()
@@ -173,6 +175,7 @@ class LocalEngine:
             self._count(outcome, reporter)
             if self.summary.stopped:
                 return
+        reporter.stage(f"evaluating a sample again: {group.dataset}, {group.model}")
         self._check_group(group, pipeline)
 
     def _prepare(self, group: Group, reporter: Reporter) -> tuple[Dataset, DenseModel, Pipeline]:
@@ -257,15 +260,25 @@ def lock_study(folder: Path, store: Store) -> FileLock:
     return lock
 
 
-def register_study(store: Store, plan: Plan, settings: Settings, claims_hash: str | None) -> None:
+def register_study(
+    store: Store,
+    plan: Plan,
+    settings: Settings,
+    facts: Mapping[str, DataFacts],
+    claims_hash: str | None,
+) -> None:
     """Write study, claims hash, settings and plan into the store, before the first cell."""
     study = plan.study
+    found = {
+        **provenance(settings.device),
+        "datasets": {label: dataclasses.asdict(known) for label, known in facts.items()},
+    }
     store.set_meta("settings", json.dumps(dataclasses.asdict(settings)))
     store.register(
         {
             "study_hash": study.digest(), "name": study.file.name, "description": study.file.description,
             "profile": study.profile, "study": json.dumps(study.resolved()), "claims_hash": claims_hash,
-            "provenance": json.dumps(provenance(settings.device)),
+            "provenance": json.dumps(found),
         },
         ((cell.id, cell.position, axis_values(cell)) for cell in plan.cells()),
     )  # fmt: skip

@@ -81,6 +81,7 @@ def test_six_kills_in_every_stage_lose_nothing(expected, tiny, tmp_path):
     assert [place.rsplit(" ", 1)[0] for place in landed] == [stage for stage, _ in KILLS]
     finish(folder, tmp_path / "log")
     assert_same(read_database(folder), expected)
+    assert not list((folder / "artifacts").rglob(".*.tmp"))
 
 
 def test_a_second_run_computes_nothing(expected, finished_tiny, tmp_path):

@@ -115,7 +115,7 @@ Partition = namedtuple("Partition", "mountpoint fstype")
 @pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
     mounts = [Partition("/", "ext4"), Partition(str(tmp_path.resolve()), kind)]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
     with pytest.raises(UserError, match="network file system"):
         refuse_network_file_system(tmp_path / "study" / "results.db")
 

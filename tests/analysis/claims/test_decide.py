@@ -265,6 +265,18 @@ def test_equal_differences_are_decided_by_value_and_called_degenerate(study, dec
     assert all("degenerate" in record.reason for record in records(result))
 
 
+def test_two_scorers_that_only_guess_are_not_called_equal(study, decide):
+    data = study()
+    guessing = data.rows["granularity"].eq("channel") & data.rows["model"].eq("cnn") & data.rows["state"].eq("done")
+    known = {**data.meta["provenance"], "datasets": {"digits": {"num_classes": 10}}}
+    noise = np.random.default_rng(3).normal(0.1, 0.002, int(guessing.sum()))
+    data = dataclasses.replace(changed(data, guessing, accuracy=noise), meta={**data.meta, "provenance": known})
+    judged = [r for r in records(decide(data)["P2"]) if r.kind == "equivalence"]
+    at_chance = [r for r in judged if r.setting["model"] == "cnn"]
+    assert {(r.category, r.verdict) for r in at_chance} == {("chance level", "not testable")}
+    assert {r.category for r in judged if r.setting["model"] == "vit"} == {"regular"}
+
+
 def test_draws_are_averaged_never_counted(study, decide):
     found = records(decide(study(draws=3), own())["M1"])
     assert {record.n for record in found} == {10}
