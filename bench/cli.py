@@ -13,7 +13,8 @@ from rich.table import Table
 
 import analysis
 from analysis.errors import AnalysisError
-from bench.errors import UserError
+from bench.errors import UserError, suggest
+from bench.store.schema import AXES
 
 app = typer.Typer(
     name="prunebench",
@@ -180,9 +181,6 @@ def run(
 
 
 def _parse_only(pairs: list[str]) -> dict[str, str]:
-    from bench.errors import suggest
-    from bench.store.schema import AXES
-
     axes = [column.name for column in AXES if column.name != "position"]
     only = {}
     for pair in pairs:

@@ -52,7 +52,7 @@ def _net(seed: int = 0, capacity: int = 10**6) -> Net:
 
 
 @pytest.fixture
-def test_split() -> ImageSet:
+def held_out() -> ImageSet:
     generator = torch.Generator().manual_seed(3)
     images = torch.randint(256, (50, 2, 6, 6), generator=generator, dtype=torch.uint8)
     return ImageSet(images, torch.randint(4, (50,), generator=generator))
@@ -65,22 +65,22 @@ def _logits(net: nn.Module, split: ImageSet) -> Tensor:
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_agrees_with_one_plain_forward(memory_format: str, test_split: ImageSet) -> None:
+def test_agrees_with_one_plain_forward(memory_format: str, held_out: ImageSet) -> None:
     settings = dataclasses.replace(SETTINGS, memory_format=memory_format)
     net = _net(seed=1)
-    result = Evaluator(_net(seed=0), test_split, HALF, settings).evaluate(net)
-    logits = _logits(net, test_split)
+    result = Evaluator(_net(seed=0), held_out, HALF, settings).evaluate(net)
+    logits = _logits(net, held_out)
     assert result.correct.dtype == np.bool_
-    np.testing.assert_array_equal(result.correct, (logits.argmax(1) == test_split.labels).numpy())
+    np.testing.assert_array_equal(result.correct, (logits.argmax(1) == held_out.labels).numpy())
     assert result.accuracy == pytest.approx(result.correct.sum() / 50, abs=0)
-    assert result.loss == pytest.approx(float(F.cross_entropy(logits, test_split.labels)), rel=1e-6)
+    assert result.loss == pytest.approx(float(F.cross_entropy(logits, held_out.labels)), rel=1e-6)
     assert (result.batch, result.batch_halved) == (16, 0)
 
 
-def test_models_in_turn_do_not_touch_each_other(test_split: ImageSet) -> None:
+def test_models_in_turn_do_not_touch_each_other(held_out: ImageSet) -> None:
     template, other = _net(0), _net(1)
     before = copy.deepcopy(template.state_dict())
-    evaluator = Evaluator(template, test_split, HALF, SETTINGS)
+    evaluator = Evaluator(template, held_out, HALF, SETTINGS)
     first = evaluator.evaluate(template)
     assert evaluator.evaluate(other).loss != first.loss
     assert evaluator.evaluate(template).loss == first.loss
@@ -88,9 +88,9 @@ def test_models_in_turn_do_not_touch_each_other(test_split: ImageSet) -> None:
     assert all(p.requires_grad for p in template.parameters())
 
 
-def test_bfloat16_keeps_batchnorm_in_float32(test_split: ImageSet) -> None:
+def test_bfloat16_keeps_batchnorm_in_float32(held_out: ImageSet) -> None:
     net = _net()
-    full = Evaluator(net, test_split, HALF, SETTINGS).evaluate(net)
+    full = Evaluator(net, held_out, HALF, SETTINGS).evaluate(net)
     seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
 
     def note(module: nn.Module, args: object, output: Tensor) -> None:
@@ -98,7 +98,7 @@ def test_bfloat16_keeps_batchnorm_in_float32(test_split: ImageSet) -> None:
 
     for module in net.children():
         module.register_forward_hook(note)  # hooks are copied with the network
-    low = Evaluator(net, test_split, HALF, dataclasses.replace(SETTINGS, precision="bfloat16")).evaluate(net)
+    low = Evaluator(net, held_out, HALF, dataclasses.replace(SETTINGS, precision="bfloat16")).evaluate(net)
     assert seen == {
         "Conv2d": (torch.bfloat16, torch.bfloat16),
         "BatchNorm2d": (torch.float32, torch.bfloat16),
@@ -108,10 +108,10 @@ def test_bfloat16_keeps_batchnorm_in_float32(test_split: ImageSet) -> None:
     assert low.loss != full.loss
 
 
-def test_batch_is_halved_until_it_fits_and_stays_so(test_split: ImageSet) -> None:
+def test_batch_is_halved_until_it_fits_and_stays_so(held_out: ImageSet) -> None:
     net = _net(capacity=5)
-    evaluator = Evaluator(net, test_split, HALF, SETTINGS)
-    expected = Evaluator(_net(), test_split, HALF, SETTINGS).evaluate(net)
+    evaluator = Evaluator(net, held_out, HALF, SETTINGS)
+    expected = Evaluator(_net(), held_out, HALF, SETTINGS).evaluate(net)
     for _ in range(2):
         result = evaluator.evaluate(net)
         assert (result.batch, result.batch_halved) == (4, 2)
@@ -119,26 +119,26 @@ def test_batch_is_halved_until_it_fits_and_stays_so(test_split: ImageSet) -> Non
         assert result.loss == pytest.approx(expected.loss, rel=1e-6)
 
 
-def test_memory_for_no_image_at_all_fails_the_cell(test_split: ImageSet) -> None:
+def test_memory_for_no_image_at_all_fails_the_cell(held_out: ImageSet) -> None:
     net = _net(capacity=0)
     with pytest.raises(CellError, match="batch of one image"):
-        Evaluator(net, test_split, HALF, SETTINGS).evaluate(net)
+        Evaluator(net, held_out, HALF, SETTINGS).evaluate(net)
 
 
-def test_deadline(test_split: ImageSet) -> None:
+def test_deadline(held_out: ImageSet) -> None:
     net = _net()
-    evaluator = Evaluator(net, test_split, HALF, SETTINGS)
+    evaluator = Evaluator(net, held_out, HALF, SETTINGS)
     with pytest.raises(Deadline, match="after 0 of 50 images"):
         evaluator.evaluate(net, deadline=time.monotonic() - 1)
     assert evaluator.evaluate(net, deadline=time.monotonic() + 60).batch == 16
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_logits_that_are_no_numbers_fail_the_cell(bad: float, test_split: ImageSet) -> None:
+def test_logits_that_are_no_numbers_fail_the_cell(bad: float, held_out: ImageSet) -> None:
     net = _net()
     net.head.bias.data[0] = bad
     with pytest.raises(CellError, match="NaN or infinite"):
-        Evaluator(net, test_split, HALF, SETTINGS).evaluate(net)
+        Evaluator(net, held_out, HALF, SETTINGS).evaluate(net)
 
 
 def test_sparsity_counts_zeros_over_all_parameters() -> None:
@@ -168,7 +168,6 @@ PUBLISHED = [(20, 0.9173), (32, 0.9263), (44, 0.9310), (56, 0.9339)]
 
 
 @pytest.mark.skipif("PRUNEBENCH_DATA" not in os.environ, reason="PRUNEBENCH_DATA is not set")
-@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0.0002), ("bfloat16", 0.0015)])
 def test_published_checkpoints_have_their_accuracies(precision: str, tolerance: float) -> None:
     data = Path(os.environ["PRUNEBENCH_DATA"])
