@@ -158,6 +158,10 @@ def run(
         register_study(store, session.plan, session.settings, session.facts, registered)
         worker = LocalEngine(session.plan, session.registry, session.settings, store, options)
         todo = worker.todo()
+        if options.only and not any(worker.asked_for(cell) for cell in session.plan.cells()):
+            raise UserError(
+                f"--only {' '.join(only or [])}: no cell of the plan has that; see `prunebench plan {study}`"
+            )
         console = _out()
         try:
             with Reporter(len(todo), console) as reporter:
@@ -243,21 +247,21 @@ def show(
 
 
 @app.command()
-def report(study: StudyFolder) -> None:
+def report(study: StudyFolder, profile: Profile = None) -> None:
     """Decide the claims, draw the figures, write STUDY/report/."""
     from analysis.report.render import render_report
 
-    typer.echo(f"open {render_report(study)}")
+    typer.echo(f"open {render_report(study, profile)}")
 
 
 @app.command()
-def claims(study: StudyFolder, as_json: AsJson = False) -> None:
+def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Print the verdict table alone."""
     from analysis.claims.decide import decide_claims
     from analysis.load import load
     from analysis.tables import verdict_table
 
-    frame = verdict_table(decide_claims(load(study), study / "claims.yaml"))
+    frame = verdict_table(decide_claims(load(study, profile), study / "claims.yaml"))
     if as_json:
         _print_json(frame.to_dict(orient="records"))
         return

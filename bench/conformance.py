@@ -112,12 +112,13 @@ def check_plugin(plugin: Plugin, benches: list[_Bench]) -> list[Verdict]:
     options = plugin.resolve({}).options
     verdicts = []
     for rule in rules:
-        problem = None
+        problem, skipped = None, 0
         for bench in benches:
             where = f"{type(bench.view.model).__name__}, {bench.view.granularity}"
             try:
                 rule(plugin, dict(options), bench.fresh())
             except NotApplicable as reason:
+                skipped += 1
                 if not str(reason):
                     problem = f"{where}: skips without a reason"
             except (_BrokenRuleError, CellError) as error:
@@ -126,6 +127,8 @@ def check_plugin(plugin: Plugin, benches: list[_Bench]) -> list[Verdict]:
                 problem = f"{where}: raises {type(error).__name__}: {error}"
             if problem:
                 break
+        if skipped == len(benches) and problem is None:
+            problem = "is not applicable to any of the networks it was tried on: nothing was checked"
         verdicts.append(Verdict(f"{plugin.kind} {plugin.name}", rule.__doc__ or rule.__name__, problem))
     return verdicts
 

@@ -20,6 +20,7 @@ from bench.models.dense import obtain_dense
 from bench.pipeline import Pipeline
 from bench.plan import axis_values
 from bench.session import Session
+from bench.settings import apply_settings
 from bench.store.database import DATABASE_FILE, Store
 
 
@@ -58,7 +59,7 @@ def export_cell(session: Session, name: str, output: Path) -> float:
     group = next(g for g in session.plan.groups if g.id == cell.group)
     model = next(m for m in study.file.models if m.title == cell.model)
     data = next(d for d in study.file.data if d.title == cell.dataset)
-    torch.set_num_threads(session.settings.threads)
+    apply_settings(session.settings)
     dataset = load_dataset(data, study.folder)
     dense = obtain_dense(
         model, dataset, cell.train_seed, session.registry, folder=study.folder,
@@ -67,13 +68,15 @@ def export_cell(session: Session, name: str, output: Path) -> float:
     pipeline = Pipeline(group, dense, dataset, model.exclude, session.registry, session.settings, Counter())
     pruned = pipeline.repaired_model(cell)
     metadata = {"cell": canonical_json(axis_values(cell)), "model": json.dumps(model.model_dump(mode="json"))}
-    save_checkpoint(pruned.state_dict(), output, metadata)
-    load_into(pruned, load_checkpoint(output), output)
+    unverified = output.with_name(f"{output.stem}.unverified.safetensors")
+    save_checkpoint(pruned.state_dict(), unverified, metadata)
+    load_into(pruned, load_checkpoint(unverified), unverified)
     settings = replace(session.settings, precision=cell.precision)
     again = Evaluator(pruned, dataset.test, dense.normalisation, settings).evaluate(pruned)
     if np.packbits(again.correct).tobytes() != row["correct"]:
         raise UserError(
-            f"{output}: reloaded, the model has accuracy {again.accuracy:.4f}, the row says {row['accuracy']:.4f}; "
+            f"{unverified}: reloaded, the model has accuracy {again.accuracy:.4f}, the row says {row['accuracy']:.4f}; "
             f"the settings or the library versions are not those of the run"
         )
+    unverified.replace(output)
     return again.accuracy

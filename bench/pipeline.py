@@ -27,7 +27,6 @@ from bench.models.macs import count_macs
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.plan import axis_values
-from bench.provenance import device_class
 from bench.registry import Registry
 from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
 from bench.repairs.correction import RepairContext
@@ -148,7 +147,7 @@ class Pipeline:
         values: dict[str, Any] = {
             "checkpoint": self.dense.checkpoint,
             "train_overlap": self.dense.train_overlap,
-            "device_class": device_class(self.settings.device),
+            "device_class": self.settings.device_class,
             "seeds": canonical_json(self._seeds(cell)),
         }
         masks: MaskSet | None = None
@@ -319,11 +318,8 @@ class Pipeline:
         return moments
 
     def uncovered(self) -> tuple[str, ...]:
-        """Layers outside the cancellation identity (none are looked for where no correction is planned)."""
-        corrected = [c for c in self.group.cells if c.correction.name != "none" and c.granularity and not c.skip]
-        if not corrected:
-            return ()
-        cell = corrected[0]
+        """Layers outside the cancellation identity, by perturbation on the group's first draw."""
+        cell = self.group.cells[0]
         layers: tuple[str, ...] = self._once(
             "uncovered", None,
             lambda: uncovered_layers(self.dense.model, self.units("weight"), self._calibration(cell.calibration)),
@@ -411,6 +407,7 @@ class Pipeline:
         finished : set of (cell, kind)
             Checks that an earlier run has made.
         """
+        self._deadline = None  # a cell's timeout is the cell's own
         cells = [cell for cell in self.group.cells if cell.id in rows]
         wanted = {("shared", c.id) for c in _sample(_sharing(cells, rows), "shared", -(-LEAST_SHARED_CHECKS // groups))}
         if self.settings.precision != "float32":

@@ -71,6 +71,7 @@ def make_plan(
     excluded = {exclusion.name: 0 for exclusion in study.file.exclude}
     groups: list[Group] = []
     position = 0
+    seen: dict[str, Cell] = {}
     for data in study.file.data:
         facts = data_facts[data.title]
         draws = study.calibration_specs(facts.calibration_images, facts.calibration_batch)
@@ -92,7 +93,14 @@ def make_plan(
                     if exclusion is not None:
                         excluded[exclusion] += 1
                         continue
-                    cells.append(replace(cell, id=_cell_id(group_id, cell), position=position))
+                    cell = replace(cell, id=_cell_id(group_id, cell), position=position)
+                    if cell.id in seen:
+                        raise UserError(
+                            f"{study.folder}: duplicate cells: {_describe(seen[cell.id])} and {_describe(cell)} are "
+                            f"the same computation under two names; remove one"
+                        )
+                    seen[cell.id] = cell
+                    cells.append(cell)
                     position += 1
                 groups.append(Group(group_id, data.title, model.title, seed, tuple(cells)))
     if position == 0:
@@ -157,6 +165,11 @@ def axis_values(cell: Cell) -> dict[str, Any]:
         "allocation": cell.allocation.label if cell.allocation else None, "sparsity": cell.sparsity,
         "correction": cell.correction.label, "recalibration": cell.recalibration.label, "precision": cell.precision,
     }  # fmt: skip
+
+
+def _describe(cell: Cell) -> str:
+    draw = f"{cell.calibration.images} images, draw {cell.calibration.draw}"
+    return f"{cell.dataset} / {cell.model} / {cell.scorer.label} ({draw})"
 
 
 def _names(cell: Cell, axis: str) -> tuple[Any, ...]:

@@ -47,6 +47,7 @@ def processor_name() -> str:
 def git_revision(folder: Path) -> dict[str, Any] | None:
     """Commit of the repository that `folder` lies in and whether it has changes; None outside one."""
     try:
+        _git(folder, "ls-files", "--error-unmatch", ".")  # an installed copy inside some repository is not its code
         commit = _git(folder, "rev-parse", "HEAD")
         dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):

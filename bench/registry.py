@@ -56,7 +56,14 @@ class Plugin:
     def options_model(self) -> type[BaseModel]:
         """Pydantic model of the options: the function's keyword-only arguments."""
         fields: dict[str, Any] = {}
-        for parameter in inspect.signature(self.function, eval_str=True).parameters.values():
+        try:
+            parameters = inspect.signature(self.function, eval_str=True).parameters.values()
+        except NameError as error:
+            raise UserError(
+                f"{self.kind} {self.name!r}: its annotations cannot be read ({error}); import that name at the top of "
+                f"its file, not under TYPE_CHECKING"
+            ) from error
+        for parameter in parameters:
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
                 default = ... if parameter.default is parameter.empty else parameter.default
@@ -123,7 +130,14 @@ class Registry:
         """Add the plug-ins that installed packages offer under ``prunebench.<kind>s``."""
         for kind in ENTRY_POINT_KINDS:
             for point in entry_points(group=f"prunebench.{kind}s"):
-                self.add(_user_plugin(kind, point.name, point.load()))
+                try:
+                    function = point.load()
+                except Exception as error:  # whatever an installed package does at import
+                    raise UserError(
+                        f"the installed package's {kind} {point.name!r} ({point.value}) cannot be imported: "
+                        f"{type(error).__name__}: {error}; mend or uninstall that package"
+                    ) from error
+                self.add(_user_plugin(kind, point.name, function))
 
     def of_kind(self, kind: str) -> Iterator[Plugin]:
         """Iterate over the plug-ins of one kind, in catalogue order."""
@@ -154,6 +168,8 @@ class Registry:
 
 
 def _user_plugin(kind: str, name: str, function: Callable[..., Any]) -> Plugin:
+    if not inspect.isfunction(function):
+        raise UserError(f"{kind} {name!r}: is a {type(function).__name__}, not a function; wrap it in one with `def`")
     source = inspect.getsourcefile(function)
     version = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "unknown"
     summary = (inspect.getdoc(function) or "").split("\n")[0]
@@ -200,5 +216,5 @@ def _import_module(kind: str, reference: str, name: str, folder: Path | None) ->
             sys.path.append(str(folder))
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"{kind} {reference!r}: cannot import {name!r}: {error}") from error
+    except Exception as error:  # whatever a user's module does at import
+        raise UserError(f"{kind} {reference!r}: cannot import {name!r}: {type(error).__name__}: {error}") from error

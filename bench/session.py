@@ -69,9 +69,10 @@ def open_session(folder: Path, profile: str | None = None, device: str = "auto")
             dense = dense_key(spec, data.hash, resolve_recipe(spec, registry), seed, version)
         else:
             normalisation = spec.normalisation.model_dump() if spec.normalisation else None
-            dense = digest(
-                [checkpoint_digest(checkpoint_path(spec, seed, folder)), spec.name, spec.args, normalisation]
-            )
+            # the first version of a network of ours goes without saying; a user's is the hash of its source
+            name = spec.name if version == 1 else [spec.name, version]
+            content = checkpoint_digest(checkpoint_path(spec, seed, folder))
+            dense = digest([content, name, spec.args, normalisation])
         return {"dense": dense, "exclude": spec.exclude}
 
     plan = make_plan(study, registry, settings.precision, facts, model_identity)

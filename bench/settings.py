@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.errors import UserError
+from bench.provenance import device_class
 from bench.study import Execution
 from bench.types import Settings
 
@@ -50,8 +51,18 @@ def choose_settings(execution: Execution, device: str, image_size: int) -> Setti
         memory_format=memory_format,
         batch=batch,
         device=chosen,
+        device_class=device_class(chosen),
         threads=(torch.get_num_threads() if large else 1) if threads == "auto" else threads,
     )
+
+
+def apply_settings(settings: Settings) -> None:
+    """Set torch's threads, and make float32 mean float32 and convolutions deterministic on a GPU."""
+    torch.set_num_threads(settings.threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 def choose_device(device: str) -> str:
@@ -86,10 +97,15 @@ def keep_settings(stored: str | None, execution: Execution, device: str, image_s
     settings = Settings(**json.loads(stored))
     asked = {**execution.model_dump(), "device": device}
     for name, kept in asdict(settings).items():
-        if asked[name] not in ("auto", kept):
+        if asked.get(name, "auto") not in ("auto", kept):
             raise UserError(
                 f"this study was begun with {name} {kept!r} and now asks for {asked[name]!r}; settings are fixed "
                 f"at the first run: set it back, or make a new study folder"
             )
     choose_device(settings.device)
+    if device_class(settings.device) != settings.device_class:
+        raise UserError(
+            f"this study was begun on {settings.device_class!r}, this machine has {device_class(settings.device)!r}: "
+            f"their rows are not comparable; go on there, or make a new study folder"
+        )
     return settings

@@ -92,8 +92,8 @@ class Calibration(_Frozen):
     """Calibration draws; `images` and `batch` may be lists, which are then axes."""
 
     draws: int = Field(1, ge=1)
-    images: tuple[int, ...] | None = None
-    batch: tuple[int, ...] | None = None
+    images: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    batch: tuple[Annotated[int, Field(ge=1)], ...] | None = None
 
     @field_validator("images", "batch", mode="before")
     @classmethod
@@ -106,8 +106,8 @@ class Execution(_Frozen):
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    batch: int | Literal["auto"] = "auto"
-    threads: int | Literal["auto"] = "auto"
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
 
 AXES = (
@@ -260,6 +260,8 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
     plain = _plain(tree)
     if profile is not None:
         profiles = plain.get("profiles") or {}
+        if not isinstance(profiles, dict) or not all(isinstance(keys, dict) for keys in profiles.values()):
+            raise UserError(f"{path}: {place(tree, ('profiles',))}: every profile needs keys and values of its own")
         if profile not in profiles:
             raise UserError(
                 f"{path}: no profile {profile!r}: {suggest(profile, profiles) if profiles else 'it has none'}"
@@ -268,7 +270,7 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
     try:
         file = StudyFile.model_validate(plain)
     except ValidationError as error:
-        raise UserError(_explain(path, tree, error, StudyFile)) from error
+        raise UserError(_explain(path, tree, error, profile)) from error
     study = Study(
         folder, file, profile,
         scorers=_resolve(path, tree, registry, "scorers", "scorer", file.scorers),
@@ -338,18 +340,20 @@ def place(tree: Any, loc: tuple[Any, ...]) -> str:
     return f"line {line + 1}, column {column + 1}"
 
 
-def _explain(path: Path, tree: CommentedMap, error: ValidationError, schema: type[BaseModel]) -> str:
+def _explain(path: Path, tree: CommentedMap, error: ValidationError, profile: str | None) -> str:
     # an unknown key is often the misspelt one that is reported as missing
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     loc = tuple(first["loc"])
     name = ".".join(str(part) for part in loc)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = f"unknown key {str(loc[-1])!r}: {suggest(str(loc[-1]), _keys_at(schema, loc[:-1]))}"
+        message = f"unknown key {str(loc[-1])!r}: {suggest(str(loc[-1]), _keys_at(StudyFile, loc[:-1]))}"
     elif first["type"] == "missing":
         message = f"the key {str(loc[-1])!r} is missing"
     else:
         message = f"{name}: {message} (got {first['input']!r})" if name else message
+    if profile is not None and loc and loc[0] in tree["profiles"][profile]:
+        loc = ("profiles", profile, *loc)
     return f"{path}: {place(tree, loc)}: {message}"
 
 

@@ -118,6 +118,7 @@ class Settings:
     batch: int
     device: str
     threads: int
+    device_class: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bench.engines.local import lock_study
+from bench.models.checkpoints import read_metadata, save_checkpoint, state_digest
 from bench.store.database import Store
 from bench.store.reader import read_database
 
@@ -295,6 +296,30 @@ def test_a_damaged_dense_model_is_named_and_nothing_is_lost(finished, command):
     assert len(Store(finished / "results.db").states()) >= before
     checkpoint.unlink()
     assert command("run", finished).code == 0
+
+
+def test_a_dense_model_trained_otherwise_is_refused(finished, command):
+    for checkpoint in (finished / "artifacts" / "dense").glob("*.safetensors"):
+        state = {name: tensor.clone() for name, tensor in load_file(checkpoint).items()}
+        state["linear.bias"] += 1
+        save_checkpoint(state, checkpoint, {**read_metadata(checkpoint), "checkpoint": state_digest(state)})
+    edit(finished, "0.8]", "0.8, 0.9]")
+    rows = len(read_database(finished).rows)
+    result = command("run", finished)
+    assert result.code == 2
+    assert "the rows already there were computed with" in result.err
+    assert len(Store(finished / "results.db").states()) == rows
+
+
+def test_a_timeout_spares_the_checks(tiny, command):
+    assert command("run", tiny, "--cell-timeout", "30").code == 0
+    assert len(read_database(tiny).checks) >= 20
+
+
+def test_only_that_matches_nothing_says_so(tiny, command):
+    result = command("run", tiny, "--only", "sparsity=0.55")
+    assert result.code == 2
+    assert "no cell of the plan has that" in result.err
 
 
 def test_evidence_is_complete(finished):

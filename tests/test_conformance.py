@@ -59,6 +59,10 @@ def silent_skip(view, calibration, generator):
     raise NotApplicable("")
 
 
+def never_applicable(view, calibration, generator):
+    raise NotApplicable("never")
+
+
 @pytest.mark.parametrize(
     ("function", "check", "problem"),
     [
@@ -69,6 +73,7 @@ def silent_skip(view, calibration, generator):
         (raises, "finite float64 score", "raises ZeroDivisionError: on purpose"),
         (by_position, "order of the images", "changes the scores"),
         (silent_skip, "finite float64 score", "without a reason"),
+        (never_applicable, "finite float64 score", "nothing was checked"),
     ],
 )
 def test_a_broken_scorer_is_named_with_what_it_broke(function, check, problem):

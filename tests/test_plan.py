@@ -99,3 +99,12 @@ def test_axis_values_are_the_columns_of_the_schema(tmp_path):
 def test_an_exclusion_that_cannot_be_meant_is_refused(tmp_path, where, message):
     with pytest.raises(UserError, match=message):
         plan_of(tmp_path, STUDY + f"  - {{name: odd, where: {where}}}\n")
+
+
+def test_the_same_computation_under_two_names_is_refused(tmp_path):
+    text = STUDY.replace("[digits_cnn,", "[{name: digits_cnn, label: a}, {name: digits_cnn, label: b},")
+    text = text.replace("model: digits_cnn", "model: a")
+    with pytest.raises(UserError, match=r"digits / a / dense .* and digits / b / dense .* are the same computation"):
+        plan_of(tmp_path, text)
+    with pytest.raises(UserError, match="same computation"):
+        plan_of(tmp_path, STUDY + "calibration: {images: [64, 64]}\n")

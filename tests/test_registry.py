@@ -63,18 +63,27 @@ def test_a_module_beside_the_study_is_found(tmp_path):
     assert plugin.name == "prunebench_test_module:score"
 
 
+def test_annotations_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\ndef score(view: Absent, calibration, generator): ...\n"
+    )
+    with pytest.raises(UserError, match="'Absent' is not defined"):
+        Registry([], tmp_path).get("scorer", "./mine.py:score").resolve({})
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
         ("./absent.py:score", "there is no file"),
         ("./mine.py:scor", "no function 'scor' there: did you mean 'score'"),
         ("./broken.py:score", "importing .* raised ZeroDivisionError"),
-        ("no_such_module_here:score", "cannot import 'no_such_module_here'"),
+        ("no_such_module_here:score", "cannot import 'no_such_module_here': ModuleNotFoundError"),
         ("analysis:score", "hidden by our package"),
+        ("./mine.py:partial", "is a partial, not a function"),
     ],
 )
 def test_a_users_mistake_is_named(tmp_path, reference, message):
-    (tmp_path / "mine.py").write_text("def score(): ...\n")
+    (tmp_path / "mine.py").write_text("from functools import partial as p\ndef score(): ...\npartial = p(score)\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "analysis.py").write_text("def score(): ...\n")
     with pytest.raises(UserError, match=message):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.errors import UserError
-from bench.settings import choose_device, choose_settings, has_fast_bfloat16, keep_settings
+from bench.settings import apply_settings, choose_device, choose_settings, has_fast_bfloat16, keep_settings
 from bench.study import Execution
 
 
@@ -29,6 +29,7 @@ def test_what_the_study_says_is_taken():
     settings = choose_settings(execution, "cpu", image_size=8)
     assert asdict(settings) == {
         "precision": "bfloat16", "memory_format": "contiguous", "batch": 7, "threads": 1, "device": "cpu",
+        "device_class": "cpu",
     }  # fmt: skip
 
 
@@ -49,3 +50,17 @@ def test_cuda_that_is_absent_is_refused():
 def test_an_unknown_device_is_refused():
     with pytest.raises(UserError, match="valid: auto, cpu, cuda"):
         choose_device("tpu")
+
+
+def test_another_device_class_is_refused():
+    stored = asdict(choose_settings(Execution(), "cpu", 8)) | {"device_class": "some GPU"}
+    with pytest.raises(UserError, match="begun on 'some GPU', this machine has 'cpu'"):
+        keep_settings(json.dumps(stored), Execution(), "auto", 8)
+
+
+def test_float32_means_float32():
+    apply_settings(choose_settings(Execution(threads=1), "cpu", 8))
+    assert torch.get_num_threads() == 1
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.deterministic

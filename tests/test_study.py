@@ -55,6 +55,15 @@ def test_a_profile_replaces_keys(tmp_path):
         load(tmp_path, text, "quik")
 
 
+def test_a_mistake_in_a_profile_is_found_there(tmp_path):
+    text = GOOD + "profiles:\n  quick:\n    sparsities: [2.0]\n"
+    with pytest.raises(UserError, match="line 8, column 18"):
+        load(tmp_path, text, "quick")
+    for wrong in ("profiles: [quick]\n", "profiles:\n  quick:\n"):
+        with pytest.raises(UserError, match="every profile needs keys and values"):
+            load(tmp_path, GOOD + wrong, "quick")
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -65,6 +74,7 @@ def test_a_profile_replaces_keys(tmp_path):
         (GOOD.replace("[magnitude]", "[{nam: magnitude}]"), ["line 4", "needs a 'name'"]),
         (GOOD.replace("scorers", "scorrers"), ["line 4, column 1", "unknown key 'scorrers'", "'scorers'"]),
         (GOOD.replace("name: s\n", ""), ["the key 'name' is missing"]),
+        (GOOD + "execution: {threads: 0}\n", ["line 6", "threads"]),
         (GOOD + "name: t\n", ["line 6", "duplicate key"]),
         (GOOD + "recalibrations: [{name: ema, batchs: 3}]\n", ["line 6", "no option 'batchs'", "'batches'"]),
         (GOOD + "recalibrations: [{name: ema, batches: few}]\n", ["line 6", "batches", "integer"]),

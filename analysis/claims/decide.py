@@ -82,6 +82,8 @@ def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) 
     testable = [record.verdict for record in placed if record.verdict != "not testable"]
     if testable:
         verdict, reason = _all_or_any(testable), ""
+        if verdict == "supported" and any(_lost(record) for record in placed):
+            verdict, reason = "inconclusive", "settings that failed or were not run may not agree"
     elif placed:
         verdict, reason = "not testable", placed[0].reason
     elif isinstance(part, Reevaluation):
@@ -89,6 +91,11 @@ def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) 
     else:
         verdict, reason = "not testable", missing(data.rows, part)
     return PartResult(id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, records=placed)
+
+
+def _lost(record: Record) -> bool:
+    """Whether a setting that the claim speaks of has no verdict because its cells failed or were not run."""
+    return record.verdict == "not testable" and any(record.counts.get(state) for state in ("failed", "to do"))
 
 
 def _all_or_any(verdicts: Sequence[Verdict]) -> Verdict:
@@ -116,6 +123,11 @@ def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims
         if result not in needed and part.without and verdict != "not testable":
             notes.append(part.without)
     records = [record for result in parts for record in result.records if record.verdict != "not testable"]
+    untested = sum(len(result.records) for result in needed) - sum(
+        record.verdict != "not testable" for result in needed for record in result.records
+    )
+    if untested and verdict != "not testable":
+        notes.append(f"{untested} of {sum(len(result.records) for result in needed)} settings not testable")
     if any(record.descriptive and record.kind != "identity" for record in records):
         notes.append("descriptive only")
     setting = ""

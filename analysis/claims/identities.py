@@ -30,8 +30,8 @@ _MASKED = (
 def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> list[Record]:
     """Compare the mask hash of each scorer with the reference's in the same block.
 
-    A cell whose masks differ *and* whose scores tie for units of different magnitude says nothing about the
-    claim: it is left out and counted.
+    Equal scores are ordered by magnitude, so units that tie after a transform keep their order: they are counted,
+    and a mask that differs is a mismatch with or without them.
     """
     rows = select(data.rows, part, {"scorer": (*part.scorers, part.reference)})
     records = []
@@ -43,19 +43,17 @@ def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> 
         known = paired[paired["mask"].notna() & paired["reference_mask"].notna()]
         differs = known["mask"].ne(known["reference_mask"])
         tied = known["tied_units"].fillna(0).gt(0)
-        compared = known[~(differs & tied)]
         units = int(known["tied_units"].fillna(0).sum())
         evaluated = asked["state"].eq("done").groupby([asked[key] for key in _MASKED], dropna=False).transform("any")
         counts = _fates(asked[~evaluated].drop_duplicates(list(_MASKED))) | {
             "without a partner": len(asked[evaluated].drop_duplicates(list(_MASKED))) - len(known),
-            "left out: masks differ where units tie": int((differs & tied).sum()),
             "cells with tied units": int(tied.sum()),
             "tied units, left to the tie rule": units,
         }
         records.append(
             _identity(
                 base, part, setting, f"mask of {', '.join(part.scorers)} = mask of {part.reference}",
-                compared, int((differs & ~tied).sum()), counts, {"test": "equality of mask hashes"},
+                known, int(differs.sum()), counts, {"test": "equality of mask hashes"},
             )
         )  # fmt: skip
     return records

@@ -14,6 +14,7 @@ import jinja2
 from analysis import narrate
 from analysis.claims.decide import decide_claims
 from analysis.claims.schema import claims_path
+from analysis.errors import AnalysisError
 from analysis.load import load, read_parquet, write_parquet
 from analysis.records import ClaimResult
 from analysis.report.content import Section, sections
@@ -53,6 +54,13 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
     claims = claims_path(folder)
     results = decide_claims(data, claims) if claims.exists() else []
     out = folder / REPORT
+    try:
+        return _make(data, results, folder, out)
+    except OSError as error:
+        raise AnalysisError(f"{out}: cannot be written: {error.strerror}; make room or check permissions") from error
+
+
+def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
     out.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as scratch:
         path = Path(scratch) / _DATA

@@ -70,7 +70,7 @@ def at_chance(accuracy: float, classes: int, images: int) -> bool:
     (True, False)
     """
     chance = 1 / classes
-    return accuracy <= chance + 2 * (chance * (1 - chance) / images) ** 0.5
+    return bool(accuracy <= chance + 2 * (chance * (1 - chance) / images) ** 0.5)
 
 
 def as_sample(values: ArrayLike) -> NDArray[np.float64]:

@@ -67,6 +67,7 @@ def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
     """
     opened = _open(spec, folder)
     facts = opened.source.facts()
+    _check_sizes(spec, opened, facts.train)
     return DataFacts(
         hash=opened.hash(),
         image_size=facts.image_size,
@@ -103,12 +104,8 @@ def load_dataset(spec: DataSpec, folder: Path) -> Dataset:
     """
     opened = _open(spec, folder)
     raw = opened.source.read()
-    sizes, available = (opened.calibration, opened.search), len(raw.train)
-    if sum(sizes) >= available:
-        raise UserError(
-            f"data {spec.name!r}: of {available} training images none is left to fit after {sizes[0]} for "
-            f"calibration and {sizes[1]} for search; set the entry's 'calibration' and 'search' lower"
-        )
+    _check_sizes(spec, opened, len(raw.train))
+    sizes = (opened.calibration, opened.search)
     identity = opened.hash()
     seed = named_seed("splits", identity)
     calibration, search, fit = (raw.train.subset(i) for i in stratified_split(raw.train.labels, sizes, seed))
@@ -119,6 +116,14 @@ def load_dataset(spec: DataSpec, folder: Path) -> Dataset:
         calibration_images=min(opened.draw_images, len(calibration)),
         calibration_batch=opened.draw_batch,
     )  # fmt: skip
+
+
+def _check_sizes(spec: DataSpec, opened: _Opened, available: int) -> None:
+    if opened.calibration + opened.search >= available:
+        raise UserError(
+            f"data {spec.name!r}: of {available} training images none is left to fit after {opened.calibration} for "
+            f"calibration and {opened.search} for search; set the entry's 'calibration' and 'search' lower"
+        )
 
 
 def measure_normalisation(images: ImageSet) -> Normalisation:

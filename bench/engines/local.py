@@ -20,13 +20,14 @@ from filelock import FileLock, Timeout
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
 from bench.engines.progress import Reporter
-from bench.errors import UserError
+from bench.errors import CellError, UserError
 from bench.identity import canonical_json
 from bench.models.dense import DenseModel, obtain_dense
 from bench.pipeline import Pipeline, row_values
 from bench.plan import Plan, axis_values
 from bench.provenance import provenance
 from bench.registry import Registry
+from bench.settings import apply_settings
 from bench.store.database import DATABASE_FILE, Store
 from bench.study import DataSpec, ModelSpec
 from bench.types import Cell, DataFacts, Group, Outcome, Settings
@@ -111,10 +112,11 @@ class LocalEngine:
         """Cells that are neither done nor skipped (nor failed, unless they are to be retried)."""
         states = self.store.states()
         finished = {"done", "skipped"} | (set() if self.options.retry_failed else {"failed"})
-        cells = [cell for cell in self.plan.cells() if states.get(cell.id) not in finished and self._asked_for(cell)]
+        cells = [cell for cell in self.plan.cells() if states.get(cell.id) not in finished and self.asked_for(cell)]
         return cells[: self.options.limit]
 
-    def _asked_for(self, cell: Cell) -> bool:
+    def asked_for(self, cell: Cell) -> bool:
+        """Whether a cell has all the axis values of ``--only``."""
         if not self.options.only:
             return True
         axes = axis_values(cell)
@@ -122,7 +124,7 @@ class LocalEngine:
 
     def run(self, reporter: Reporter, todo: list[Cell]) -> RunSummary:
         """Compute `todo` group by group, then make the checks of the groups that are complete."""
-        torch.set_num_threads(self.settings.threads)
+        apply_settings(self.settings)
         for left_over in (self.plan.study.folder / ARTIFACTS).rglob(".*.tmp"):
             left_over.unlink()  # of a run that was killed while it wrote; this run holds the lock
         wanted = {cell.id for cell in todo}
@@ -152,6 +154,8 @@ class LocalEngine:
         states = self.store.states()
         if any(cell.id not in states for cell in group.cells):
             return True  # left for another run by --only or --limit
+        if not any(states[cell.id] == "done" for cell in group.cells):
+            return True  # its dense model could not be made; --retry-failed tries again
         return self.store.meta(self._checked_key(group)) is not None
 
     def _checked_key(self, group: Group) -> str:
@@ -160,20 +164,22 @@ class LocalEngine:
     def _run_group(self, group: Group, cells: set[str], reporter: Reporter) -> None:
         try:
             dataset, dense, pipeline = self._prepare(group, reporter)
+            done = self.store.rows_of_group(group.id)
+            _refuse_other_model(group, dense, done)
+            self._write_dense(group, dataset, dense, pipeline)
         except UserError:
             raise
         except Exception as error:  # a dense model that cannot be made fails its group alone
             self._fail_group(group, cells, error, reporter)
             return
-        self._write_dense(group, dataset, dense, pipeline)
-        known: dict[str, Mapping[str, Any]] = {
-            row["evaluation"]: row for row in self.store.rows_of_group(group.id) if row["evaluation"]
-        }
-        ordered = [cell for cell in group.cells if cell.id in cells]
-        if ordered:
-            self.store.write_row(_running(ordered[0]))
-        for outcome, upcoming in zip(pipeline.run(cells, known), [*ordered[1:], None], strict=True):
-            self.store.write_row(row_values(outcome), _running(upcoming) if upcoming else None)
+        known: dict[str, Mapping[str, Any]] = {row["evaluation"]: row for row in done if row["evaluation"]}
+        # a failed row stays until its cell is done again: a kill must not lose its traceback
+        failed = {cell for cell, state in self.store.states().items() if state == "failed"}
+        running = [None if cell.id in failed else _running(cell) for cell in group.cells if cell.id in cells]
+        if running and running[0] is not None:
+            self.store.write_row(running[0])
+        for outcome, upcoming in zip(pipeline.run(cells, known), [*running[1:], None], strict=True):
+            self.store.write_row(row_values(outcome), upcoming)
             self._count(outcome, reporter)
             if self.summary.stopped:
                 return
@@ -231,11 +237,29 @@ class LocalEngine:
         if any(states.get(cell.id) not in ("done", "skipped", "failed") for cell in group.cells):
             return
         rows = {row["cell"]: row for row in self.store.rows_of_group(group.id)}
-        for check in pipeline.checks(rows, len(self.plan.groups), self.store.checks_of(rows)):
-            self.store.write_check({
-                "cell": check.cell.id, "kind": check.kind, "accuracy": check.accuracy, "mismatches": check.mismatches,
-            })  # fmt: skip
+        try:
+            for check in pipeline.checks(rows, len(self.plan.groups), self.store.checks_of(rows)):
+                self.store.write_check({
+                    "cell": check.cell.id, "kind": check.kind, "accuracy": check.accuracy,
+                    "mismatches": check.mismatches,
+                })  # fmt: skip
+        except CellError as error:
+            raise UserError(
+                f"{group.dataset}, {group.model}: a finished cell could not be evaluated again as a check: {error}; "
+                f"run again to repeat the checks of this group"
+            ) from error
         self.store.set_meta(self._checked_key(group), "yes")
+
+
+def _refuse_other_model(group: Group, dense: DenseModel, done: list[dict[str, Any]]) -> None:
+    """Refuse to add rows of another dense model to a group, as when a lost one was trained otherwise."""
+    others = {row["checkpoint"] for row in done} - {dense.checkpoint}
+    if others:
+        raise UserError(
+            f"{group.dataset}, {group.model}, seed {group.train_seed}: the dense model has the hash "
+            f"{dense.checkpoint[:12]}, the rows already there were computed with {min(others)[:12]}: restore that "
+            f"model in {ARTIFACTS}/ (or empty the cache), or make a new study folder"
+        )
 
 
 def _running(cell: Cell) -> dict[str, Any]:

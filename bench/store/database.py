@@ -64,8 +64,8 @@ RUNS = sa.Table(
 
 
 def now() -> str:
-    """UTC time, ISO 8601, seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """UTC time, ISO 8601, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Store:
@@ -153,18 +153,15 @@ class Store:
     def register(self, study: Mapping[str, Any], plan: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None:
         """Register a study and its claims before its first cell, or note that it runs again.
 
-        The claims hash and the time of registration are those of the first run; they never change.
+        Claims hash, time of registration and provenance are those of the first run. A later run under
+        other versions or on other hardware is added to the provenance, never put in its place. A study
+        that shares finished cells with an earlier one has its claims registered only if they were, with
+        the same hash, before the oldest of these cells: otherwise its claims hash is null.
         A new plan of the same study (an edited plug-in) replaces the old one.
         """
         study_hash = study["study_hash"]
+        mine = STUDIES.c.study_hash == study_hash
         with self.transaction() as connection:
-            known = connection.execute(sa.select(STUDIES).where(STUDIES.c.study_hash == study_hash)).mappings().first()
-            values = {**study, "last_run": now()}
-            if known is None:
-                connection.execute(sa.insert(STUDIES).values(**values, registered=now()))
-            else:
-                values.pop("claims_hash")
-                connection.execute(sa.update(STUDIES).where(STUDIES.c.study_hash == study_hash).values(**values))
             connection.execute(sa.delete(PLAN).where(PLAN.c.study_hash == study_hash))
             rows = [
                 {"study_hash": study_hash, "cell": cell, "position": position, "axes": json.dumps(axes)}
@@ -172,6 +169,16 @@ class Store:
             ]
             if rows:
                 connection.execute(sa.insert(PLAN), rows)
+            known = connection.execute(sa.select(STUDIES).where(mine)).mappings().first()
+            values = {**study, "last_run": now()}
+            if known is None:
+                if not _registered_first(connection, study_hash, study["claims_hash"]):
+                    values["claims_hash"] = None
+                connection.execute(sa.insert(STUDIES).values(**values, registered=now()))
+            else:
+                values.pop("claims_hash")
+                values["provenance"] = _joined(known["provenance"], study.get("provenance"))
+                connection.execute(sa.update(STUDIES).where(mine).values(**values))
 
     def start_run(self, study_hash: str, pid: int, host: str) -> int:
         """Note a run and forget the cells that a killed run left in work."""
@@ -248,6 +255,30 @@ class Store:
         """Write what is known of one dense model."""
         with self.transaction() as connection:
             _replace(connection, DENSE, values, ("group",))
+
+
+def _registered_first(connection: sa.Connection, study_hash: str, claims_hash: str | None) -> bool:
+    """Whether no cell of the study's plan was there before claims of this hash were registered."""
+    planned = sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash)
+    oldest = connection.execute(
+        sa.select(sa.func.min(ROWS.c.written)).where(ROWS.c.cell.in_(planned), ROWS.c.state == "done")
+    ).scalar()
+    if oldest is None:
+        return True
+    earlier = sa.select(sa.func.min(STUDIES.c.registered)).where(STUDIES.c.claims_hash == claims_hash)
+    registered = connection.execute(earlier).scalar()
+    return registered is not None and registered <= oldest
+
+
+def _joined(first: str | None, now_found: str | None) -> str | None:
+    """Provenance of the first run, with that of a later run where it differs."""
+    if first is None or now_found is None:
+        return first or now_found
+    kept, found = json.loads(first), json.loads(now_found)
+    later = kept.pop("later_runs", [])
+    if found != kept and found not in later:
+        later.append(found)
+    return json.dumps({**kept, "later_runs": later} if later else kept)
 
 
 def _replace(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], keys: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,12 @@ def read_status(folder: Path, profile: str | None = None) -> dict[str, Any]:
         rows = len(store.states())
     finally:
         store.close()
-    active = run is not None and run["ended"] is None and psutil.pid_exists(run["pid"])
+    active = (
+        run is not None
+        and run["ended"] is None
+        and run["host"] == socket.gethostname()
+        and psutil.pid_exists(run["pid"])
+    )
     rate = left = None
     activity = "no run is going on"
     if run is not None and active:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.database import ROWS, Store, refuse_network_file_system
+from bench.store.database import ROWS, Store, now, refuse_network_file_system
 
 ROW = {
     "cell": "c1",
@@ -138,3 +138,30 @@ def test_a_second_process_reads_while_one_writes(tmp_path, store):
     assert seen == sorted(seen)
     assert len(store.states()) == 200
     assert ROWS.c.cell.primary_key
+
+
+STUDY = {"study_hash": "h", "name": "n", "claims_hash": "first", "study": "{}", "provenance": '{"torch": "1"}'}
+
+
+def claims_of(store, study_hash):
+    with store.transaction() as connection:
+        query = sa.text("SELECT claims_hash, provenance FROM studies WHERE study_hash = :h")
+        return connection.execute(query, {"h": study_hash}).one()
+
+
+def test_claims_edited_after_the_data_are_not_registered(store):
+    store.register(STUDY, [("c1", 0, {"cell": "c1"})])
+    store.write_row({**ROW, "written": now()})
+    other = {**STUDY, "study_hash": "h2"}
+    store.register({**other, "claims_hash": "edited"}, [("c1", 0, {"cell": "c1"})])
+    assert claims_of(store, "h2").claims_hash is None
+    store.register({**other, "study_hash": "h3"}, [("c1", 0, {"cell": "c1"})])
+    assert claims_of(store, "h3").claims_hash == "first"
+    store.register({**other, "study_hash": "h4", "claims_hash": "edited"}, [("c9", 0, {"cell": "c9"})])
+    assert claims_of(store, "h4").claims_hash == "edited"
+
+
+def test_provenance_of_a_later_run_is_added_never_put_in_place(store):
+    for torch_version in ("1", "2", "2", "1"):
+        store.register({**STUDY, "provenance": f'{{"torch": "{torch_version}"}}'}, [])
+    assert claims_of(store, "h").provenance == '{"torch": "1", "later_runs": [{"torch": "2"}]}'
