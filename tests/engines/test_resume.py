@@ -108,18 +108,19 @@ def test_thirty_random_kills_lose_nothing(expected, tmp_path, write_tiny):
     random = np.random.default_rng(20260)
     landed: list[str] = []
     while len(landed) < RANDOM_KILLS:
-        log = tmp_path / f"log{len(landed)}"
+        log = tmp_path / "log"
+        log.unlink(missing_ok=True)
         process = start(folder, log)
-        while not log.exists() and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(float(random.uniform(0, 2)))
+        while not (log.exists() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(float(random.uniform(0, 1.5)))  # from the first commit on: loading libraries loses nothing
         if process.poll() is not None:  # finished: begin anew, so that every kill hits a run at work
             shutil.rmtree(folder)
             write_tiny(folder)
             continue
         process.kill()
         process.communicate()
-        landed.append(log.read_text().strip() or "before the first stage")
+        landed.append(log.read_text().strip())
     print("kills landed at:", *landed, sep="\n  ")
     finish(folder, tmp_path / "log")
     assert_same(read_database(folder), expected)
