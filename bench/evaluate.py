@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from bench.data.dataset import ImageSet
 from bench.errors import CellError, Deadline
@@ -23,6 +25,11 @@ from bench.types import Settings
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+#: Networks with fewer parameters leave a GPU idle, so that many are evaluated at once, their weights stacked. On a CPU
+#: that takes 2 to 3.5 times as long as one after the other (digits nets and ResNet-20, one thread).
+STACKED_PARAMETERS = 1_000_000
+STACKED_MODELS = 32
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ class Evaluator:
         self._normalisation = normalisation
         self._full_batch = settings.batch
         self._halved = 0
+        small = sum(p.numel() for p in model.parameters()) < STACKED_PARAMETERS
+        self.stack = STACKED_MODELS if small and self._device.type == "cuda" else 1
 
     @property
     def batch(self) -> int:
@@ -109,8 +118,7 @@ class Evaluator:
         losses, hits = [], []
         done = 0
         while done < len(self._images):
-            if deadline is not None and time.monotonic() > deadline:
-                raise Deadline(f"evaluation passed its deadline after {done} of {len(self._images)} images")
+            _check_deadline(deadline, done, len(self._images))
             logits = self._forward(done)
             labels = self._labels[done : done + len(logits)]
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
@@ -121,6 +129,41 @@ class Evaluator:
             raise CellError(f"the loss is {loss}: some logits are NaN or infinite")
         correct = torch.cat(hits).cpu().numpy()
         return Evaluation(float(correct.mean()), loss, correct, self.batch, self._halved)
+
+    def accuracies(self, models: Iterable[nn.Module], deadline: float | None = None) -> list[float]:
+        """Evaluate several models, each read before the next one is asked for; `stack` of them at a time.
+
+        Returns
+        -------
+        list of float
+            Top-1 accuracies, fractions.
+
+        Raises
+        ------
+        CellError, Deadline
+            As `evaluate`.
+        """
+        if self.stack == 1:
+            return [self.evaluate(model, deadline).accuracy for model in models]
+        copies = ({name: t.clone() for name, t in model.state_dict().items()} for model in models)
+        found: list[float] = []
+        while states := list(itertools.islice(copies, self.stack)):
+            found += self._stacked(states, deadline)
+        return found
+
+    @torch.inference_mode()
+    def _stacked(self, states: list[dict[str, Tensor]], deadline: float | None) -> list[float]:
+        stacked = {n: torch.stack([s[n] for s in states]).to(self._device, t.dtype) for n, t in self._state.items()}
+        forward = vmap(lambda state, x: functional_call(self._network, state, (x,)), in_dims=(0, None))
+        hits = torch.zeros(len(states), dtype=torch.int64, device=self._device)
+        step = max(1, self.batch // len(states))  # as many activations as one model has with a full batch
+        for start in range(0, len(self._images), step):
+            _check_deadline(deadline, start, len(self._images))
+            logits = forward(stacked, self._input(start, step))
+            if not bool(logits.isfinite().all()):
+                raise CellError("some logits of a candidate are NaN or infinite")
+            hits += (logits.argmax(dim=-1) == self._labels[start : start + step]).sum(dim=1)
+        return [int(count) / len(self._images) for count in hits]
 
     @torch.no_grad()
     def _load(self, model: nn.Module) -> None:
@@ -133,11 +176,8 @@ class Evaluator:
     def _forward(self, start: int) -> Tensor:
         """Logits of the batch that begins at image `start`, float64; the batch is halved until it fits."""
         while True:
-            images = self._images[start : start + self.batch]
             try:
-                x = normalise(images, self._normalisation, self._device)
-                x = x.to(self._dtype, memory_format=self._format)
-                logits: Tensor = self._network(x).double()
+                logits: Tensor = self._network(self._input(start, self.batch)).double()
             except torch.OutOfMemoryError as error:
                 if self.batch == 1:
                     raise CellError("out of memory with a batch of one image") from error
@@ -146,6 +186,16 @@ class Evaluator:
             self._halved += 1  # outside the handler: its traceback would keep the tensors alive
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _input(self, start: int, count: int) -> Tensor:
+        """Normalised images from `start` on, in the network's precision and memory format."""
+        x = normalise(self._images[start : start + count], self._normalisation, self._device)
+        return x.to(self._dtype, memory_format=self._format)
+
+
+def _check_deadline(deadline: float | None, done: int, images: int) -> None:
+    if deadline is not None and time.monotonic() > deadline:
+        raise Deadline(f"evaluation passed its deadline after {done} of {images} images")
 
 
 def weight_sparsity(model: nn.Module) -> float:

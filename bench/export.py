@@ -66,6 +66,7 @@ def export_cell(session: Session, name: str, output: Path) -> float:
         artifacts=study.folder / ARTIFACTS, device=torch.device(session.settings.device),
     )  # fmt: skip
     pipeline = Pipeline(group, dense, dataset, model.exclude, session.registry, session.settings, Counter())
+    pipeline.remember([row])
     pruned = pipeline.repaired_model(cell)
     metadata = {"cell": canonical_json(axis_values(cell)), "model": json.dumps(model.model_dump(mode="json"))}
     unverified = output.with_name(f"{output.stem}.unverified.safetensors")

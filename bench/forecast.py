@@ -17,6 +17,7 @@ from bench.engines.progress import duration
 from bench.evaluate import Evaluator
 from bench.models.build import build_model, resolve_recipe
 from bench.models.units import find_units
+from bench.plan import NO_SEARCH
 from bench.session import Session, changed_plugins
 from bench.store.database import DATABASE_FILE, Store
 from bench.study import ModelSpec, Normalisation
@@ -130,12 +131,14 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     if not study.file.train_seeds[5:] and any(model.seeded for model in study.file.models):
         warnings.append("fewer than 6 models per setting: every verdict will read 'descriptive only'")
     skips = Counter(cell.skip for cell in cells if cell.skip)
+    searches = _searches([cell for cell in cells if not cell.skip])
     passes = {(c.group, c.calibration, c.granularity, c.scorer.label, c.search.label) for c in cells if not c.skip}
     lines = {
         "cells": f"{len(cells)} in {len(plan.groups)} groups (one dense model each)",
         "already there": ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none",
         "to do": f"{len(todo)}, at most: a mask set evaluated once is shared by all cells that have it",
         "shared work": f"{len(passes)} score passes and as many sorts serve all sparsities",
+        "searches": f"{len(searches)} for fusion weights, {sum(searches.values())} evaluations on the search split, at most",
         "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
         "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
         "settings": ", ".join(f"{name} {value}" for name, value in asdict(session.settings).items()),
@@ -171,11 +174,23 @@ def _group_seconds(session: Session, group: Group, todo: set[str], forecast: Mod
         return 0.0
     facts = session.facts[group.dataset]
     images = sum(facts.test + cell.calibration.images * _passes(cell) for cell in cells)
+    images += facts.search * sum(_searches(cells).values())
     model = next(m for m in session.study.file.models if m.title == group.model)
     trained = model.checkpoint is not None or any(c.id not in todo for c in group.cells)
     if not trained:
         images += STEP_COST * facts.fit * resolve_recipe(model, session.registry).epochs
     return images / forecast.images_per_second
+
+
+def _searches(cells: list[Cell]) -> dict[Any, int]:
+    """Budget of every search, in evaluations; the cells of one block share it."""
+    return {
+        (c.group, c.calibration, c.granularity, c.scorer.label, c.search.label,
+         c.allocation.label if c.allocation else None, c.sparsity):
+            c.search.options.get("evaluations", 1)
+        for c in cells
+        if c.search.name != NO_SEARCH
+    }  # fmt: skip
 
 
 def _passes(cell: Cell) -> int:

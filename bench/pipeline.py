@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from bench.errors import Deadline, NotApplicable
 from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
+from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order, tied_units
 from bench.models.dense import DenseModel
@@ -27,13 +29,16 @@ from bench.models.macs import count_macs
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.plan import axis_values
-from bench.registry import Registry
+from bench.registry import Plugin, Registry
 from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
 from bench.repairs.correction import RepairContext
 from bench.repairs.statistics import Moments, channel_moments
+from bench.scorers.search.baselines import equal
+from bench.scorers.search.fusion import Found
+from bench.scorers.search.objective import CandidateAccuracy
 from bench.store.database import now
-from bench.tensors import MaskSet, ScoreMap, UnitSpace
-from bench.types import CalibrationSpec, Cell, Check, Group, Outcome, Settings
+from bench.tensors import FeatureMap, MaskSet, ScoreMap, UnitSpace
+from bench.types import CalibrationSpec, Cell, Check, Choice, Group, Outcome, Settings
 
 #: Share and least number of the cells that are really evaluated again.
 CHECKED_SHARE = 0.02
@@ -53,6 +58,11 @@ class _Scored:
     scores: ScoreMap
     order: Tensor
     tied: int
+
+
+def features_seed(scorer: Choice, draw: int) -> int:
+    """Seed of a feature scorer's random curves: no part of it is the model, so all models see the same curve."""
+    return named_seed("features", scorer.identity(), draw)
 
 
 class Pipeline:
@@ -97,21 +107,25 @@ class Pipeline:
         self._format = MEMORY_FORMATS[settings.memory_format]
         dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
         self._work = copy.deepcopy(dense.model)
-        self._evaluators: dict[str, Evaluator] = {}
+        self._evaluators: dict[tuple[str, str], Evaluator] = {}
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._searches: dict[str, Mapping[str, Any]] = {}
         self._latest: dict[str, tuple[Any, Any, tuple[Exception, TracebackType | None] | None]] = {}
         self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
 
     # ---------------------------------------------------------------- rows
 
-    def run(self, todo: set[str], known: MutableMapping[str, Mapping[str, Any]]) -> Iterator[Outcome]:
-        """Compute the cells of `todo` in plan order.
+    def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take over what the group's done rows hold, so that no evaluation and no search is repeated."""
+        for row in rows:
+            if row["evaluation"]:
+                self._known[row["evaluation"]] = row
+            search = json.loads(row["notes"] or "{}").get("search")
+            if search:
+                self._searches[search["id"]] = search
 
-        Parameters
-        ----------
-        todo : set of str
-            Ids of the cells to compute.
-        known : mutable mapping
-            Evaluation id -> values of a row that holds it; grows as cells are evaluated.
+    def run(self, todo: set[str]) -> Iterator[Outcome]:
+        """Compute the cells of `todo` (ids) in plan order.
 
         Yields
         ------
@@ -120,15 +134,15 @@ class Pipeline:
         """
         for cell in self.group.cells:
             if cell.id in todo:
-                yield self._outcome(cell, known)
+                yield self._outcome(cell)
 
-    def _outcome(self, cell: Cell, known: MutableMapping[str, Mapping[str, Any]]) -> Outcome:
+    def _outcome(self, cell: Cell) -> Outcome:
         if cell.skip is not None:
             return Outcome(cell, "skipped", reason=cell.skip)
         start = time.perf_counter()
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
-            values = self._values(cell, known)
+            values = self._values(cell)
             self._check_deadline()
         except NotApplicable as reason:
             return Outcome(cell, "skipped", reason=str(reason))
@@ -143,7 +157,7 @@ class Pipeline:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise Deadline(f"the cell took longer than {self._timeout} s (its deadline)")
 
-    def _values(self, cell: Cell, known: MutableMapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def _values(self, cell: Cell) -> dict[str, Any]:
         values: dict[str, Any] = {
             "checkpoint": self.dense.checkpoint,
             "train_overlap": self.dense.train_overlap,
@@ -158,16 +172,18 @@ class Pipeline:
         else:
             values |= self._dense_facts()
         values["evaluation"] = self._evaluation_id(cell, values["mask"])
-        shared = known.get(values["evaluation"])
-        if shared is None:
-            shared = self._evaluate(cell, masks, cell.precision)
-            self._counters["evaluations"] += 1
-            known[values["evaluation"]] = shared
-        else:
-            self._counters["shared"] += 1
-        values |= {name: shared[name] for name in EVALUATED}
+        values |= self._shared_evaluation(cell, masks, values["evaluation"])
         values["notes"] = canonical_json(notes)
         return values
+
+    def _shared_evaluation(self, cell: Cell, masks: MaskSet | None, evaluation: str) -> dict[str, Any]:
+        """Evaluate on the test split, unless that was done before."""
+        if evaluation in self._known:
+            self._counters["shared"] += 1
+        else:
+            self._known[evaluation] = self._evaluate(cell, masks, cell.precision)
+            self._counters["evaluations"] += 1
+        return {name: self._known[evaluation][name] for name in EVALUATED}
 
     def _evaluation_id(self, cell: Cell, mask: str) -> str:
         """Hash of all that the evaluation depends on: what is not used (a draw, say) stays out of it."""
@@ -181,13 +197,29 @@ class Pipeline:
         seeds = {"calibration": self._calibration_seed(cell.calibration)}
         if not cell.is_dense:
             seeds["scorer"] = self._scorer_seed(cell)
+            if cell.search.name != "none":
+                seeds["search"] = self._search_seed(cell)
         return seeds
 
     def _calibration_seed(self, spec: CalibrationSpec) -> int:
         return named_seed("calibration", self.group.id, spec.draw)
 
     def _scorer_seed(self, cell: Cell) -> int:
+        if self._plugin("scorer", cell.scorer).fuses_features:  # a feature is a function of u, the same for all models
+            return features_seed(cell.scorer, cell.calibration.draw)
         return named_seed("scorer", self.group.id, cell.scorer.identity(), cell.calibration.draw)
+
+    def _search_seed(self, cell: Cell) -> int:
+        """Seed of the search: equal for all algorithms that search the same problem."""
+        return named_seed("search", *self._search_problem(cell))
+
+    def _search_problem(self, cell: Cell) -> list[Any]:
+        assert cell.allocation is not None
+        draw = cell.calibration
+        return [
+            self.group.id, draw.draw, draw.images, draw.batch, cell.scorer.identity(), cell.granularity,
+            cell.allocation.identity(), cell.sparsity,
+        ]  # fmt: skip
 
     # ---------------------------------------------------------------- stages, each computed once
 
@@ -240,39 +272,71 @@ class Pipeline:
         scored: _Scored = self._once("magnitudes", granularity, compute)
         return scored
 
+    def _plugin(self, kind: str, choice: Choice) -> Plugin:
+        return self._registry.get(kind, choice.name)
+
+    def _raw_scores(self, cell: Cell) -> ScoreMap | FeatureMap:
+        """Call the scorer, once for all sparsities unless its scores depend on the sparsity."""
+        assert cell.granularity is not None
+        plugin = self._plugin("scorer", cell.scorer)
+        target = (cell.sparsity,) if plugin.takes_sparsity else ()
+
+        def compute() -> ScoreMap | FeatureMap:
+            generator = torch.Generator(device="cpu").manual_seed(self._scorer_seed(cell))
+            scores: ScoreMap | FeatureMap = plugin.function(
+                self._view(cell.granularity), self._calibration(cell.calibration), generator, *target,
+                **cell.scorer.options,
+            )  # fmt: skip
+            self._counters["score_passes"] += 1
+            scores.validate(self.units(cell.granularity))
+            return scores
+
+        raw: ScoreMap | FeatureMap = self._once(
+            "raw scores", (cell.granularity, cell.calibration, cell.scorer, *target), compute
+        )
+        return raw
+
     def _scored(self, cell: Cell) -> _Scored:
         assert cell.granularity is not None
         granularity = cell.granularity
+        raw = self._raw_scores(cell)
+        weights = tuple(self._searched(cell)["weights"]) if isinstance(raw, FeatureMap) else None
 
         def compute() -> _Scored:
-            units = self.units(granularity)
-            plugin = self._registry.get("scorer", cell.scorer.name)
-            generator = torch.Generator(device="cpu").manual_seed(self._scorer_seed(cell))
-            scores: ScoreMap = plugin.function(
-                self._view(granularity), self._calibration(cell.calibration), generator, **cell.scorer.options
-            )
-            self._counters["score_passes"] += 1
-            scores.validate(units)
+            scores = raw.fuse(weights) if isinstance(raw, FeatureMap) and weights is not None else raw
+            assert isinstance(scores, ScoreMap)
             magnitudes = self._magnitudes(granularity).scores
-            order = keep_order(units, scores, magnitudes)
+            order = self._order(cell, scores)
             self._counters["sorts"] += 1
-            return _Scored(scores, order, tied_units(units, scores, magnitudes, order))
+            return _Scored(scores, order, tied_units(self.units(granularity), scores, magnitudes, order))
 
-        key = (granularity, cell.calibration, cell.scorer, cell.search)
-        scored: _Scored = self._once("scores", key, compute)
+        target = cell.sparsity if self._plugin("scorer", cell.scorer).takes_sparsity else None
+        scored: _Scored = self._once(
+            "scores", (granularity, cell.calibration, cell.scorer, target, weights), compute
+        )
         return scored
+
+    def _order(self, cell: Cell, scores: ScoreMap) -> Tensor:
+        assert cell.granularity is not None
+        return keep_order(self.units(cell.granularity), scores, self._magnitudes(cell.granularity).scores)
+
+    def _allocated(self, cell: Cell, scores: ScoreMap, order: Tensor) -> tuple[Budget, MaskSet]:
+        assert cell.granularity is not None
+        assert cell.allocation is not None
+        units = self.units(cell.granularity)
+        budget: Budget = self._plugin("allocation", cell.allocation).function(
+            units, scores, cell.sparsity, self._view(cell.granularity), **cell.allocation.options
+        )
+        return budget, build_masks(units, order, budget)
 
     def _masked(self, cell: Cell) -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
         """Mask set of a cell, the columns that depend on it alone, and what its methods noted."""
         assert cell.granularity is not None
-        assert cell.allocation is not None
-        granularity, allocation = cell.granularity, cell.allocation
+        granularity = cell.granularity
 
         def compute() -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
             units, scored = self.units(granularity), self._scored(cell)
-            plugin = self._registry.get("allocation", allocation.name)
-            budget = plugin.function(units, scored.scores, cell.sparsity, self._view(granularity), **allocation.options)
-            masks = build_masks(units, scored.order, budget)
+            budget, masks = self._allocated(cell, scored.scores, scored.order)
             reference = build_masks(units, self._magnitudes(granularity).order, budget)
             self._restore()
             apply_masks(self._work, units, masks)
@@ -286,11 +350,73 @@ class Pipeline:
                 "tied_units": scored.tied,
                 "magnitude_overlap": masks.overlap(reference),
             }
-            return masks, facts, {**scored.scores.notes, **budget.notes}
+            notes = {**scored.scores.notes, **budget.notes}
+            if cell.search.name != "none":
+                notes["search"] = self._searched(cell)
+            return masks, facts, notes
 
-        key = (granularity, cell.calibration, cell.scorer, cell.search, allocation, cell.sparsity)
+        key = (granularity, cell.calibration, cell.scorer, cell.search, cell.allocation, cell.sparsity)
         masked: tuple[MaskSet, dict[str, Any], dict[str, Any]] = self._once("masks", key, compute)
         return masked
+
+    # ---------------------------------------------------------------- the search for fusion weights
+
+    def _searched(self, cell: Cell) -> Mapping[str, Any]:
+        """Return what the cell's search found, as it stands in the row's notes; every search runs once."""
+        key = digest([*self._search_problem(cell), cell.search.identity(), cell.precision])
+        if key not in self._searches:
+            self._searches[key] = {"id": key, **self._once("search", key, lambda: self._search(cell))}
+        return self._searches[key]
+
+    def _search(self, cell: Cell) -> dict[str, Any]:
+        """Search the fusion weights on the search split; only then look at the test split."""
+        features = self._raw_scores(cell)
+        assert isinstance(features, FeatureMap)
+        options = cell.search.options
+        plain = self._with_repair(cell, "none", "none")
+        under = self._with_repair(cell, options.get("correction", "none"), options.get("recalibration", "none"))
+
+        def masks_of(weights: Sequence[float]) -> MaskSet:
+            scores = features.fuse(weights)
+            return self._allocated(cell, scores, self._order(cell, scores))[1]
+
+        def test_accuracy(weights: Sequence[float]) -> float:
+            masks = masks_of(weights)
+            accuracy: float = self._shared_evaluation(plain, masks, self._evaluation_id(plain, masks.digest()))["accuracy"]
+            return accuracy
+
+        objective = CandidateAccuracy(masks_of, lambda masks: self._search_accuracies(under, masks))
+        dimensions = len(features.names)
+        generator = np.random.default_rng(self._search_seed(cell))
+        ones = (1.0,) * dimensions
+        # one weight is a sign: nothing to search
+        search = self._plugin("search", cell.search).function if dimensions > 1 else equal
+        found: Found = search(objective, dimensions, generator, **(options if dimensions > 1 else {}))
+        return {
+            "features": list(features.names), "weights": list(found.weights),
+            "budget": options.get("evaluations", 1), "evaluations": found.evaluations, "masks": objective.evaluated,
+            "search_accuracy": found.value, "search_accuracy_equal": float(objective(np.array([ones]))[0]),
+            "test_accuracy": test_accuracy(found.weights), "test_accuracy_equal": test_accuracy(ones),
+            "history": [list(point) for point in found.history],
+        }  # fmt: skip
+
+    def _with_repair(self, cell: Cell, correction: str, recalibration: str) -> Cell:
+        return replace(
+            cell,
+            correction=self._registry.get("correction", correction).resolve({}),
+            recalibration=self._registry.get("recalibration", recalibration).resolve({}),
+        )
+
+    def _search_accuracies(self, cell: Cell, candidates: Iterable[MaskSet]) -> list[float]:
+        """Accuracies on the search split, each mask set under the cell's repair."""
+
+        def models() -> Iterator[nn.Module]:
+            for masks in candidates:
+                self._repair(cell, masks)
+                self._counters["search_evaluations"] += 1
+                yield self._work
+
+        return self._evaluator("search", cell.precision).accuracies(models(), self._deadline)
 
     def _dense_facts(self) -> dict[str, Any]:
         return {
@@ -350,7 +476,7 @@ class Pipeline:
                 factors = self._correct(cell, masks)
         if cell.recalibration.name != "none":
             calibration = self._calibration(cell.calibration)
-            plugin = self._registry.get("recalibration", cell.recalibration.name)
+            plugin = self._plugin("recalibration", cell.recalibration)
             plugin.function(self._work, calibration, **cell.recalibration.options)
             self._counters["forward_passes"] += len(calibration)
         if masks is None or not factors:
@@ -369,7 +495,7 @@ class Pipeline:
         }  # fmt: skip
 
     def _correct(self, cell: Cell, masks: MaskSet) -> Mapping[str, Tensor]:
-        plugin = self._registry.get("correction", cell.correction.name)
+        plugin = self._plugin("correction", cell.correction)
         context = RepairContext(
             model=self._work, dense=self._dense_moments(cell), units=masks.units, masks=masks,
             calibration=self._calibration(cell.calibration), dense_model=self.dense.model,
@@ -379,13 +505,17 @@ class Pipeline:
         return factors
 
     def _evaluated(self, precision: str) -> Evaluation:
-        if precision not in self._evaluators:
-            settings = replace(self.settings, precision=precision)
-            self._evaluators[precision] = Evaluator(
-                self.dense.model, self.dataset.test, self.dense.normalisation, settings
-            )
         self._counters["forward_passes"] += len(self.dataset.test)
-        return self._evaluators[precision].evaluate(self._work, deadline=self._deadline)
+        return self._evaluator("test", precision).evaluate(self._work, deadline=self._deadline)
+
+    def _evaluator(self, split: str, precision: str) -> Evaluator:
+        if (split, precision) not in self._evaluators:
+            settings = replace(self.settings, precision=precision)
+            images = {"test": self.dataset.test, "search": self.dataset.search}[split]
+            self._evaluators[split, precision] = Evaluator(
+                self.dense.model, images, self.dense.normalisation, settings
+            )
+        return self._evaluators[split, precision]
 
     # ---------------------------------------------------------------- checks
 

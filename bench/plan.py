@@ -16,6 +16,8 @@ from bench.types import CalibrationSpec, Cell, Choice, DataFacts, Group
 
 DENSE = Choice("dense", label="dense")
 NONE = Choice("none", label="none")
+#: A scorer without features has this search; it is no point of the study's search axis.
+NO_SEARCH = "none"
 DENSE_AXES = frozenset({"dataset", "model", "train_seed", "calibration_draw", "recalibration"})
 
 
@@ -116,10 +118,10 @@ def _grid(study: Study, registry: Registry, draws: tuple[CalibrationSpec, ...]) 
                 "calibration": draw, "scorer": DENSE, "search": NONE, "granularity": None, "allocation": None,
                 "sparsity": 0.0, "correction": NONE, "recalibration": recalibration, "skip": None,
             }  # fmt: skip
-        for granularity, scorer, search, allocation in itertools.product(
-            study.file.granularities, study.scorers, study.searches, study.allocations
+        for granularity, (scorer, search), allocation in itertools.product(
+            study.file.granularities, _searched_scorers(study, registry), study.allocations
         ):
-            sets_sparsity = registry.get("allocation", allocation.name).details.get("sets_sparsity", False)
+            sets_sparsity = registry.get("allocation", allocation.name).sets_sparsity
             skip = _skip(registry, granularity, scorer, allocation)
             for sparsity, correction, recalibration in itertools.product(
                 (None,) if sets_sparsity else study.file.sparsities, study.corrections, study.recalibrations
@@ -131,7 +133,26 @@ def _grid(study: Study, registry: Registry, draws: tuple[CalibrationSpec, ...]) 
                 }  # fmt: skip
 
 
+def _searched_scorers(study: Study, registry: Registry) -> Iterator[tuple[Choice, Choice]]:
+    """Pair a scorer of several features with every search of the study, any other with none."""
+    searches = [search for search in study.searches if search.name != NO_SEARCH]
+    for scorer in study.scorers:
+        if not registry.get("scorer", scorer.name).fuses_features:
+            yield scorer, NONE
+        elif searches:
+            yield from ((scorer, search) for search in searches)
+        else:
+            names = ", ".join(name for name in registry.names("search") if name != NO_SEARCH)
+            raise UserError(
+                f"{study.folder}: scorer {scorer.name!r} fuses several features and needs a search for their weights: "
+                f"add `searches: [equal]`; valid: {names}"
+            )
+
+
 def _skip(registry: Registry, granularity: str, scorer: Choice, allocation: Choice) -> str | None:
+    takes, sets = registry.get("scorer", scorer.name), registry.get("allocation", allocation.name)
+    if takes.takes_sparsity and sets.sets_sparsity:
+        return f"scorer {scorer.name} needs a target sparsity, which allocation {allocation.name} sets by itself"
     for kind, choice in (("scorer", scorer), ("allocation", allocation)):
         defined = registry.get(kind, choice.name).granularities
         if granularity not in defined:

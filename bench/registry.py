@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,14 @@ from bench.errors import UserError, suggest
 from bench.types import Choice
 
 KINDS = ("scorer", "search", "allocation", "correction", "recalibration", "model", "dataset")
-ENTRY_POINT_KINDS = ("scorer", "allocation", "correction")
+#: Entry-point group of an installed package -> kind of the plug-ins that it offers.
+ENTRY_POINT_GROUPS = {
+    "prunebench.scorers": "scorer", "prunebench.searches": "search", "prunebench.allocations": "allocation",
+    "prunebench.corrections": "correction", "prunebench.recalibrations": "recalibration",
+}  # fmt: skip
 OWN_PACKAGES = ("bench", "analysis")
+#: An allocation's name such as 3:5 is no reference to a module 3.
+N_OF_M = re.compile(r"(\d+):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,25 @@ class Plugin:
     granularities: tuple[str, ...] = ("weight", "channel")
     version: int | str = 1
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def takes_sparsity(self) -> bool:
+        """Whether a scorer's scores depend on the target: its fourth argument is named ``sparsity``."""
+        parameter = inspect.signature(self.function).parameters.get("sparsity")
+        return parameter is not None and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+
+    @property
+    def fuses_features(self) -> bool:
+        """Whether a scorer returns a `FeatureMap`, whose fusion weights a search finds; its annotation says so."""
+        returned = inspect.signature(self.function).return_annotation
+        return getattr(returned, "__name__", returned) == "FeatureMap"
+
+    @property
+    def sets_sparsity(self) -> bool:
+        """Whether an allocation sets the sparsity itself: the catalogue says so, or its ``sparsity`` is annotated None."""
+        parameter = inspect.signature(self.function).parameters.get("sparsity")
+        annotated = parameter is not None and parameter.annotation in (None, "None")
+        return bool(self.details.get("sets_sparsity", annotated))
 
     def options_model(self) -> type[BaseModel]:
         """Pydantic model of the options: the function's keyword-only arguments."""
@@ -122,22 +148,33 @@ class Registry:
     def add(self, plugin: Plugin) -> None:
         """Add one plug-in; a duplicate name is an error."""
         key = (plugin.kind, plugin.name)
+        if key == ("scorer", "dense"):
+            raise UserError("'dense' is the name of the unpruned model's rows; give the scorer another")
         if key in self._plugins:
             raise UserError(f"two {plugin.kind}s are named {plugin.name!r}; rename one")
         self._plugins[key] = plugin
 
     def add_entry_points(self) -> None:
-        """Add the plug-ins that installed packages offer under ``prunebench.<kind>s``."""
-        for kind in ENTRY_POINT_KINDS:
-            for point in entry_points(group=f"prunebench.{kind}s"):
+        """Add the plug-ins that installed packages offer under the groups of `ENTRY_POINT_GROUPS`.
+
+        Raises
+        ------
+        UserError
+            If one cannot be imported, is no function, or has a name that is taken; the package is named.
+        """
+        for group, kind in ENTRY_POINT_GROUPS.items():
+            for point in entry_points(group=group):
+                package = point.dist.name if point.dist else "?"
                 try:
-                    function = point.load()
+                    self.add(_user_plugin(kind, point.name, point.load()))
+                except UserError as error:
+                    raise UserError(f"{error}; mend or uninstall the package {package} ({point.value})") from error
                 except Exception as error:  # whatever an installed package does at import
+                    words = " ".join(f"{type(error).__name__}: {error}".split())
                     raise UserError(
-                        f"the installed package's {kind} {point.name!r} ({point.value}) cannot be imported: "
-                        f"{type(error).__name__}: {error}; mend or uninstall that package"
+                        f"the {kind} {point.name!r} of the installed package {package} cannot be imported from "
+                        f"{point.value}: {words}; mend or uninstall that package"
                     ) from error
-                self.add(_user_plugin(kind, point.name, function))
 
     def of_kind(self, kind: str) -> Iterator[Plugin]:
         """Iterate over the plug-ins of one kind, in catalogue order."""
@@ -150,6 +187,9 @@ class Registry:
     def find(self, kind: str, name: str) -> Plugin | None:
         """Return the plug-in, or None where the catalogue has none of that name."""
         if (kind, name) not in self._plugins and ":" in name and kind != "dataset":
+            if kind == "allocation" and (pattern := N_OF_M.fullmatch(name)):
+                n, m = pattern.groups()
+                raise UserError(f"no allocation is named {name!r}: write {{name: n:m, n: {n}, m: {m}}}")
             self.add(_import_plugin(kind, name, self._folder))
         return self._plugins.get((kind, name))
 

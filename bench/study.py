@@ -382,6 +382,8 @@ def _resolve(
             raise UserError(f"{path}: {where}: {key}[{number}] needs a 'name'")
         try:
             choices.append(registry.get(kind, name).resolve(options))
+            for half in ("correction", "recalibration") if kind == "search" else ():
+                registry.get(half, choices[-1].options.get(half, "none"))  # candidates are compared under this repair
         except UserError as error:
             raise UserError(f"{path}: {where}: {error}") from error
     return tuple(choices)

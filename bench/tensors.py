@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -113,18 +113,78 @@ class ScoreMap(Mapping[str, Tensor]):
         CellError
             Naming the first layer that is wrong, and how.
         """
-        if set(self.scores) != set(units.names):
-            odd = sorted(set(self.scores) ^ set(units.names))
-            raise CellError(f"score map has other layers than the model: {', '.join(odd[:5])}")
-        for layer in units.layers:
-            score = self.scores[layer.name]
-            if tuple(score.shape) != layer.unit_shape:
-                raise CellError(f"scores of {layer.name} have shape {tuple(score.shape)}, expected {layer.unit_shape}")
-            if score.dtype != torch.float64:
-                raise CellError(f"scores of {layer.name} are {score.dtype}, expected torch.float64")
-            bad = int((~torch.isfinite(score)).sum())
-            if bad:
-                raise CellError(f"{bad} of {score.numel()} scores of {layer.name} are NaN or infinite")
+        _validate("scores", self.scores, units, ())
+
+
+#: Fused scores closer than this share of their layer's range count as equal; the tie rule then decides.
+RESOLUTION = 1e-9
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """What a feature scorer returns: several features per unit, to be fused into one score.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The K features.
+    features : mapping of str to Tensor
+        Layer name -> float64, shape ``(K, *unit_shape)``.
+    notes : mapping
+        What the scorer wants in the row.
+
+    Examples
+    --------
+    >>> features = FeatureMap(("a", "b"), {"conv": torch.tensor([[0.0, 1.0], [1.0, 0.5]]).double()})
+    >>> features.fuse((1.0, -1.0))["conv"]
+    tensor([-1.0000,  0.5000], dtype=torch.float64)
+    """
+
+    names: tuple[str, ...]
+    features: Mapping[str, Tensor]
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+    def fuse(self, weights: Sequence[float]) -> ScoreMap:
+        """Return s = sum_k W_k phi_k, rounded to `RESOLUTION` of each layer's range (METHODS section 3).
+
+        Raises
+        ------
+        CellError
+            If there is not one weight per feature.
+        """
+        if len(weights) != len(self.names):
+            raise CellError(f"{len(weights)} fusion weights for the {len(self.names)} features {self.names}")
+        scores = {}
+        for name, stack in self.features.items():
+            fused = torch.tensordot(torch.tensor(weights, dtype=torch.float64, device=stack.device), stack, dims=1)
+            step = (fused.max() - fused.min()) * RESOLUTION
+            scores[name] = (fused / step).round() * step if step > 0 else fused
+        return ScoreMap(scores, notes=self.notes)
+
+    def validate(self, units: UnitSpace) -> None:
+        """Check names, shapes, dtype and finiteness against `units`.
+
+        Raises
+        ------
+        CellError
+            Naming the first layer that is wrong, and how.
+        """
+        _validate("features", self.features, units, (len(self.names),))
+
+
+def _validate(what: str, found: Mapping[str, Tensor], units: UnitSpace, leading: tuple[int, ...]) -> None:
+    if set(found) != set(units.names):
+        odd = sorted(set(found) ^ set(units.names))
+        raise CellError(f"the {what} have other layers than the model: {', '.join(odd[:5])}")
+    for layer in units.layers:
+        values, expected = found[layer.name], (*leading, *layer.unit_shape)
+        if tuple(values.shape) != expected:
+            raise CellError(f"{what} of {layer.name} have shape {tuple(values.shape)}, expected {expected}")
+        if values.dtype != torch.float64:
+            raise CellError(f"{what} of {layer.name} are {values.dtype}, expected torch.float64")
+        bad = int((~torch.isfinite(values)).sum())
+        if bad:
+            raise CellError(f"{bad} of {values.numel()} {what} of {layer.name} are NaN or infinite")
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ class DataFacts:
         Content hash, division included.
     image_size : tuple of int
         Height and width in pixels.
-    in_chans, num_classes, fit, test : int
-        Channels, classes, images to train on and to test on.
+    in_chans, num_classes, fit, search, test : int
+        Channels, classes, images to train on, to search fusion weights on, and to test on.
     calibration_images, calibration_batch : int
         Default size and batch of a calibration draw.
     """
@@ -66,6 +66,7 @@ class DataFacts:
     in_chans: int
     num_classes: int
     fit: int
+    search: int
     test: int
     calibration_images: int
     calibration_batch: int

@@ -52,7 +52,7 @@ def pipeline(session, dataset, dense, settings=SETTINGS):
 @pytest.fixture(scope="module")
 def outcomes(session, dataset, dense):
     made, counters = pipeline(session, dataset, dense)
-    found = list(made.run({cell.id for cell in session.plan.groups[0].cells}, {}))
+    found = list(made.run({cell.id for cell in session.plan.groups[0].cells}))
     return found, counters
 
 
@@ -101,7 +101,7 @@ def test_test_images_reach_nothing_but_the_accuracy(session, dataset, dense, out
     found, _ = outcomes
     poisoned = replace(dataset, test=ImageSet(255 - dataset.test.images, dataset.test.labels.roll(1)))
     made, _ = pipeline(session, poisoned, dense)
-    again = list(made.run({cell.id for cell in session.plan.groups[0].cells}, {}))
+    again = list(made.run({cell.id for cell in session.plan.groups[0].cells}))
     for before, after in zip(found, again, strict=True):
         for name in ("mask", "evaluation", "seeds", "identity_ratio", "magnitude_overlap", "speedup"):
             assert before.values.get(name) == after.values.get(name)
@@ -111,9 +111,9 @@ def test_test_images_reach_nothing_but_the_accuracy(session, dataset, dense, out
 def test_what_is_known_is_not_evaluated_again(session, dataset, dense, outcomes):
     found, _ = outcomes
     made, counters = pipeline(session, dataset, dense)
-    known = {o.values["evaluation"]: o.values for o in found if o.state == "done"}
+    made.remember(o.values for o in found if o.state == "done")
     wanted = {c.id for c in session.plan.groups[0].cells if c.scorer.name == "taylor"}
-    again = {o.cell.id: o for o in made.run(wanted, known)}
+    again = {o.cell.id: o for o in made.run(wanted)}
     assert counters["evaluations"] == 0
     for outcome in found:
         if outcome.cell.id in wanted and outcome.state == "done":
@@ -147,7 +147,7 @@ def test_bfloat16_rows_are_checked_in_float32(session, dataset, dense):
     made, _ = pipeline(session, dataset, dense, replace(SETTINGS, precision="bfloat16"))
     cells = [replace(c, precision="bfloat16") for c in session.plan.groups[0].cells if c.granularity != "channel"]
     made.group = replace(made.group, cells=tuple(cells))
-    rows = {o.cell.id: o.values for o in made.run({c.id for c in cells}, {}) if o.state == "done"}
+    rows = {o.cell.id: o.values for o in made.run({c.id for c in cells}) if o.state == "done"}
     checks = [c for c in made.checks(rows, groups=20, finished=set()) if c.kind == "float32"]
     judged = [c for c in checks if c.cell.recalibration.name == "cumulative" and c.cell.scorer.name == "magnitude"]
     assert len(judged) == 2 * 2 * 2  # allocations x sparsities x corrections

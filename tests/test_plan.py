@@ -11,7 +11,7 @@ from bench.store import schema
 from bench.study import load_study
 from bench.types import DataFacts
 
-FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 400, 128, 32)
+FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32)
 STUDY = """\
 name: s
 data: [digits]

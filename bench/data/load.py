@@ -74,6 +74,7 @@ def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
         in_chans=facts.in_chans,
         num_classes=facts.num_classes,
         fit=facts.train - opened.calibration - opened.search,
+        search=opened.search,
         test=facts.test,
         calibration_images=min(opened.draw_images, opened.calibration),
         calibration_batch=opened.draw_batch,

@@ -172,13 +172,13 @@ class LocalEngine:
         except Exception as error:  # a dense model that cannot be made fails its group alone
             self._fail_group(group, cells, error, reporter)
             return
-        known: dict[str, Mapping[str, Any]] = {row["evaluation"]: row for row in done if row["evaluation"]}
+        pipeline.remember(done)
         # a failed row stays until its cell is done again: a kill must not lose its traceback
         failed = {cell for cell, state in self.store.states().items() if state == "failed"}
         running = [None if cell.id in failed else _running(cell) for cell in group.cells if cell.id in cells]
         if running and running[0] is not None:
             self.store.write_row(running[0])
-        for outcome, upcoming in zip(pipeline.run(cells, known), [*running[1:], None], strict=True):
+        for outcome, upcoming in zip(pipeline.run(cells), [*running[1:], None], strict=True):
             self.store.write_row(row_values(outcome), upcoming)
             self._count(outcome, reporter)
             if self.summary.stopped:
