@@ -70,11 +70,11 @@ class Plugin:
     def fuses_features(self) -> bool:
         """Whether a scorer returns a `FeatureMap`, whose fusion weights a search finds; its annotation says so."""
         returned = inspect.signature(self.function).return_annotation
-        return getattr(returned, "__name__", returned) == "FeatureMap"
+        return str(getattr(returned, "__name__", returned)).rpartition(".")[2] == "FeatureMap"
 
     @property
     def sets_sparsity(self) -> bool:
-        """Whether an allocation sets the sparsity itself: the catalogue says so, or its ``sparsity`` is annotated None."""
+        """Whether an allocation sets the sparsity: the catalogue says so, or its ``sparsity`` is annotated ``None``."""
         parameter = inspect.signature(self.function).parameters.get("sparsity")
         annotated = parameter is not None and parameter.annotation in (None, "None")
         return bool(self.details.get("sets_sparsity", annotated))

@@ -179,3 +179,38 @@ def test_published_checkpoints_have_their_accuracies(precision: str, tolerance: 
         net.load_state_dict(load_file(data / "weights" / f"resnet{depth}-cifar10-akamaster.safetensors"))
         found = Evaluator(net, dataset.test, normalisation, settings).evaluate(net).accuracy
         assert found == pytest.approx(accuracy, abs=tolerance), depth
+
+
+@pytest.mark.parametrize("stack", [1, 3, 32])
+def test_stacked_networks_have_the_accuracies_of_each_alone(held_out, stack):
+    nets = [_net(seed) for seed in range(7)]
+    alone = Evaluator(nets[0], held_out, HALF, SETTINGS)
+    expected = [alone.evaluate(net).accuracy for net in nets]
+    assert len(set(expected)) > 1
+    together = Evaluator(nets[0], held_out, HALF, SETTINGS)
+    together.stack = stack
+    assert together.accuracies(net for net in nets) == expected
+
+
+def test_stacked_networks_are_read_one_by_one(held_out):
+    """A caller may hand out one working model again and again, changed in between."""
+    nets, work = [_net(seed) for seed in range(4)], _net(9)
+
+    def working():
+        for net in nets:
+            work.load_state_dict(net.state_dict())
+            yield work
+
+    together = Evaluator(work, held_out, HALF, SETTINGS)
+    expected = [together.evaluate(net).accuracy for net in nets]
+    together.stack = 3
+    assert together.accuracies(working()) == expected
+
+
+def test_a_stacked_network_without_numbers_is_an_error(held_out):
+    broken = _net()
+    broken.head.weight.data.fill_(float("nan"))
+    together = Evaluator(broken, held_out, HALF, SETTINGS)
+    together.stack = 2
+    with pytest.raises(CellError, match="NaN"):
+        together.accuracies([_net(), broken])

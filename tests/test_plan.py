@@ -108,3 +108,41 @@ def test_the_same_computation_under_two_names_is_refused(tmp_path):
         plan_of(tmp_path, text)
     with pytest.raises(UserError, match="same computation"):
         plan_of(tmp_path, STUDY + "calibration: {images: [64, 64]}\n")
+
+
+FEATURES = """\
+name: s
+data: [digits]
+models: [digits_cnn]
+train_seeds: 1
+scorers: [magnitude, v1, synflow]
+searches: [equal, dbo]
+allocations: [uniform, emp, 2:4]
+sparsities: [0.5, 0.9]
+"""
+
+
+def test_features_are_searched_and_other_scorers_are_not(tmp_path):
+    cells = [cell for cell in plan_of(tmp_path, FEATURES).cells() if not cell.is_dense]
+    pairs = {(c.scorer.name, c.search.name) for c in cells}
+    assert pairs == {("magnitude", "none"), ("v1", "equal"), ("v1", "dbo"), ("synflow", "none")}
+
+
+def test_an_allocation_that_sets_the_sparsity_has_one_cell_without_one(tmp_path):
+    cells = [c for c in plan_of(tmp_path, FEATURES).cells() if c.scorer.name == "magnitude"]
+    assert [(c.allocation.name, c.sparsity) for c in cells] == [
+        ("uniform", 0.5), ("uniform", 0.9), ("emp", None), ("2:4", None),
+    ]  # fmt: skip
+
+
+def test_a_scorer_that_needs_the_sparsity_is_skipped_where_the_allocation_sets_it(tmp_path):
+    cells = [c for c in plan_of(tmp_path, FEATURES).cells() if c.scorer.name == "synflow"]
+    assert [c.skip for c in cells if c.allocation.name == "uniform"] == [None, None]
+    assert [c.skip for c in cells if c.allocation.name == "emp"] == [
+        "scorer synflow needs a target sparsity, which allocation emp sets by itself"
+    ]
+
+
+def test_features_without_a_search_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"'v1' fuses several features and needs a search .*`searches: \[equal\]`"):
+        plan_of(tmp_path, FEATURES.replace("searches: [equal, dbo]\n", ""))

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
+from bench.curves import curve_table
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
 from bench.engines.progress import Reporter
@@ -28,6 +30,7 @@ from bench.plan import Plan, axis_values
 from bench.provenance import provenance
 from bench.registry import Registry
 from bench.settings import apply_settings
+from bench.store.artifacts import write_artifact
 from bench.store.database import DATABASE_FILE, Store
 from bench.study import DataSpec, ModelSpec
 from bench.types import Cell, DataFacts, Group, Outcome, Settings
@@ -127,6 +130,7 @@ class LocalEngine:
         apply_settings(self.settings)
         for left_over in (self.plan.study.folder / ARTIFACTS).rglob(".*.tmp"):
             left_over.unlink()  # of a run that was killed while it wrote; this run holds the lock
+        self._write_curves()
         wanted = {cell.id for cell in todo}
         self.summary.reused = sum(1 for _ in self.plan.cells()) - len(wanted)
         study_hash = self.plan.study.digest()
@@ -146,6 +150,13 @@ class LocalEngine:
                 break
         self.store.end_run(run)
         return self.summary
+
+    def _write_curves(self) -> None:
+        """Keep the curves of the study's scorers, which the analysis draws and measures."""
+        path = self.plan.study.folder / ARTIFACTS / "curves" / f"{self.plan.study.digest()}.parquet"
+        table = pd.DataFrame() if path.exists() else curve_table(self.plan.study, self.registry)
+        if not table.empty:
+            write_artifact(path, table.to_parquet(index=False, compression="zstd"))
 
     def _is_complete(self, group: Group, cells: set[str]) -> bool:
         """Whether a group has nothing left to do: no cells, and its checks made."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.identity import canonical_json
+from bench.store.artifacts import write_artifact
 
 METADATA_KEY = "prunebench"  # one key: safetensors writes several in no fixed order
 NESTED = ("state_dict", "model")
@@ -62,18 +62,7 @@ def save_checkpoint(state: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     # clones, since safetensors refuses tensors that share memory
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     content = safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(metadata)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        reason = f"{error.strerror}; make room or choose another folder"
-        raise UserError(f"{path}: cannot be written: {reason}") from error
+    write_artifact(path, content)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

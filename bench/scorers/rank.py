@@ -17,6 +17,11 @@ def rank(view: ModelView, calibration: Calibration, generator: torch.Generator) 
     return ScoreMap({name: normalised_rank(m) for name, m in view.magnitudes().items()})
 
 
+def log_rank(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    """Score log u, an increasing function of the rank: Lemma 1 says that it keeps the units that `rank` keeps."""
+    return ScoreMap({name: normalised_rank(m).log() for name, m in view.magnitudes().items()})
+
+
 def normalised_rank(magnitude: Tensor) -> Tensor:
     """Return u_i = 0.1 + 0.9 (rank_i - 1) / (n - 1), with rank 1 for the smallest of n magnitudes.
 
@@ -37,12 +42,36 @@ def normalised_rank(magnitude: Tensor) -> Tensor:
     >>> normalised_rank(torch.tensor([3.0, 1.0, 2.0, 2.0]))
     tensor([1.0000, 0.1000, 0.7000, 0.4000], dtype=torch.float64)
     """
-    flat = magnitude.reshape(-1)
-    n = len(flat)
+    return ladder(magnitude.numel()).to(magnitude.device)[positions(magnitude)]
+
+
+def ladder(n: int) -> Tensor:
+    """Return the values of u in a layer of n units, ascending: float64, shape ``(n,)``.
+
+    They are 0.1 + 0.9 * (i / (n - 1)) to the last bit, on any device: a chaotic orbit at u magnifies rounding.
+
+    Examples
+    --------
+    >>> ladder(4)
+    tensor([0.1000, 0.4000, 0.7000, 1.0000], dtype=torch.float64)
+    """
     if n == 1:
-        return torch.ones_like(magnitude, dtype=torch.float64)
-    u = torch.empty(n, dtype=torch.float64, device=flat.device)
+        return torch.ones(1, dtype=torch.float64)
+    return LOWEST + (1 - LOWEST) * (torch.arange(n, dtype=torch.float64) / (n - 1))
+
+
+def positions(magnitude: Tensor) -> Tensor:
+    """Return the place of every magnitude in ascending order, from 0: int64, same shape.
+
+    Of equal magnitudes the one of the lower flat index comes later.
+
+    Examples
+    --------
+    >>> positions(torch.tensor([3.0, 1.0, 2.0, 2.0]))
+    tensor([3, 0, 2, 1])
+    """
+    flat = magnitude.reshape(-1)
     best_first = flat.argsort(descending=True, stable=True)
-    rank_less_one = torch.arange(n - 1, -1, -1, dtype=torch.float64, device=flat.device)
-    u[best_first] = LOWEST + (1 - LOWEST) * (rank_less_one / (n - 1))
-    return u.reshape(magnitude.shape)
+    place = torch.empty_like(best_first)
+    place[best_first] = torch.arange(len(flat) - 1, -1, -1, device=flat.device)
+    return place.reshape(magnitude.shape)

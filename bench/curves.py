@@ -1,0 +1,123 @@
+"""The curve of a scorer over the normalised rank, as the scorer itself computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from bench.errors import UserError
+from bench.models.view import Calibration, ModelView
+from bench.pipeline import features_seed
+from bench.registry import Plugin, Registry
+from bench.scorers.features.grid import GRID_POINTS, FloatArray, grid, scale
+from bench.study import Study
+from bench.tensors import FeatureMap, PrunableLayer, UnitSpace
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A scorer's features over the rank.
+
+    Attributes
+    ----------
+    u : array
+        The 2048 points of the grid on [0.1, 1], ascending, float64.
+    names : tuple of str
+        The K features; of a plain scorer its own name.
+    values : array
+        float64, shape ``(K, 2048)``, each row scaled to [0, 1] (a constant one to 0).
+    """
+
+    u: FloatArray
+    names: tuple[str, ...]
+    values: FloatArray
+
+
+def score_curve(plugin: Plugin, options: Mapping[str, Any], seed: int, sparsity: float | None) -> Curve:
+    """Run a scorer on one layer whose 2048 units have the ranks of the grid.
+
+    Parameters
+    ----------
+    plugin : Plugin
+        A scorer that is a function of u alone, given its generator and the target sparsity.
+    options : mapping
+        Resolved options.
+    seed : int
+        Of the scorer's generator: the curve is that of the cells whose scorer had this seed.
+    sparsity : float or None
+        Target, for a scorer that depends on it.
+
+    Raises
+    ------
+    UserError
+        If the scorer reads more than ranks.
+    NotApplicable
+        If the scorer needs a sparsity and there is none.
+
+    Examples
+    --------
+    >>> from bench.scorers.rank import rank
+    >>> curve = score_curve(Plugin("scorer", "rank", rank, details={"curve": True}), {}, 0, None)
+    >>> curve.names, curve.u[[0, -1]].tolist(), curve.values[:, [0, -1]].tolist()
+    (('rank',), [0.1, 1.0], [[0.0, 1.0]])
+    """
+    if not plugin.details.get("curve", False):
+        raise UserError(f"scorer {plugin.name!r} has no curve: it is no function of the rank alone")
+    view, calibration = _ladder_view()
+    arguments = [view, calibration, torch.Generator().manual_seed(seed)]
+    if plugin.takes_sparsity:
+        arguments.append(sparsity)
+    scores = plugin.function(*arguments, **options)
+    layer = view.units.names[0]
+    if isinstance(scores, FeatureMap):
+        return Curve(grid(), scores.names, scores.features[layer].numpy())
+    values = scores[layer][None]
+    return Curve(grid(), (plugin.name,), scale(values, *values.aminmax(dim=1, keepdim=True)).numpy())
+
+
+def curve_table(study: Study, registry: Registry) -> pd.DataFrame:
+    """Return the curves of all the study's scorers that are functions of u.
+
+    Returns
+    -------
+    DataFrame
+        Long: ``scorer`` (label), ``sparsity`` (null where the curve does not depend on it), ``draw``, ``feature``,
+        ``u``, ``value``. A draw whose curve is that of draw 0 is left out.
+    """
+    parts = []
+    for scorer in study.scorers:
+        plugin = registry.get("scorer", scorer.name)
+        if not plugin.details.get("curve", False):
+            continue
+        for sparsity in study.file.sparsities if plugin.takes_sparsity else (None,):
+            first = score_curve(plugin, scorer.options, features_seed(scorer, 0), sparsity)
+            for draw in range(study.file.calibration.draws):
+                curve = score_curve(plugin, scorer.options, features_seed(scorer, draw), sparsity)
+                if draw == 0 or not np.array_equal(curve.values, first.values):
+                    parts.append(_long(curve).assign(scorer=scorer.label, sparsity=sparsity, draw=draw))
+    columns = ["scorer", "sparsity", "draw", "feature", "u", "value"]
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    return table[columns].astype({"sparsity": "float64"}).reset_index(drop=True)
+
+
+def _long(curve: Curve) -> pd.DataFrame:
+    points = len(curve.u)
+    return pd.DataFrame({
+        "feature": np.repeat(curve.names, points), "u": np.tile(curve.u, len(curve.names)), "value": curve.values.ravel(),
+    })  # fmt: skip
+
+
+def _ladder_view() -> tuple[ModelView, Calibration]:
+    """Return a layer of 2048 units of ascending magnitude, and an empty draw."""
+    layer = nn.Linear(1, GRID_POINTS, bias=False)
+    weights = torch.arange(1, GRID_POINTS + 1, dtype=torch.float32)
+    layer.weight = nn.Parameter(weights.unsqueeze(1))
+    prunable = PrunableLayer("0", (GRID_POINTS, 1), (GRID_POINTS,))
+    view = ModelView(nn.Sequential(layer).eval(), UnitSpace("channel", (prunable,)))
+    return view, Calibration(torch.empty(0, 1), torch.empty(0, dtype=torch.int64), batch=1)

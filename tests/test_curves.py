@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.catalogue import SCORERS
+from bench.curves import score_curve
+from bench.errors import NotApplicable, UserError
+from bench.models.view import ModelView
+from bench.registry import Plugin
+from bench.scorers.features import controls, logistic
+from bench.tensors import PrunableLayer, UnitSpace
+
+BY_NAME = {plugin.name: plugin for plugin in SCORERS}
+DRAWN = [plugin for plugin in SCORERS if plugin.details.get("curve")]
+GRID = 0.1 + 0.9 * (np.arange(2048) / 2047)
+
+
+def test_all_functions_of_the_rank_have_one() -> None:
+    feature_scorers = {plugin.name for plugin in SCORERS if plugin.fuses_features}
+    assert {plugin.name for plugin in DRAWN} == {"rank", "log_rank"} | feature_scorers - {"pure_mag4"}
+
+
+@pytest.mark.parametrize("plugin", [pytest.param(plugin, id=plugin.name) for plugin in DRAWN])
+def test_every_curve_spans_the_unit_interval(plugin: Plugin) -> None:
+    curve = score_curve(plugin, plugin.resolve({}).options, 0, 0.7)
+    np.testing.assert_array_equal(curve.u, GRID)
+    assert curve.values.shape == (len(curve.names), 2048)
+    assert curve.values.min(axis=1).tolist() == [0.0] * len(curve.names)
+    assert curve.values.max(axis=1).tolist() == [1.0] * len(curve.names)
+
+
+def test_plain_scorers_curves() -> None:
+    identity = score_curve(BY_NAME["rank"], {}, 0, None)
+    assert identity.names == ("rank",)
+    np.testing.assert_allclose(identity.values[0], np.arange(2048) / 2047, atol=1e-15)
+    logarithm = score_curve(BY_NAME["log_rank"], {}, 0, None)
+    np.testing.assert_allclose(logarithm.values[0], 1 + np.log10(GRID), atol=1e-14)
+
+
+def test_raw_curve_is_the_indicator_itself() -> None:
+    curve = score_curve(BY_NAME["a5"], {"include_rank": False}, 0, None)
+    raw = logistic.indicators(GRID, ("variance",))[0]
+    np.testing.assert_allclose(curve.values[curve.names.index("variance")], (raw - raw.min()) / np.ptp(raw), atol=1e-12)
+
+
+def test_seed_and_target_and_options_are_the_cells_own() -> None:
+    spline = BY_NAME["random_spline"]
+    drawn = controls.splines(torch.Generator().manual_seed(5))(GRID)
+    low, high = drawn.min(axis=1, keepdims=True), drawn.max(axis=1, keepdims=True)
+    np.testing.assert_allclose(score_curve(spline, {}, 5, None).values, (drawn - low) / (high - low), atol=1e-12)
+    assert score_curve(spline, {"include_rank": True}, 5, None).names[0] == "u"
+    bump = BY_NAME["gaussian_bump_only"]
+    for sparsity in (0.5, 0.8):
+        curve = score_curve(bump, {}, 0, sparsity)
+        assert curve.u[curve.values[0].argmax()] == pytest.approx(0.1 + 0.9 * sparsity, abs=0.9 / 2047)
+    with pytest.raises(NotApplicable, match="target sparsity"):
+        score_curve(bump, {}, 0, None)
+
+
+def test_a_layers_units_lie_on_the_curve() -> None:
+    """2047 = 23 * 89: the ranks of 24 units are every 89th point of the grid."""
+    plugin, layer = BY_NAME["a5_log6_smooth"], nn.Linear(24, 1)
+    magnitude = torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    layer.weight.data.copy_(magnitude.float())
+    view = ModelView(nn.Sequential(layer), UnitSpace("weight", (PrunableLayer("0", (1, 24), (1, 24)),)))
+    features = plugin.function(view, None, None).features["0"]
+    curve = score_curve(plugin, {}, 0, None)
+    steps = 89 * magnitude.numpy()
+    np.testing.assert_allclose(features[:, 0], curve.values[:, steps], atol=1e-12)
+
+
+def test_scorers_that_read_more_than_ranks_have_none() -> None:
+    with pytest.raises(UserError, match="'magnitude' has no curve"):
+        score_curve(BY_NAME["magnitude"], {}, 0, None)
