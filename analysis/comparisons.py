@@ -1,4 +1,4 @@
-"""All paired comparisons of a study in one frame: escape over the plateau, and repair against none."""
+"""All paired comparisons of a study: escape over the plateau, search against equal weights, repair against none."""
 
 from __future__ import annotations
 
@@ -16,14 +16,37 @@ SAME_MASK = "same mask"
 
 
 def escapes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Compare every scorer with magnitude, without repair: one family, corrected by Holm's procedure.
+    """Compare every scorer without a search with magnitude, without repair: one family (Holm).
 
     Returns
     -------
     DataFrame
         As `paired_tests`.
     """
-    return paired_tests(frames.escape(frames.unrepaired(rows)))
+    return paired_tests(frames.escape(frames.unsearched(frames.unrepaired(rows))))
+
+
+def searched_escapes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Compare every feature scorer under every search with magnitude, without repair: one family (Holm).
+
+    Returns
+    -------
+    DataFrame
+        As `paired_tests`.
+    """
+    found = frames.escape(frames.unrepaired(rows))
+    return paired_tests(found[found["search"].ne("none")])
+
+
+def search_gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Compare every search with equal weights of the same features, without repair: one family (Holm).
+
+    Returns
+    -------
+    DataFrame
+        As `paired_tests`; a search that always ends at the masks of equal weights is not tested.
+    """
+    return paired_tests(frames.per_model_difference(frames.contrast(frames.unrepaired(rows), "search", "equal")))
 
 
 def repair_gains(rows: pd.DataFrame) -> pd.DataFrame:
@@ -49,12 +72,12 @@ def paired_tests(differences: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The setting and scorer; ``n``, ``difference``, ``low``, ``high`` (fractions, 95 % t interval),
+        The setting and method; ``n``, ``difference``, ``low``, ``high`` (fractions, 95 % t interval),
         ``p_t``, ``p_holm``, ``p_sign_flip``, ``p_wilcoxon`` (two-sided), ``d_z``, ``p_superior``,
         ``disagree``, ``category``. Settings with the reference's own masks are not tested and not counted
         in the family.
     """
-    keys = [*frames.SETTING, "scorer"]
+    keys = [*frames.SETTING, *frames.METHOD]
     found: list[dict[str, Any]] = []
     for key, models in differences.groupby(keys, sort=False, dropna=False, observed=True):
         row: dict[str, Any] = dict(zip(keys, key, strict=True))

@@ -119,10 +119,10 @@ def where(setting: Mapping[str, Any]) -> str:
     'cnn on digits, channel, sparsity 50 %'
     """
     text = f"{setting['model']} on {setting['dataset']}"
-    for key in ("granularity", "allocation", "scorer"):
+    for key in ("granularity", "allocation", "method" if "method" in setting else "scorer"):
         if key in setting:
             text += f", {setting[key]}"
-    if "sparsity" in setting:
+    if not _absent(setting.get("sparsity")):
         text += f", sparsity {percent(setting['sparsity'], 0 if _whole(setting['sparsity']) else 1)} %"
     for key in ("correction", "recalibration"):
         if setting.get(key, "none") != "none":

@@ -20,11 +20,14 @@ MAGNITUDE = "magnitude"
 #: Scorers that are strictly increasing functions of the raw magnitude.
 MONOTONE: tuple[str, ...] = ("log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude")
 
-#: What a mean over models is taken within; the scorer comes on top.
+#: What a mean over models is taken within; the method comes on top.
 SETTING: tuple[str, ...] = (
-    "dataset", "model", "calibration_images", "calibration_batch", "search", "granularity", "allocation",
+    "dataset", "model", "calibration_images", "calibration_batch", "granularity", "allocation",
     "sparsity", "correction", "recalibration", "precision",
 )  # fmt: skip
+
+#: What is compared in a setting: a scorer, the search of its fusion weights, and the name of both together.
+METHOD: tuple[str, ...] = ("scorer", "search", "method")
 
 #: What must be equal for two rows to be compared.
 BLOCK: tuple[str, ...] = (*SETTING, "checkpoint", "calibration_draw", "device_class")
@@ -41,7 +44,7 @@ def done(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pruned rows of the main comparison: first calibration size and batch, no search.
+    """Pruned rows of the main comparison: first calibration size and batch.
 
     Sweeps over these axes are in the tables; mixing them in a figure would count a model twice.
     """
@@ -49,7 +52,18 @@ def main_rows(rows: pd.DataFrame) -> pd.DataFrame:
     for axis in ("calibration_images", "calibration_batch"):
         first = chosen.groupby("dataset", sort=False)[axis].transform("first")
         chosen = chosen[chosen[axis].eq(first).fillna(False) | first.isna()]
-    return chosen[chosen["search"].eq("none")]
+    return chosen
+
+
+def unsearched(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of scorers that have no fusion weights to search."""
+    return rows[rows["search"].eq("none")]
+
+
+def searched(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pruned rows of feature scorers, whose fusion weights a search found; equal weights count as one."""
+    chosen = pruned(rows)
+    return chosen[chosen["search"].ne("none")]
 
 
 def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +71,7 @@ def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["correction"].eq("none") & rows["recalibration"].eq("none")]
 
 
-def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, "scorer")) -> pd.DataFrame:
+def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, *METHOD)) -> pd.DataFrame:
     """Count planned cells by what became of them; the denominator that failures stay in.
 
     Returns
@@ -77,9 +91,9 @@ def per_model(rows: pd.DataFrame, value: str = "accuracy") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per setting, scorer and checkpoint: ``value`` (same unit) and ``draws``.
+        One row per setting, method and checkpoint: ``value`` (same unit) and ``draws``.
     """
-    keys = [*SETTING, "scorer", "checkpoint"]
+    keys = [*SETTING, *METHOD, "checkpoint"]
     grouped = done(rows).groupby(keys, sort=False, dropna=False, observed=True)[value]
     return grouped.agg(["mean", "size"]).reset_index().rename(columns={"mean": value, "size": "draws"})
 
@@ -92,7 +106,8 @@ def contrast(rows: pd.DataFrame, axis: str, reference: str, value: str = "accura
     rows : DataFrame
         Rows of the store.
     axis : str
-        ``scorer``, ``correction``, ``recalibration`` or ``allocation``.
+        ``scorer``, ``search``, ``correction``, ``recalibration`` or ``allocation``. Scorers are compared
+        under the same search; a reference without one is compared with every search.
     reference : str
         Label of the reference on that axis.
     value : str
@@ -103,15 +118,25 @@ def contrast(rows: pd.DataFrame, axis: str, reference: str, value: str = "accura
     DataFrame
         The paired rows with all their columns, ``reference_value``, ``reference_mask``, ``reference_cell``
         and ``difference`` (row minus reference). Rows without a partner are left out; `count_states` tells
-        of them.
+        of them. So are scorers and searches for which an allocation that sets the sparsity itself (EMP) set
+        another one than for the reference: the difference would be that of the sparsity.
     """
     finished = done(rows)
-    keys = [key for key in (*BLOCK, "scorer") if key != axis]
-    partners = finished.loc[finished[axis].eq(reference), [*keys, value, "mask", "cell"]]
-    names = {value: "reference_value", "mask": "reference_mask", "cell": "reference_cell"}
-    partners = partners.rename(columns=names).drop_duplicates(keys)
+    partners = finished[finished[axis].eq(reference)]
+    freed = {axis, "method"} if axis in METHOD else {axis}
+    if axis == "scorer" and partners["search"].eq("none").all():
+        freed.add("search")
+    keys = [key for key in (*BLOCK, *METHOD) if key not in freed]
+    names = {
+        value: "reference_value", "mask": "reference_mask", "cell": "reference_cell",
+        "sparsity_achieved": "reference_sparsity",
+    }  # fmt: skip
+    partners = partners[[*keys, *names]].rename(columns=names).drop_duplicates(keys)
     others = finished[~finished[axis].eq(reference)]
     paired = others.merge(partners, on=keys, how="inner")
+    if axis in METHOD:
+        same = np.isclose(paired["sparsity_achieved"], paired["reference_sparsity"], rtol=0, atol=1e-9)
+        paired = paired[paired["sparsity"].notna() | same]
     return paired.assign(difference=paired[value] - paired["reference_value"])
 
 
@@ -121,10 +146,10 @@ def per_model_difference(paired: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per setting, scorer and checkpoint: ``difference``, ``draws``, and ``same_mask``: whether
+        One row per setting, method and checkpoint: ``difference``, ``draws``, and ``same_mask``: whether
         every draw had the mask of its reference.
     """
-    keys = [*SETTING, "scorer", "checkpoint"]
+    keys = [*SETTING, *METHOD, "checkpoint"]
     marked = paired.assign(same_mask=paired["mask"].eq(paired["reference_mask"]))
     grouped = marked.groupby(keys, sort=False, dropna=False, observed=True)
     return grouped.agg(
@@ -138,7 +163,7 @@ def escape(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(values: pd.DataFrame, value: str = "accuracy", *, bca: bool = False) -> pd.DataFrame:
-    """Mean, sd and t interval over models, per setting and scorer; BCa bounds on request.
+    """Mean, sd and t interval over models, per setting and method; BCa bounds on request.
 
     Parameters
     ----------
@@ -152,10 +177,10 @@ def summarise(values: pd.DataFrame, value: str = "accuracy", *, bca: bool = Fals
     Returns
     -------
     DataFrame
-        `SETTING` and scorer, ``n``, ``mean``, ``sd``, ``low``, ``high`` (95 % t interval) and, with `bca`,
+        `SETTING` and `METHOD`, ``n``, ``mean``, ``sd``, ``low``, ``high`` (95 % t interval) and, with `bca`,
         ``bca_low``, ``bca_high``.
     """
-    keys = [*SETTING, "scorer"]
+    keys = [*SETTING, *METHOD]
     grouped = values.groupby(keys, sort=False, dropna=False, observed=True)[value]
     frame = grouped.agg(n="size", mean="mean", sd="std").reset_index()
     half = t_half_width(frame["sd"], frame["n"])

@@ -9,7 +9,21 @@ import pandas as pd
 
 from analysis import frames
 from analysis.formats import count, decimal, p_phrase, percent, points, span, where
+from analysis.fusion import is_equal, small_budgets
 from analysis.records import ClaimResult, PartResult, Record
+from bench.store.reader import FULL_BUDGET
+
+
+def number_word(number: int) -> str:
+    """Write a small number in letters.
+
+    Examples
+    --------
+    >>> number_word(4), number_word(12)
+    ('four', '12')
+    """
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[number] if number < len(words) else str(number)
 
 
 def verdicts(results: Sequence[ClaimResult]) -> str:
@@ -104,8 +118,8 @@ def _contrast(record: Record) -> str:
     return text + (" (descriptive only)." if record.descriptive else ".")
 
 
-def escape(compared: pd.DataFrame) -> str:
-    """Say which scorers lie above and below the plateau after Holm's correction."""
+def escape(compared: pd.DataFrame, level: str = "the plateau", pronoun: str = "it") -> str:
+    """Say which methods lie above and below `level` after Holm's correction."""
     tested = compared[compared["p_t"].notna()]
     if tested.empty:
         return "No paired test is possible: one model per architecture is descriptive only."
@@ -114,16 +128,59 @@ def escape(compared: pd.DataFrame) -> str:
     below = clear[clear["difference"].lt(0)]
     text = (
         f"{count(len(tested))} settings were tested as one family (paired t, Holm's correction at 5 %): "
-        f"{count(len(above))} lie above the plateau{_named(above)}, {count(len(below))} below "
-        f"it{_named(below)}, {count(len(tested) - len(clear))} are undecided, which is not equality."
+        f"{count(len(above))} lie above {level}{_named(above)}, {count(len(below))} below "
+        f"{pronoun}{_named(below)}, {count(len(tested) - len(clear))} are undecided, which is not equality."
     )
     disagree = int(tested["disagree"].sum())
     return text + (f" In {count(disagree)} the three tests disagree before correction." if disagree else "")
 
 
 def _named(frame: pd.DataFrame) -> str:
-    tally = Counter(frame["scorer"])
+    tally = Counter(frame["method"])
     return f" ({', '.join(f'{name} {count(n)}' for name, n in tally.most_common())})" if tally else ""
+
+
+def budgets(found: pd.DataFrame) -> str:
+    """Say which searches had fewer evaluations than they should; empty where none had."""
+    small = small_budgets(found)
+    if not small:
+        return ""
+    return (
+        f"Small search budget: {', '.join(small)}, where {count(FULL_BUDGET)} evaluations are the rule. It stands "
+        "beside every score that such a search found, which may be lower than the full budget's."
+    )
+
+
+def overfit(found: pd.DataFrame) -> str:
+    """Say how far the searches over-fit their images, or why that cannot be told."""
+    others = found[~is_equal(found["search"])]
+    if others.empty:
+        return "The study has equal weights only: nothing was searched."
+    text = (
+        "Over-fit is what a search gains over equal weights on its search images, less what it gains on the test "
+        "images, paired by model. "
+    )
+    known = others["overfit"].notna()
+    if not known.any():
+        return text + (
+            "It cannot be told here: the models may have seen the search images, or candidates were compared under a "
+            "repair."
+        )
+    text += f"Its mean over all settings is {points(others['overfit'].mean())} points"
+    return text + (f"; {count((~known).sum())} searches cannot tell it." if not known.all() else ".")
+
+
+def emp(kept: pd.DataFrame) -> str:
+    """Say how far effective model pruning went, and how often its bound failed."""
+    settings = frames.summarise(frames.per_model(kept, "change"), "change")
+    reached = kept["sparsity_achieved"]
+    near = int(settings["mean"].ge(-0.01).sum())
+    text = (
+        f"It reached {percent(reached.min(), 1)} to {percent(reached.max(), 1)} % sparsity. In {count(near)} of "
+        f"{count(len(settings))} settings the mean accuracy is within 1 point of the dense model's, or above."
+    )
+    failed = int(kept["violations"].sum())
+    return text + (f" The bound fails in {count(failed)} cases." if failed else " The bound holds wherever it applies.")
 
 
 def repairs(compared: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import frames
 from analysis.comparisons import SAME_MASK
 from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span, where
+from analysis.fusion import is_equal, search_name
 from analysis.records import ClaimResult, Record
 from analysis.stats.intervals import bca_coverage
 from bench.store.reader import StudyData
@@ -18,11 +19,10 @@ from bench.store.reader import StudyData
 _AXES = (
     ("dataset", "Data set"), ("model", "Model"), ("granularity", "Granularity"), ("allocation", "Allocation"),
     ("calibration_images", "Calibration images"), ("calibration_batch", "Calibration batch"),
-    ("search", "Search"),
     ("precision", "Precision"), ("correction", "Correction"), ("recalibration", "Recalibration"),
-    ("scorer", "Scorer"),
+    ("method", "Scorer"),
 )  # fmt: skip
-_ALWAYS = frozenset({"dataset", "model", "scorer"})
+_ALWAYS = frozenset({"dataset", "model", "method"})
 
 
 def verdict_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
@@ -102,14 +102,14 @@ def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     were skipped or are still to do stay in the column "Cells done".
     """
     planned = frames.pruned(rows)
-    keys = [*frames.SETTING, "scorer"]
+    keys = [*frames.SETTING, *frames.METHOD]
     means = frames.summarise(frames.per_model(planned), bca=True)
     grouped = frames.done(planned).groupby(keys, sort=False, dropna=False, observed=True)
     extra = grouped[["sparsity_achieved", "sparsity_parameters", "speedup", "emptied_layers"]].mean().reset_index()
     frame = frames.count_states(planned).merge(means, on=keys, how="left").merge(extra, on=keys, how="left")
     frame = frame[frame["skipped"].lt(frame["planned"])]
     frame = frame.sort_values(
-        [c for c in keys if c not in ("sparsity", "scorer")] + ["scorer", "sparsity"],
+        [c for c in keys if c not in ("sparsity", *frames.METHOD)] + ["method", "sparsity"],
         kind="stable",
         na_position="first",
     )
@@ -140,8 +140,8 @@ def _coverage(sizes: pd.Series) -> str:
     return ", ".join(f"really covers {percent(c, 0)} % at n = {n}" for n, c in known if c is not None)
 
 
-def comparison_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """Paired tests of every setting, as `analysis.comparisons.paired_tests` made them."""
+def comparison_table(compared: pd.DataFrame, reference: str = frames.MAGNITUDE) -> pd.DataFrame:
+    """Paired tests of every setting against `reference`, as `analysis.comparisons.paired_tests` made them."""
     table = _axes(compared)
     table["Sparsity (%)"] = [percent(v, 1) for v in compared["sparsity"]]
     table["Models"] = [count(v) for v in compared["n"]]
@@ -155,15 +155,15 @@ def comparison_table(compared: pd.DataFrame) -> pd.DataFrame:
         table[heading] = [p_value(v) for v in compared[column]]
     table["d_z"] = [decimal(v) for v in compared["d_z"]]
     table["P(A > B)"] = [decimal(v) for v in compared["p_superior"]]
-    table["Remark"] = [_remark(c, d, n) for c, d, n in zip(
+    table["Remark"] = [_remark(c, d, n, reference) for c, d, n in zip(
         compared["category"], compared["disagree"], compared["n"], strict=True
     )]  # fmt: skip
     return table
 
 
-def _remark(category: str, disagree: bool, n: int) -> str:
+def _remark(category: str, disagree: bool, n: int, reference: str) -> str:
     if category == SAME_MASK:
-        return "same masks as magnitude"
+        return f"same masks as {reference}"
     said = [] if category == "regular" else [category]
     if n < 6 and category == "regular":
         said.append("descriptive only")
@@ -172,10 +172,118 @@ def _remark(category: str, disagree: bool, n: int) -> str:
     return "; ".join(said) or NONE
 
 
+def search_table(found: pd.DataFrame, escapes: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """Every search of fusion weights: test accuracy, escape, gain over equal weights and over-fit.
+
+    Parameters
+    ----------
+    found : DataFrame
+        What `analysis.fusion.searches` returned.
+    escapes, gains : DataFrame
+        What `analysis.comparisons.searched_escapes` and `search_gains` returned.
+    """
+    keys = [*frames.SETTING, *frames.METHOD]
+    spent = found.groupby(keys, sort=False, dropna=False)["evaluations"].agg(["min", "max"]).reset_index()
+    frame = frames.summarise(frames.per_model(found, "test_accuracy"), "test_accuracy")
+    frame = _beside(frame, spent, "", "min", "max")
+    frame = _beside(frame, escapes, "escape_", "difference", "low", "high", "p_holm")
+    frame = _beside(frame, gains, "gain_", "difference", "low", "high", "p_holm")
+    for value in ("search_accuracy", "overfit"):
+        frame = _beside(
+            frame, frames.summarise(frames.per_model(found, value), value), f"{value}_", "mean", "low", "high"
+        )
+    frame = frame.sort_values(
+        [c for c in keys if c not in ("sparsity", *frames.METHOD)] + ["sparsity", "method"],
+        kind="stable", na_position="first",
+    )  # fmt: skip
+    table = _axes(frame)
+    table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]
+    table["Models"] = [count(v) for v in frame["n"]]
+    table["Test accuracy, mean (%)"] = [percent(v) for v in frame["mean"]]
+    table["95 % t interval (%)"] = [span(*v) for v in zip(frame["low"], frame["high"], strict=True)]
+    for name, heading in (("escape", "Over magnitude"), ("gain", "Over equal weights")):
+        table[f"{heading} (points)"] = [points(v) for v in frame[f"{name}_difference"]]
+        table[f"{heading}, 95 % t interval (points)"] = _spans(frame, f"{name}_")
+        table[f"{heading}, p, Holm"] = [p_value(v) for v in frame[f"{name}_p_holm"]]
+    table["Search accuracy, mean (%)"] = [percent(v) for v in frame["search_accuracy_mean"]]
+    table["Over-fit (points)"] = [points(v) for v in frame["overfit_mean"]]
+    table["Over-fit, 95 % t interval (points)"] = _spans(frame, "overfit_")
+    table["Evaluations"] = [
+        count(low) if low == high else f"{count(low)} to {count(high)}"
+        for low, high in zip(frame["min"], frame["max"], strict=True)
+    ]
+    return table
+
+
+def search_summary(found: pd.DataFrame) -> pd.DataFrame:
+    """Gains of each search at each sparsity, averaged over feature scorers and models; descriptive."""
+    named = found[~is_equal(found["search"])]
+    named = named.assign(
+        name=[search_name(row) for row in named.to_dict("records")],
+        on_search=named["search_accuracy"] - named["search_accuracy_equal"],
+        on_test=named["test_accuracy"] - named["test_accuracy_equal"],
+    )
+    keys = [*frames.SETTING, "name"]
+    grouped = named.groupby(keys, sort=False, dropna=False)
+    frame = grouped.agg(
+        on_search=("on_search", "mean"), on_test=("on_test", "mean"), overfit=("overfit", "mean"),
+        scorers=("scorer", "nunique"), models=("checkpoint", "nunique"),
+    ).reset_index()  # fmt: skip
+    table = _axes(frame)
+    table["Search"] = list(frame["name"])
+    table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]
+    table["Feature scorers"] = [count(v) for v in frame["scorers"]]
+    table["Models"] = [count(v) for v in frame["models"]]
+    table["Over equal weights, search images (points)"] = [points(v) for v in frame["on_search"]]
+    table["Over equal weights, test images (points)"] = [points(v) for v in frame["on_test"]]
+    table["Over-fit (points)"] = [points(v) for v in frame["overfit"]]
+    return table
+
+
+def emp_table(kept: pd.DataFrame) -> pd.DataFrame:
+    """List what effective model pruning kept, and its accuracy against the dense model.
+
+    Parameters
+    ----------
+    kept : DataFrame
+        What `analysis.emp.emp_rows` returned.
+    """
+    keys = [*frames.SETTING, *frames.METHOD]
+    frame = frames.summarise(frames.per_model(kept, "change"), "change")
+    values = ["n_eff", "k", "s_eff", "bound", "scopes", "sparsity_achieved", "accuracy", "dense_accuracy"]
+    grouped = kept.groupby(keys, sort=False, dropna=False)
+    means = grouped[values].mean().join(grouped["violations"].sum()).reset_index()
+    frame = frame.merge(means, on=keys, how="left")
+    table = _axes(frame)
+    table["Models"] = [count(v) for v in frame["n"]]
+    table["N_eff (units)"] = [decimal(v, 1) for v in frame["n_eff"]]
+    table["K, units kept"] = [decimal(v, 1) for v in frame["k"]]
+    table["s_eff, least"] = [decimal(v, 3) for v in frame["s_eff"]]
+    table["Bound there"] = [decimal(v, 3) for v in frame["bound"]]
+    table["Scopes below their bound"] = [count(v) for v in frame["violations"]]
+    table["Sparsity achieved (%)"] = [percent(v, 1) for v in frame["sparsity_achieved"]]
+    table["Accuracy, mean (%)"] = [percent(v) for v in frame["accuracy"]]
+    table["Dense accuracy, mean (%)"] = [percent(v) for v in frame["dense_accuracy"]]
+    table["Against dense (points)"] = [points(v) for v in frame["mean"]]
+    table["95 % t interval (points)"] = _spans(frame, "")
+    return table
+
+
+def _beside(frame: pd.DataFrame, other: pd.DataFrame, prefix: str, *columns: str) -> pd.DataFrame:
+    """Put columns of `other` beside the rows of the same setting and method, their names with `prefix`."""
+    keys = [*frames.SETTING, *frames.METHOD]
+    names = {column: prefix + column for column in columns}
+    return frame.merge(other[[*keys, *columns]].rename(columns=names), on=keys, how="left")
+
+
+def _spans(frame: pd.DataFrame, prefix: str) -> list[str]:
+    return [span(*v, signed=True) for v in zip(frame[f"{prefix}low"], frame[f"{prefix}high"], strict=True)]
+
+
 def overlap_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Jaccard overlap of each scorer's mask with magnitude's of the same budget, mean over models."""
     finished = frames.done(frames.unrepaired(frames.pruned(rows)))
-    keys = [*frames.SETTING, "scorer"]
+    keys = [*frames.SETTING, *frames.METHOD]
     grouped = finished.groupby(keys, sort=False, dropna=False, observed=True)["magnitude_overlap"]
     frame = grouped.agg(["mean", "min", "max"]).reset_index()
     table = _axes(frame)
@@ -262,9 +370,11 @@ def fates_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _axes(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of the setting that vary, with headings."""
+    searched = "search" in frame and frame["search"].ne("none").any()
+    headings = dict(_AXES) | ({"method": "Scorer + search"} if searched else {})
     table = {
         heading: [str(v) for v in frame[column].astype("object").fillna(NONE)]
-        for column, heading in _AXES
-        if column in _ALWAYS or frame[column].nunique(dropna=False) > 1
+        for column, heading in headings.items()
+        if column in frame and (column in _ALWAYS or frame[column].nunique(dropna=False) > 1)
     }
     return pd.DataFrame(table)

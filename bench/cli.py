@@ -293,7 +293,7 @@ def list_(
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="a plug-in's name, package.module:function, ./file.py:function, or all")],
-    kind: Annotated[str | None, typer.Option(help="scorer, allocation, correction or recalibration")] = None,
+    kind: Annotated[str | None, typer.Option(help="scorer, search, allocation, correction or recalibration")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the conformance suite on a plug-in, yours too."""

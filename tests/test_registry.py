@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import Annotated
 
 import pytest
@@ -61,6 +62,83 @@ def test_a_module_beside_the_study_is_found(tmp_path):
     (tmp_path / "prunebench_test_module.py").write_text("def score(view, calibration, generator): ...\n")
     plugin = Registry([], tmp_path).get("scorer", "prunebench_test_module:score")
     assert plugin.name == "prunebench_test_module:score"
+
+
+def test_a_users_allocation_sets_the_sparsity_where_it_says_so(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from bench.tensors import FeatureMap\nimport bench.tensors as t\n"
+        "def own(units, scores, sparsity: None, view): ...\n"
+        "def asked(units, scores, sparsity, view): ...\n"
+        "def either(units, scores, sparsity: float | None, view): ...\n"
+        "def plain(view, calibration, generator): ...\n"
+        "def target(view, calibration, generator, sparsity): ...\n"
+        "def option(view, calibration, generator, *, sparsity: float = 0.5) -> FeatureMap: ...\n"
+        "def features(view, calibration, generator, *, size: int = 1) -> 't.FeatureMap': ...\n"
+    )
+    registry = Registry([], tmp_path)
+    allocations = [registry.get("allocation", f"./mine.py:{name}") for name in ("own", "asked", "either")]
+    assert [plugin.sets_sparsity for plugin in allocations] == [True, False, False]
+    assert Plugin("allocation", "ours", sample, details={"sets_sparsity": True}).sets_sparsity
+    scorers = [registry.get("scorer", f"./mine.py:{name}") for name in ("plain", "target", "option", "features")]
+    assert [plugin.takes_sparsity for plugin in scorers] == [False, True, False, False]
+    assert [plugin.fuses_features for plugin in scorers] == [False, False, True, True]
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Let this process find an installed package that offers entry points."""
+
+    def _install(points: str) -> None:
+        information = tmp_path / "their_package-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+        (information / "entry_points.txt").write_text(points)
+        (tmp_path / "their_package.py").write_text("def mine(x): 'Say what.'\nconstant = 3\n")
+        (tmp_path / "their_broken_package.py").write_text("raise RuntimeError('on\\npurpose')\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    yield _install
+    sys.modules.pop("their_package", None)
+
+
+@pytest.mark.parametrize("kind", ["scorer", "search", "allocation", "correction", "recalibration"])
+def test_an_installed_package_offers_plugins(install, kind):
+    install(f"[prunebench.{'searches' if kind == 'search' else f'{kind}s'}]\nmine = their_package:mine\n")
+    registry = Registry([])
+    registry.add_entry_points()
+    plugin = registry.get(kind, "mine")
+    assert (plugin.kind, plugin.formula, plugin.function(0)) == (kind, "Say what.", None)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (
+            "mine = their_broken_package:mine",
+            r"the scorer 'mine' of the installed package their-package cannot be imported from "
+            r"their_broken_package:mine: RuntimeError: on purpose; mend or uninstall that package$",
+        ),
+        ("mine = their_package:absent", "cannot be imported from their_package:absent: AttributeError: .*'absent'"),
+        (
+            "mine = their_package:constant",
+            r"scorer 'mine': is a int, not a function; wrap it in one with `def`; "
+            r"mend or uninstall the package their-package \(their_package:constant\)$",
+        ),
+        (
+            "sample = their_package:mine",
+            r"two scorers are named 'sample'; rename one; mend or uninstall the package their-package",
+        ),
+        (
+            "dense = their_package:mine",
+            "'dense' is the name of the unpruned model's rows; give the scorer another; mend",
+        ),
+    ],
+)
+def test_a_broken_package_is_named(install, point, message):
+    install(f"[prunebench.scorers]\n{point}\n")
+    with pytest.raises(UserError, match=message) as caught:
+        Registry([PLUGIN]).add_entry_points()
+    assert "\n" not in str(caught.value)
 
 
 def test_annotations_that_cannot_be_read_are_named(tmp_path):

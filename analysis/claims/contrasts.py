@@ -45,7 +45,7 @@ def contrast(part: Contrast, claim: Claim, data: StudyData, base: dict[str, Any]
         With raw p-values; `analysis.claims.settle.settle` decides them family by family.
     """
     rows = select(data.rows, part, {part.axis: (*part.of, part.against)})
-    keys = [*frames.SETTING, "scorer"]
+    keys = [*frames.SETTING, *frames.METHOD]
     planned = frames.count_states(rows[rows[part.axis].isin(part.of)])
     paired = frames.contrast(rows, part.axis, part.against)
     sizes = paired.groupby(keys, sort=False, dropna=False, observed=True)["n_test"].min().rename("n_test")
@@ -93,12 +93,14 @@ def _estimate(
         p, against = above.p, below.p
     counts = {"failed": row["failed"], "skipped": row["skipped"], "to do": row["to_do"]}
     counts["without a partner"] = row["done"] - (0 if pd.isna(row["paired"]) else int(row["paired"]))
-    setting = describe({key: row[key] for key in (*frames.SETTING, "scorer") if key not in ("precision", "search")})
+    named = ("scorer",) if row["search"] == "none" else ("scorer", "method")
+    setting = describe({key: row[key] for key in (*frames.SETTING, *named) if key != "precision"})
+    of = row["method" if part.axis == "scorer" else part.axis]
     return Record(
         **base,
         part=part.id,
         kind=part.kind,
-        estimand=f"mean accuracy of {row[part.axis]} minus {part.against}, paired by model",
+        estimand=f"mean accuracy of {of} minus {part.against}, paired by model",
         setting=setting,
         n=len(sample),
         counts={name: int(count) for name, count in counts.items() if count},

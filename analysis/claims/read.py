@@ -1,4 +1,4 @@
-"""Read claims.yaml and the papers' files that it includes; hash what they say."""
+"""Read claims.yaml and the files that it includes; hash what they say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from analysis.claims.include import find_included
 from analysis.claims.schema import (
     Adjustment,
     Claim,
@@ -50,32 +51,23 @@ def read_claims(path: Path) -> Claims:
     AnalysisError
         For anything wrong, with line and column and the nearest valid name.
     """
-    tree, file = _parse(path, str(path), _text(path))
-    claims: list[Claim] = []
-    contents = [_plain(tree)]
-    for number, name in enumerate(file.include):
-        if name not in papers():
-            where = _place(tree, ("include", number))
-            raise AnalysisError(f"{path}: {where}: no paper {name!r}: {nearest(name, papers())}")
-        paper_tree, paper = _parse(path, f"{name}.yaml", _paper(name))
-        contents.append(_plain(paper_tree))
-        claims.extend(paper.claims)
-    claims.extend(file.claims)
+    missing = f"{path}: there is no such file; a line `include: [sics, asr]` is a start"
+    own = _parse(str(path), _text(path, missing))
+    included = [_include(path, own, number) for number in range(len(own.file.include))]
+    claims = _distinct([*included, own])
     known = [claim.id for claim in claims]
-    for name in known:
-        if known.count(name) > 1:
-            raise AnalysisError(f"{path}: {_place(tree, ('claims',))}: two claims have the id {name!r}")
-    for name in file.adjust:
+    adjust = own.file.adjust
+    for name in adjust:
         if name not in known:
-            where = _place(tree, ("adjust", name))
-            raise AnalysisError(f"{path}: {where}: no claim {name!r} to adjust: {nearest(name, known)}")
-    claims = [adjusted(c, file.adjust[c.id]) if c.id in file.adjust else c for c in claims]
+            raise AnalysisError(f"{own.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}")
+    claims = [adjusted(c, adjust[c.id]) if c.id in adjust else c for c in claims]
+    contents = [_plain(parsed.tree) for parsed in (own, *included)]
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest())
 
 
 def claims_hash(path: Path) -> str:
-    """SHA-256 of the canonical JSON of a claims file and of the papers' files that it includes.
+    """SHA-256 of the canonical JSON of a claims file and of the files that it includes.
 
     Comments, order of keys and layout do not change it; any word or number does.
 
@@ -87,26 +79,57 @@ def claims_hash(path: Path) -> str:
     return read_claims(path).hash
 
 
-def papers() -> tuple[str, ...]:
-    """Short names of the papers whose claims are shipped."""
-    folder = resources.files("analysis.claims") / "papers"
-    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+@dataclass(frozen=True)
+class _Parsed:
+    """A claims file with the name that errors call it and the place of every key."""
+
+    shown: str
+    tree: CommentedMap
+    file: ClaimsFile
+
+    def place(self, *keys: Any) -> str:
+        """File, line and column of a key."""
+        return f"{self.shown}: {_place(self.tree, keys)}"
 
 
-def _paper(name: str) -> str:
-    return (resources.files("analysis.claims") / "papers" / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _text(path: Path) -> str:
+def _include(path: Path, own: _Parsed, number: int) -> _Parsed:
+    """Read the file that the entry `number` of `include` names."""
+    name, where = own.file.include[number], own.place("include", number)
     try:
-        return path.read_text(encoding="utf-8")
+        source = find_included(name, path.parent)
+    except AnalysisError as error:
+        raise AnalysisError(f"{where}: {error}") from error
+    parsed = _parse(str(source), _text(source, f"{where}: {name!r}: there is no file {source}"))
+    for key in ("include", "adjust"):
+        if key in parsed.tree:
+            raise AnalysisError(f"{parsed.place(key)}: {key!r} belongs into {path}; an included file has claims alone")
+    return parsed
+
+
+def _distinct(files: list[_Parsed]) -> list[Claim]:
+    """Return the claims of all files in order; two of one id are an error."""
+    claims: list[Claim] = []
+    first: dict[str, str] = {}
+    for parsed in files:
+        for number, claim in enumerate(parsed.file.claims):
+            place = parsed.place("claims", number, "id")
+            if claim.id in first:
+                raise AnalysisError(f"{place}: two claims have the id {claim.id!r}; the other is at {first[claim.id]}")
+            first[claim.id] = place
+            claims.append(claim)
+    return claims
+
+
+def _text(source: Traversable, missing: str) -> str:
+    try:
+        return source.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise AnalysisError(f"{path}: there is no such file; a line `include: [sics, asr]` is a start") from error
+        raise AnalysisError(missing) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise AnalysisError(f"{path}: cannot be read: {error}") from error
+        raise AnalysisError(f"{source}: cannot be read: {error}") from error
 
 
-def _parse(path: Path, shown: str, text: str) -> tuple[CommentedMap, ClaimsFile]:
+def _parse(shown: str, text: str) -> _Parsed:
     try:
         tree = YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
@@ -118,9 +141,9 @@ def _parse(path: Path, shown: str, text: str) -> tuple[CommentedMap, ClaimsFile]
         raise AnalysisError(f"{shown}: not valid YAML: {' '.join(str(error).split())}") from error
     tree = CommentedMap() if tree is None else tree
     if not isinstance(tree, CommentedMap):
-        raise AnalysisError(f"{path}: expected keys and values at the top, found {type(tree).__name__}")
+        raise AnalysisError(f"{shown}: expected keys and values at the top, found {type(tree).__name__}")
     try:
-        return tree, ClaimsFile.model_validate(_plain(tree))
+        return _Parsed(shown, tree, ClaimsFile.model_validate(_plain(tree)))
     except ValidationError as error:
         raise AnalysisError(_explain(shown, tree, error)) from error
 

@@ -163,7 +163,7 @@ class Adjustment(Strict):
 class ClaimsFile(Strict):
     """The schema of claims.yaml."""
 
-    include: tuple[str, ...] = Field((), description="papers' claims by short name: sics, asr")
+    include: tuple[str, ...] = Field((), description="papers by short name, ./file.yaml, package.module:function")
     adjust: dict[str, Adjustment] = Field(default_factory=dict, description="claim id: what to set, and why")
     claims: tuple[Claim, ...] = ()
 

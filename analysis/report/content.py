@@ -9,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames, narrate, tables
+from analysis import frames, fusion, narrate, tables
 from analysis.checklist import checklist
-from analysis.comparisons import escapes, repair_gains
+from analysis.comparisons import escapes, repair_gains, search_gains, searched_escapes
+from analysis.emp import emp_rows
 from analysis.formats import NONE
 from analysis.records import ClaimResult
-from analysis.report import plots
-from analysis.report.plots import Plot
-from analysis.report.words import GLOSSARY, METHODS
+from analysis.report import plots, search_plots
+from analysis.report.drawing import Plot
+from analysis.report.words import METHODS, glossary
 from bench.store.reader import StudyData
 
 
@@ -55,11 +56,12 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
     rows = data.rows
     compared, gains = escapes(rows), repair_gains(rows)
     settings = tables.settings_table(rows)
-    return (
+    found = (
         _verdicts(data, results),
         Section(
             "accuracy", "Accuracy against sparsity",
-            ("Every mean is over independently trained models; draws of one model are averaged first.",),
+            ("Every mean is over independently trained models; draws of one model are averaged first.",
+             *_elsewhere(rows)),
             tuple(plots.accuracy(rows)),
             (Table("settings", "Every setting, repaired or not", settings, True),),
             exploratory=True,
@@ -75,6 +77,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             (Table("escape", "Paired tests against magnitude", tables.comparison_table(compared), True),),
             exploratory=True,
         ),
+        _searches(data),
         Section(
             "repairs", "Repairs compared", (narrate.repairs(gains),), tuple(plots.repairs(rows)),
             (Table("repairs", "Paired tests of each correction against none under the same recalibration",
@@ -85,6 +88,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             "overlap", "Overlap with the magnitude mask", (), tuple(plots.overlap(rows)),
             (Table("overlap", "Mask overlap", tables.overlap_table(rows), True),), exploratory=True,
         ),
+        _emp(rows),
         Section("dense", "Dense models", (), (), (Table("dense", "Dense models", tables.dense_table(data)),)),
         _checks(data),
         _fates(rows),
@@ -95,9 +99,80 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
         ),
         Section(
             "methods", "Methods and words", METHODS, (),
-            (Table("words", "Words", pd.DataFrame(GLOSSARY, columns=["Word", "Meaning here"])),),
+            (Table("words", "Words", pd.DataFrame(glossary(rows), columns=["Word", "Meaning here"])),),
         ),
         _provenance(data),
+    )  # fmt: skip
+    return tuple(section for section in found if section is not None)
+
+
+def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Say where the rows are that this section's figures leave out."""
+    planned = frames.pruned(rows)
+    said = []
+    if len(frames.searched(rows)):
+        said.append("Feature scorers have figures of their own under Fusion searches.")
+    alone = frames.ordered(planned.loc[planned["sparsity"].isna(), "allocation"])
+    if alone:
+        said.append(f"Allocations that set the sparsity themselves ({', '.join(alone)}) are in the table alone.")
+    return tuple(said)
+
+
+def _searches(data: StudyData) -> Section | None:
+    """Feature scorers and the searches for their fusion weights, where the study has them."""
+    if frames.searched(data.rows).empty:
+        return None
+    found = fusion.searches(data.rows)
+    scorers = frames.ordered(frames.searched(data.rows)["scorer"])
+    figures = tuple(search_plots.curves(data.curves, scorers))
+    if found.empty:
+        return Section("searches", "Fusion searches", ("No search was finished.",), figures, (), exploratory=True)
+    above, gained = searched_escapes(data.rows), search_gains(data.rows)
+    text = (
+        narrate.budgets(found),
+        "A feature scorer gives each unit the weighted sum of several features of its rank by magnitude. A search "
+        "looks for the weights, each from \N{MINUS SIGN}1 to 1, with the highest accuracy on the search images, which "
+        "are neither calibration nor test images; equal takes 1 for all. Test images are looked at only afterwards.",
+        narrate.escape(above),
+        f"Against equal weights: {narrate.escape(gained, 'equal weights', 'them')}" if len(gained) else "",
+        narrate.overfit(found),
+    )
+    summary = tables.search_summary(found)
+    return Section(
+        "searches", "Fusion searches", tuple(sentence for sentence in text if sentence),
+        (
+            *figures, *search_plots.equal_weights(data.rows), *search_plots.search_escapes(above),
+            *search_plots.search_histories(found),
+        ),
+        (
+            *([] if summary.empty else [
+                Table("search-summary", "What each search gains, mean over feature scorers and models", summary)
+            ]),
+            Table("searches", "Every search", tables.search_table(found, above, gained), True),
+            Table("searches-magnitude", "Paired tests of each search against magnitude",
+                  tables.comparison_table(above), True),
+            *([Table("searches-equal", "Paired tests of each search against equal weights",
+                     tables.comparison_table(gained, "equal weights"), True)] if len(gained) else []),
+        ),
+        exploratory=True,
+    )  # fmt: skip
+
+
+def _emp(rows: pd.DataFrame) -> Section | None:
+    """Effective model pruning, where the study has it."""
+    kept = emp_rows(rows)
+    if kept.empty:
+        return None
+    text = (
+        "EMP keeps the K highest scores, K = beta N_eff rounded down, in every layer or in the whole model (its "
+        "scope). N_eff is the effective number of scores, 1 / sum of omega squared, where omega is a score's share of "
+        "their sum; s_eff is the share of that sum which the kept units hold. The bound is the least share that N_eff "
+        "allows (ours; for beta = 1 and scores not below zero).",
+        narrate.emp(kept),
+    )
+    return Section(
+        "emp", "Effective model pruning", text, tuple(plots.emp(kept)),
+        (Table("emp", "What EMP kept, without repair", tables.emp_table(kept), True),), exploratory=True,
     )  # fmt: skip
 
 

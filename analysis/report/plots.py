@@ -2,87 +2,62 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis import frames
-from analysis.figures import facets, heat, legend, lines
+from analysis.figures import change_against_sparsity, facets, heat, legend, lines
+from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
-
-_SPARSITY = "Sparsity (% of prunable units removed)"
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One figure: file name without ending, caption, text for those who cannot see it, and the SVG."""
-
-    name: str
-    caption: str
-    alt: str
-    svg: str
-
-
-class _Facet(NamedTuple):
-    dataset: str
-    model: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.model} on {self.dataset}"
 
 
 def accuracy(rows: pd.DataFrame) -> list[Plot]:
-    """Accuracy against sparsity, one figure per granularity and allocation, without repair."""
+    """Accuracy of the scorers without a search against sparsity, without repair.
+
+    One figure per granularity and allocation.
+    """
     dense = frames.done(rows[rows["scorer"].eq("dense") & rows["recalibration"].eq("none")])
     baseline = dense.groupby(["dataset", "model"], sort=False)["accuracy"].mean()
     plots = []
-    for granularity, allocation, cells in _figures(frames.done(frames.unrepaired(frames.main_rows(rows)))):
+    for granularity, allocation, cells in by_space(_plain(rows)):
         frame = frames.summarise(frames.per_model(cells))
         kept, same = _merge_equal(frame)
-        places = _facets(frame)
+        places = facets_of(frame)
 
-        def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[_Facet] = places) -> None:
+        def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[Facet] = places) -> None:
             facet = places[number]
-            lines(_within(kept, facet), axes, dense=baseline.get((facet.dataset, facet.model)))
+            lines(within(kept, facet), axes, dense=baseline.get((facet.dataset, facet.model)))
 
         bars = "bars: 95 % t intervals over models" if frame["n"].gt(1).any() else "one model each: no intervals"
         plots.append(
-            _plot(
+            plot(
                 f"accuracy-{granularity}-{allocation}", places, draw,
                 f"Accuracy on the test images; {bars}. Granularity {granularity}, allocation {allocation}, "
                 "no correction, no recalibration. Markers are set apart sideways so that bars do not "
                 "hide each other.",
                 y="Top-1 accuracy (%)", labels=frames.ordered(kept["scorer"]), same=same,
-                dense=not baseline.empty,
+                references=() if baseline.empty else ("dense",),
             )
         )  # fmt: skip
     return plots
 
 
 def overlap(rows: pd.DataFrame) -> list[Plot]:
-    """Overlap with the magnitude mask against sparsity, one figure per granularity and allocation."""
+    """Overlap of the scorers without a search with the magnitude mask, one figure per granularity and allocation."""
     plots = []
-    main = frames.done(frames.unrepaired(frames.main_rows(rows)))
-    for granularity, allocation, cells in _figures(main[main["magnitude_overlap"].notna()]):
+    main = _plain(rows)
+    for granularity, allocation, cells in by_space(main[main["magnitude_overlap"].notna()]):
         frame = frames.summarise(frames.per_model(cells, "magnitude_overlap"), "magnitude_overlap")
         kept, same = _merge_equal(frame)
-        places = _facets(frame)
+        places = facets_of(frame)
 
-        def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[_Facet] = places) -> None:
-            lines(_within(kept, places[number]), axes)
+        def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[Facet] = places) -> None:
+            lines(within(kept, places[number]), axes)
             axes.set_ylim(-3, 105)
 
         plots.append(
-            _plot(
+            plot(
                 f"overlap-{granularity}-{allocation}", places, draw,
                 "Jaccard overlap: kept units in common with the magnitude mask of the same budget, as a "
                 "share of the units kept by either; mean over models with 95 % t interval. "
@@ -98,20 +73,20 @@ def escape(compared: pd.DataFrame) -> list[Plot]:
     plots = []
     largest = compared["difference"].abs().quantile(0.9) if len(compared) else 0.0
     limit = max(0.02, float(largest))
-    for granularity, allocation, cells in _figures(compared):
-        places = _facets(cells)
+    for granularity, allocation, cells in by_space(compared):
+        places = facets_of(cells)
         scorers = frames.ordered(cells["scorer"])
         sparsities = sorted(float(s) for s in cells["sparsity"].dropna().unique())
 
         def draw(
-            number: int, axes: Axes, cells: pd.DataFrame = cells, places: list[_Facet] = places,
+            number: int, axes: Axes, cells: pd.DataFrame = cells, places: list[Facet] = places,
             scorers: list[str] = scorers, sparsities: list[float] = sparsities,
         ) -> None:  # fmt: skip
-            heat(_within(cells, places[number]), axes, limit, scorers, sparsities)
+            heat(within(cells, places[number]), axes, limit, scorers, sparsities)
 
         with styled():
             figure = facets(
-                [place.title for place in places], draw, x=_SPARSITY, y="",
+                [place.title for place in places], draw, x=SPARSITY, y="",
                 width=1.3 + 0.55 * len(sparsities), height=1.0 + 0.24 * len(scorers),
             )  # fmt: skip
         caption = (
@@ -120,7 +95,7 @@ def escape(compared: pd.DataFrame) -> list[Plot]:
             "masks as magnitude, equal by construction; blank: no data. "
             f"Granularity {granularity}, allocation {allocation}."
         )
-        plots.append(_finish(f"escape-{granularity}-{allocation}", figure, caption, places))
+        plots.append(finish(f"escape-{granularity}-{allocation}", figure, caption, places))
     return plots
 
 
@@ -128,28 +103,28 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
     """Corrections against sparsity, one facet per model and recalibration."""
     plots = []
     main = frames.main_rows(rows)
-    counts = main.groupby(["scorer", "granularity", "allocation"], sort=False)["correction"].nunique()
-    for scorer, granularity, allocation in counts[counts.gt(1)].index:
+    counts = main.groupby(["method", "granularity", "allocation"], sort=False)["correction"].nunique()
+    for method, granularity, allocation in counts[counts.gt(1)].index:
         chosen = main[
-            main["scorer"].eq(scorer) & main["granularity"].eq(granularity) & main["allocation"].eq(allocation)
+            main["method"].eq(method) & main["granularity"].eq(granularity) & main["allocation"].eq(allocation)
         ]
         frame = frames.summarise(frames.per_model(chosen))
         frame = frame[frame["sparsity"].notna()]
         order = frames.ordered(main["recalibration"])
-        have = [(place, recalibration) for place in _facets(frame) for recalibration in order]
-        there = [_within(frame, place)["recalibration"].eq(name).any() for place, name in have]
+        have = [(place, recalibration) for place in facets_of(frame) for recalibration in order]
+        there = [within(frame, place)["recalibration"].eq(name).any() for place, name in have]
         if not have:
             continue
 
-        def draw(number: int, axes: Axes, frame: pd.DataFrame = frame, have: list[tuple[_Facet, str]] = have) -> None:
+        def draw(number: int, axes: Axes, frame: pd.DataFrame = frame, have: list[tuple[Facet, str]] = have) -> None:
             place, recalibration = have[number]
-            cells = _within(frame, place)
+            cells = within(frame, place)
             lines(cells[cells["recalibration"].eq(recalibration)], axes, by="correction")
 
         plots.append(
-            _plot(
-                f"repairs-{scorer}-{granularity}-{allocation}", [place for place, _ in have], draw,
-                f"Corrections compared under each recalibration; scorer {scorer}, granularity {granularity}, "
+            plot(
+                f"repairs-{method}-{granularity}-{allocation}", [place for place, _ in have], draw,
+                f"Corrections compared under each recalibration; scorer {method}, granularity {granularity}, "
                 f"allocation {allocation}; bars: 95 % t intervals over models. Corrections that coincide "
                 "hide each other.",
                 y="Top-1 accuracy (%)", labels=frames.ordered(frame["correction"]),
@@ -162,20 +137,40 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
     return plots
 
 
-def _figures(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """One part per granularity and allocation, of the cells that have a requested sparsity."""
-    chosen = rows[rows["sparsity"].notna()]
-    for (granularity, allocation), cells in chosen.groupby(["granularity", "allocation"], sort=False):
-        yield str(granularity), str(allocation), cells
+def emp(kept: pd.DataFrame) -> list[Plot]:
+    """Change of accuracy against the sparsity that EMP reached, one figure per granularity and allocation.
+
+    Feature scorers are in the table alone.
+    """
+    plots = []
+    for (granularity, allocation), cells in frames.unsearched(kept).groupby(["granularity", "allocation"], sort=False):
+        keys = [*frames.SETTING, *frames.METHOD]
+        frame = frames.summarise(frames.per_model(cells, "change"), "change")
+        reached = cells.groupby(keys, sort=False, dropna=False)["sparsity_achieved"].mean().reset_index()
+        frame = frame.merge(reached, on=keys)
+        places = facets_of(frame)
+
+        def draw(number: int, axes: Axes, frame: pd.DataFrame = frame, places: list[Facet] = places) -> None:
+            change_against_sparsity(within(frame, places[number]), axes)
+
+        with styled():
+            figure = facets(
+                [place.title for place in places], draw, x="Sparsity achieved (% of prunable units removed)",
+                y="Accuracy minus dense (points)",
+            )  # fmt: skip
+            legend(figure, frames.ordered(frame["method"]), {}, ("dense",), joined=False)
+        caption = (
+            "Accuracy of the pruned minus the dense model, without repair, against the sparsity that effective model "
+            "pruning chose by itself; one point per scorer, means over models, bars: 95 % t intervals. "
+            f"Granularity {granularity}, allocation {allocation}."
+        )
+        plots.append(finish(f"emp-{granularity}-{allocation}", figure, caption, places))
+    return plots
 
 
-def _facets(frame: pd.DataFrame) -> list[_Facet]:
-    distinct = frame[["dataset", "model"]].drop_duplicates()
-    return [_Facet(str(d), str(m)) for d, m in zip(distinct["dataset"], distinct["model"], strict=True)]
-
-
-def _within(frame: pd.DataFrame, place: _Facet) -> pd.DataFrame:
-    return frame[frame["dataset"].eq(place.dataset) & frame["model"].eq(place.model)]
+def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Done rows of the main comparison, without search or repair."""
+    return frames.done(frames.unrepaired(frames.unsearched(frames.main_rows(rows))))
 
 
 def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -198,38 +193,3 @@ def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if not same:
         return frame, []
     return frame[~frame["scorer"].isin(same)], same
-
-
-def _plot(
-    name: str, places: list[_Facet], draw: Callable[[int, Axes], None], caption: str, *, y: str, labels:
-    list[str], same: list[str] | None = None, dense: bool = False, titles: list[str] | None = None, columns:
-    int = 3,
-) -> Plot:  # fmt: skip
-    if same:
-        caption += f" Equal to magnitude in every point, and so drawn as one line: {', '.join(same)}."
-    with styled():
-        figure = facets(titles or [place.title for place in places], draw, x=_SPARSITY, y=y, columns=columns)
-        legend(figure, labels, {frames.MAGNITUDE: f"magnitude (+ {len(same)})"} if same else {}, dense=dense)
-    return _finish(name, figure, caption, places)
-
-
-def _finish(name: str, figure: Figure, caption: str, places: list[_Facet]) -> Plot:
-    buffer = io.StringIO()
-    with styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    alt = f"Figure {name}: {', '.join(dict.fromkeys(place.title for place in places))}"
-    return Plot(file_name(name), caption, alt, buffer.getvalue())
-
-
-def file_name(text: str) -> str:
-    """Return a name that is safe in every file system and still distinct.
-
-    Examples
-    --------
-    >>> file_name("accuracy-weight-uniform")
-    'accuracy-weight-uniform'
-    >>> file_name("accuracy-weight-../x")
-    'accuracy-weight-x-f6dced'
-    """
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "", text)
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -15,7 +16,7 @@ from analysis import narrate
 from analysis.claims.decide import decide_claims
 from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
-from analysis.load import load, read_parquet, write_parquet
+from analysis.load import load, read_parquet, write_curves, write_parquet
 from analysis.records import ClaimResult
 from analysis.report.content import Section, sections
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
@@ -25,6 +26,7 @@ from bench.store.reader import StudyData
 REPORT = "report"
 _MANIFEST = "manifest.json"
 _DATA = "data.parquet"
+_CURVES = "curves.parquet"
 
 
 def render_report(folder: Path, profile: str | None = None) -> Path:
@@ -63,9 +65,13 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
 def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
     out.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as scratch:
-        path = Path(scratch) / _DATA
+        path, curves = Path(scratch) / _DATA, Path(scratch) / _CURVES
         write_parquet(data, path)
-        files = render(read_parquet(path), results) | {_DATA: path.read_bytes()}
+        kept = {_DATA: path.read_bytes()}
+        if not data.curves.empty:
+            write_curves(data, curves)
+            kept[_CURVES] = curves.read_bytes()
+        files = render(dataclasses.replace(read_parquet(path), curves=data.curves), results) | kept
     _write(out, files)
     return out / "index.html"
 
@@ -76,7 +82,7 @@ def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
     Parameters
     ----------
     data : StudyData
-        The evidence, as `analysis.load.read_parquet` returns it.
+        The evidence, as `analysis.load` returns it.
     results : sequence of ClaimResult
         The decided claims.
 
@@ -119,7 +125,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         loader=jinja2.PackageLoader("analysis.report"), undefined=jinja2.StrictUndefined,
         autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals |= {"zip": zip, "sentences": narrate.part}
+    environment.globals |= {"zip": zip, "sentences": narrate.part, "number": narrate.number_word}
     return environment
 
 

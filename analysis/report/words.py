@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
+from analysis import frames
+
 METHODS: tuple[str, ...] = (
     "Unit of inference: an independently trained model, known by the hash of its checkpoint. "
     "Calibration draws nest in it and are averaged; architectures and data sets are reported apart, "
@@ -35,7 +39,7 @@ METHODS: tuple[str, ...] = (
     "variances).",
 )
 
-GLOSSARY: tuple[tuple[str, str], ...] = (
+_WORDS: tuple[tuple[str, str], ...] = (
     (
         "allocation",
         "How the budget is spread over layers: uniform (one sparsity for every layer), global (one "
@@ -136,3 +140,94 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "The claim was tested in another setting than the paper's.",
     ),
 )
+
+#: Column of the rows -> what its plain labels mean, where `_WORDS` does not say it; shown if the study has them.
+_NAMES: dict[str, dict[str, str]] = {
+    "allocation": {
+        "erk": "density by layer shape, the sparser the larger the layer (Erdos-Renyi kernel)",
+        "lamp": "global ranking of the LAMP score",
+        "2:4": "2 of every 4 consecutive input channels kept",
+        "4:8": "4 of every 8 kept",
+        "1:4": "1 of every 4 kept",
+        "emp": "effective model pruning: the scores say how many units to keep",
+    },
+    "correction": {
+        "asr_soft": "asr that goes to 1 for channels under 5 % of the median variance",
+        "asr_eb": "asr with an empirical-Bayes lambda",
+        "repair": "mean and variance of every channel matched by an affine map",
+        "reconstruct": "kept weights fitted anew by least squares to the dense outputs",
+    },
+    "recalibration": {"exact": "layer by layer, mean and variance pooled over the whole draw"},
+    "scorer": {
+        "lamp": "square of the weight over the sum of the larger ones' squares",
+        "log_rank": "logarithm of the per-layer rank",
+        "snip": "gradient times weight on one mini-batch, normalised",
+        "grasp": "weight times Hessian-gradient product",
+        "synflow": "synaptic flow, 100 rounds without data",
+        "synflow_oneshot": "synaptic flow, one round",
+        "fisher": "half the square of the weight times the mean square gradient",
+        "obs": "optimal brain surgeon, layer by layer",
+        "activation": "mean absolute activation of a channel",
+        "v1a_peak": "smoothed peak of the logistic map's orbit",
+        "v1b_var": "its smoothed variance",
+        "v1d_range": "its smoothed range",
+        "v1": "smoothed peak, variance, range and mean",
+        "a5": "the same four, raw",
+        "a5_log6": "these, the Lyapunov exponent and the entropy, raw",
+        "a5_log6_smooth": "the same six, smoothed",
+        "nl_sin": "four sines",
+        "weier4": "four Weierstrass functions",
+        "random_spline": "four splines through random values",
+        "gaussian_bump": "rank and a bump at the rank where the target sparsity cuts",
+        "gaussian_bump_only": "the bump alone",
+        "pure_mag4": "peak, variance, range and mean absolute deviation of the unit's own weights",
+        "sics_adaptive": "rank, v1 or a5, chosen by the target sparsity",
+    },
+    "search": {
+        "equal": "all weights 1",
+        "dbo": "dung beetle optimizer",
+        "cma": "covariance matrix adaptation",
+        "random_search": "uniform random weights",
+    },
+}  # fmt: skip
+
+_SEARCH_WORDS: tuple[tuple[str, str], ...] = (
+    ("feature", "A function of u that says how much a unit of this rank should be kept; scaled to run from 0 to 1."),
+    ("feature scorer", "A scorer whose score is the weighted sum of several features."),
+    ("over-fit", "A search's gain over equal weights on its search images, less its gain on the test images."),
+    ("raw, smooth", "Features of the logistic map's orbit as they are, or after a Savitzky-Golay filter over u."),
+    ("search", "How the weights of a feature scorer's features were found."),
+    (
+        "search budget",
+        "How many weight vectors a search may try; 600 is the rule, and a smaller one is said everywhere.",
+    ),
+    ("search images", "Images apart from all others, on which a search compares its weights."),
+    ("u", "A unit's rank by magnitude within its layer, from 0.1 (the smallest) to 1 (the largest)."),
+)
+
+_EMP_WORDS: tuple[tuple[str, str], ...] = (
+    ("N_eff", "Effective number of scores: 1 over the sum of their squared shares."),
+    ("s_eff", "Share of all the scores' sum that the kept units hold."),
+)
+
+
+def glossary(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the words that a report on these rows uses, with their meaning, in alphabetical order.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of the store; names and sections that they do not have are not explained.
+    """
+    words = dict(_WORDS)
+    if len(frames.searched(rows)):
+        words |= dict(_SEARCH_WORDS)
+    allocations = {str(label).partition("(")[0] for label in rows["allocation"].dropna().unique()}
+    if "emp" in allocations:
+        words |= dict(_EMP_WORDS)
+    for column, meanings in _NAMES.items():
+        there = {str(label).partition("(")[0] for label in rows[column].dropna().unique()}
+        said = [f"{name} ({meaning})" for name, meaning in meanings.items() if name in there]
+        if said:
+            words[column] += f" Also here: {', '.join(said)}."
+    return sorted(words.items(), key=lambda word: word[0].lower())

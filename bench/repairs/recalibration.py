@@ -2,15 +2,16 @@
 
 Signature of a recalibration: ``(model, calibration, *, options) -> None``, changing ``model`` in place.
 Only BatchNorm layers run in train mode: dropout and stochastic depth would add noise that
-the evaluated model does not have. Statistics are moved by full batches alone, since a smaller last one
-would weigh as much as the others; a draw of less than a batch counts as one.
+the evaluated model does not have. Running averages are moved by full batches alone, since a smaller last
+one would weigh as much as the others; a draw of less than a batch counts as one.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Annotated
+from functools import reduce
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from bench.errors import CellError, NotApplicable
 from bench.models.view import Calibration
+from bench.repairs.statistics import Moments
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -71,6 +73,32 @@ def cumulative(model: nn.Module, calibration: Calibration) -> None:
     _run(model, layers, _full_batches(calibration), None)
 
 
+class _ReachedError(Exception):
+    """Ends a forward pass at the layer whose input was wanted."""
+
+
+@torch.no_grad()
+def exact(model: nn.Module, calibration: Calibration) -> None:
+    """Replace the statistics by mean and population variance of each BatchNorm's input over the whole draw.
+
+    Layer by layer in the order of their first call: a layer's input is measured when those before it
+    have their new statistics, so that nothing depends on how the draw is cut into batches. All images count,
+    those of a smaller last batch too. A pass for a layer ends at that layer: half of one pass per layer on
+    the average. Layers that the forward pass never calls keep what they have.
+
+    Raises
+    ------
+    NotApplicable
+        If the model has no BatchNorm, or calls one of them several times: its statistics would change
+        the inputs that they are taken from.
+    """
+    for layer in _in_order_of_call(model, batchnorm_layers(model), calibration.images[:1]):
+        moments = reduce(Moments.pool, (Moments.in_parts(_input(model, layer, x)) for x, _ in calibration.batches()))
+        layer.get_buffer("running_mean").copy_(moments.mean)
+        layer.get_buffer("running_var").copy_(moments.variance)
+        _check_finite([layer])
+
+
 def batchnorm_layers(model: nn.Module) -> list[_BatchNorm]:
     """Return the BatchNorm layers that keep running statistics.
 
@@ -83,6 +111,38 @@ def batchnorm_layers(model: nn.Module) -> list[_BatchNorm]:
     if not layers:
         raise NotApplicable(f"{type(model).__name__} has no BatchNorm statistics to recalibrate")
     return layers
+
+
+def _in_order_of_call(model: nn.Module, layers: list[_BatchNorm], example: Tensor) -> list[_BatchNorm]:
+    called: list[_BatchNorm] = []
+    handles = [layer.register_forward_pre_hook(lambda module, _: called.append(module)) for layer in layers]
+    try:
+        model(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, module in model.named_modules():
+        if called.count(module) > 1:
+            raise NotApplicable(f"the BatchNorm {name!r} is called several times: it has no one input")
+    return called
+
+
+def _input(model: nn.Module, layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the input of a layer that the forward pass calls once; the pass ends there."""
+    seen: list[Tensor] = []
+
+    def hook(_layer: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.append(args[0])
+        raise _ReachedError
+
+    handle = layer.register_forward_pre_hook(hook)
+    try:
+        model(x)
+    except _ReachedError:
+        pass
+    finally:
+        handle.remove()
+    return seen[0]
 
 
 def _full_batches(calibration: Calibration) -> list[Tensor]:
@@ -103,6 +163,10 @@ def _run(model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tensor], 
         for layer, training, old_momentum in before:
             layer.training = training
             layer.momentum = old_momentum
+    _check_finite(layers)
+
+
+def _check_finite(layers: list[_BatchNorm]) -> None:
     for layer in layers:
         if not bool(layer.get_buffer("running_var").isfinite().all()):
             raise CellError("recalibration gave BatchNorm statistics that are NaN or infinite")

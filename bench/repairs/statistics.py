@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -46,6 +47,11 @@ class Moments:
         variance = (values - mean).square().mean(axes)
         return cls(mean.flatten(), variance, values.numel() // values.shape[1])
 
+    @classmethod
+    def in_parts(cls, values: Tensor) -> Moments:
+        """Moments of the same values, taken part by part where that is faster."""
+        return reduce(cls.pool, map(cls.of, torch.split(values, _images_per_part(values))))
+
     def pool(self, other: Moments) -> Moments:
         """Moments of both samples together, without sums of squares (Chan, Golub and LeVeque 1983)."""
         count = self.count + other.count
@@ -55,7 +61,6 @@ class Moments:
         return Moments(self.mean + share * shift, variance, count)
 
 
-@torch.no_grad()
 def channel_moments(model: nn.Module, layers: Iterable[str], calibration: Calibration) -> dict[str, Moments]:
     """Measure the output channels of some layers on a calibration draw, in one pass.
 
@@ -73,21 +78,38 @@ def channel_moments(model: nn.Module, layers: Iterable[str], calibration: Calibr
     dict of str to Moments
         Exact over the whole draw, whatever its batches.
     """
-    found: dict[str, Moments] = {}
+    batches = batch_moments(model, layers, calibration)
+    return {name: reduce(Moments.pool, moments) for name, moments in batches.items()}
+
+
+@torch.no_grad()
+def batch_moments(model: nn.Module, layers: Iterable[str], calibration: Calibration) -> dict[str, list[Moments]]:
+    """Measure the same batch by batch: for each layer the moments of every batch, in order.
+
+    Examples
+    --------
+    >>> draw = Calibration(torch.tensor([[1.0], [3.0], [5.0]]), torch.zeros(3), batch=2)
+    >>> first, second = batch_moments(nn.Sequential(nn.Linear(1, 1)), ["0"], draw)["0"]
+    >>> first.count, second.count
+    (2, 1)
+    """
+    found: dict[str, list[Moments]] = {}
+    batch: dict[str, Moments] = {}
 
     def measure(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def hook(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            values = output if isinstance(layer, nn.Conv2d) else output.movedim(-1, 1)
-            for part in torch.split(values, _images_per_part(values)):
-                moments = Moments.of(part)
-                found[name] = found[name].pool(moments) if name in found else moments
+            moments = Moments.in_parts(output if isinstance(layer, nn.Conv2d) else output.movedim(-1, 1))
+            batch[name] = batch[name].pool(moments) if name in batch else moments
 
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(measure(name)) for name in layers]
     try:
         for x, _ in calibration.batches():
+            batch.clear()
             model(x)
+            for name, moments in batch.items():
+                found.setdefault(name, []).append(moments)
     finally:
         for handle in handles:
             handle.remove()

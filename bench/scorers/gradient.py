@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from bench.errors import CellError
 from bench.models.view import Calibration, ModelView
 from bench.tensors import ScoreMap
 
@@ -39,12 +40,31 @@ def taylor(view: ModelView, calibration: Calibration, generator: torch.Generator
     batches = Calibration(calibration.images, calibration.labels, TAYLOR_BATCH)
     sums = {layer.name: torch.zeros(layer.unit_shape, dtype=torch.float64) for layer in view.units.layers}
     count = 0
-    for images, gradients in _summed_gradients(view, batches):
+    for images, gradients in summed_gradients(view, batches):
         count += 1
         for name, g in gradients.items():
             change = (g / images * view.weight(name)).flatten(1).sum(dim=1)
             sums[name] = sums[name].to(change.device) + change.square()
     return ScoreMap({name: total / count for name, total in sums.items()})
+
+
+def snip(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    """Score abs(g w) on the first mini-batch of the draw, over its sum over the model (Lee et al. 2019).
+
+    A channel's score is the mean over its filter.
+
+    Raises
+    ------
+    CellError
+        If the loss of that mini-batch depends on no prunable weight.
+    """
+    images, labels = next(calibration.batches())
+    gradients = mean_gradient(view, Calibration(images, labels, len(images)))
+    scores = {name: (g * view.weight(name)).abs() for name, g in gradients.items()}
+    total = torch.stack([score.sum() for score in scores.values()]).sum()
+    if total == 0:
+        raise CellError("snip: abs(g w) is zero for every weight, the scores have no scale")
+    return ScoreMap({name: view.reduce(name, score / total) for name, score in scores.items()})
 
 
 def mean_gradient(view: ModelView, calibration: Calibration) -> dict[str, Tensor]:
@@ -57,18 +77,43 @@ def mean_gradient(view: ModelView, calibration: Calibration) -> dict[str, Tensor
         of any size gives the same mean up to rounding.
     """
     total: dict[str, Tensor] = {}
-    for _, gradients in _summed_gradients(view, calibration):
+    for _, gradients in summed_gradients(view, calibration):
         total = {name: g + total[name] if total else g for name, g in gradients.items()}
     return {name: g / len(calibration) for name, g in total.items()}
 
 
-def _summed_gradients(view: ModelView, calibration: Calibration) -> Iterator[tuple[int, dict[str, Tensor]]]:
+def summed_gradients(view: ModelView, calibration: Calibration) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield for every batch its size and the gradient of its summed loss, float64."""
+    leaves, frozen = stand_ins(view)
+    for x, y in calibration.batches():
+        loss = summed_loss(view, {**frozen, **leaves}, x, y)
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        yield len(x), {name: g.double() for name, g in zip(view.units.names, gradients, strict=True)}
+
+
+def stand_ins(view: ModelView) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return tensors for `functional_call` that share the parameters' storage.
+
+    Returns
+    -------
+    leaves : dict of str to Tensor
+        Parameter name -> stand-in that asks for gradients, for every prunable weight in layer order.
+    frozen : dict of str to Tensor
+        The same for all other parameters, asking for none.
+    """
     names = view.units.names
     leaves = {f"{name}.weight": view.module(name).get_parameter("weight").detach().requires_grad_() for name in names}
     frozen = {name: p.detach() for name, p in view.model.named_parameters() if name not in leaves}
-    for x, y in calibration.batches():
-        logits = functional_call(view.model, {**frozen, **leaves}, (x,))
-        loss = F.cross_entropy(logits, y, reduction="sum")
-        gradients = torch.autograd.grad(loss, list(leaves.values()))
-        yield len(x), {name: g.double() for name, g in zip(names, gradients, strict=True)}
+    return leaves, frozen
+
+
+def summed_loss(view: ModelView, parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy summed over the images, with `parameters` in place of the model's own.
+
+    On a CPU a single image is taken twice and the loss halved. There torch (seen in 2.15) misreads the
+    gradient that reaches a BatchNorm in a batch of one if its channels lie innermost, as after
+    ``flatten(2).transpose(1, 2)``: timm's LeViT, XCiT and EfficientFormer got gradients that were all wrong.
+    """
+    if len(images) == 1 and images.device.type == "cpu":
+        return summed_loss(view, parameters, torch.cat([images, images]), labels.repeat(2)) / 2
+    return F.cross_entropy(functional_call(view.model, parameters, (images,)), labels, reduction="sum")

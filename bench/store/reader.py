@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from bench.store import schema
 from bench.store.database import CHECKS, DATABASE_FILE, DENSE, PLAN, ROWS, STUDIES, Store
 
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
+
+#: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
+FULL_BUDGET = 600
+
+
+def no_curves() -> pd.DataFrame:
+    """Return the curves of a study without feature scorers: the columns of `schema.CURVES` and no row."""
+    return _typed(pd.DataFrame(columns=[c.name for c in schema.CURVES]), schema.CURVES)
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,16 @@ class StudyData:
     meta : mapping
         Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
         ``registered``, ``settings``, ``provenance``, ``counters``.
+    curves : DataFrame
+        The columns of `schema.CURVES`; empty where the study has no feature scorer. They are no part of the
+        database.
     """
 
     rows: pd.DataFrame
     checks: pd.DataFrame
     dense: pd.DataFrame
     meta: Mapping[str, Any]
+    curves: pd.DataFrame = field(default_factory=no_curves)
 
 
 def read_database(folder: Path, profile: str | None = None) -> StudyData:
@@ -97,7 +110,7 @@ def _typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFr
 
 
 def derive(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add `schema.DERIVED`: with which cell an evaluation is shared, and the dense accuracy.
+    """Add `schema.DERIVED`: the method's name, with which cell an evaluation is shared, the dense accuracy.
 
     Whoever was evaluated first in time, a cell shares with the first of the plan: the same
     answer after any order of runs.
@@ -108,5 +121,38 @@ def derive(rows: pd.DataFrame) -> pd.DataFrame:
     dense = rows[done & rows["scorer"].eq("dense") & rows["recalibration"].eq("none")]
     baseline = dense.drop_duplicates("group").set_index("group")["accuracy"]
     return rows.assign(
-        shared_with=shared.reindex(rows.index).astype("object"), dense_accuracy=rows["group"].map(baseline)
+        method=method_names(rows),
+        shared_with=shared.reindex(rows.index).astype("object"),
+        dense_accuracy=rows["group"].map(baseline),
     )
+
+
+def method_names(rows: pd.DataFrame) -> pd.Series:
+    """Name what a row compares: its scorer and, where it has fusion weights, the search that found them.
+
+    A search whose budget is under `FULL_BUDGET` has it in its name, so that no table or figure can leave it out.
+
+    Examples
+    --------
+    >>> notes = ["{}", '{"search": {"budget": 60}}', '{"search": {"budget": 1}}']
+    >>> searches = ["none", "dbo(evaluations=60)", "equal"]
+    >>> method_names(pd.DataFrame({"scorer": ["l2", "v1", "v1"], "search": searches, "notes": notes})).tolist()
+    ['l2', 'v1 + dbo (60 evaluations)', 'v1 + equal']
+    """
+    searched = rows["search"].notna() & rows["search"].ne("none")
+    own = rows[searched & rows["notes"].notna()]
+    shown = {str(search): _with_budget(str(search), notes) for search, notes in own.groupby("search")["notes"]}
+    search = rows["search"].map(lambda label: shown.get(label, label))
+    return rows["scorer"].where(~searched, rows["scorer"] + " + " + search)
+
+
+def _with_budget(search: str, notes: pd.Series) -> str:
+    """Return the label of a search with its budget in words, where that is small; equal weights have none."""
+    if search.partition("(")[0] == "equal":
+        return search
+    # The budget belongs to the label, so that any row with a search tells it.
+    budget = next((found["budget"] for found in (json.loads(n).get("search") for n in notes) if found), FULL_BUDGET)
+    if budget >= FULL_BUDGET:
+        return search
+    plain = re.sub(r"evaluations=\d+(, )?", "", search).replace(", )", ")").replace("()", "")
+    return f"{plain} ({budget} evaluation{'' if budget == 1 else 's'})"

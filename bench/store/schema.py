@@ -84,8 +84,19 @@ VOLATILE: frozenset[str] = frozenset({"seconds", "written", "traceback"})
 
 #: Columns that the reader derives.
 DERIVED: tuple[Column, ...] = (
+    Column("method", "text", "-", "scorer, with the search of its fusion weights and a budget under 600"),
     Column("shared_with", "text", "-", "first cell of the plan with the same evaluation, if another"),
     Column("dense_accuracy", "real", "fraction", "accuracy of the group's dense row without recalibration"),
+)
+
+#: A study's score functions, in a file of their own beside the store.
+CURVES: tuple[Column, ...] = (
+    Column("scorer", "text", "-", "scorer label"),
+    Column("sparsity", "real", "fraction", "requested sparsity; null where the curve does not depend on it"),
+    Column("draw", "integer", "-", "number of the calibration draw, which seeds random features"),
+    Column("feature", "text", "-", "name of the feature"),
+    Column("u", "real", "-", "rank by magnitude within the layer, from 0.1 (smallest) to 1"),
+    Column("value", "real", "-", "the feature at u, scaled to [0, 1]"),
 )
 
 CHECKS: tuple[Column, ...] = (

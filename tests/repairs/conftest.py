@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.masks.apply import apply_masks
 from bench.models.units import find_units
-from bench.models.view import Calibration
+from bench.models.view import Calibration, ModelView
 from bench.repairs.correction import RepairContext
 from bench.repairs.statistics import channel_moments
 from bench.tensors import MaskSet
+from bench.types import Granularity
 
 
 class ConvNet(nn.Module):
@@ -46,6 +49,24 @@ def calibration() -> Calibration:
     """48 images in batches of 16."""
     images = torch.randn(48, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return Calibration(images, torch.zeros(48, dtype=torch.int64), 16)
+
+
+def _half_pruned(
+    net: nn.Module, calibration: Calibration, granularity: Granularity = "weight", exclude: tuple[str, ...] = ("head",)
+) -> RepairContext:
+    units = find_units(net, granularity, exclude, calibration.images[:1])
+    masks = {}
+    for name, magnitude in ModelView(net, units).magnitudes().items():
+        masks[name] = magnitude > magnitude.quantile(0.5)
+    model, mask_set = copy.deepcopy(net), MaskSet(units, masks)
+    apply_masks(model, units, mask_set)
+    return RepairContext(model, channel_moments(net, units.names, calibration), units, mask_set, calibration, net)
+
+
+@pytest.fixture
+def half_pruned() -> Callable[..., RepairContext]:
+    """Make a repair of a copy of a net, half of each layer's units pruned by magnitude."""
+    return _half_pruned
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import nn
 from bench.errors import CellError, NotApplicable
 from bench.models.view import Calibration
 from bench.registry import Plugin
-from bench.repairs.recalibration import cumulative, ema, none
+from bench.repairs.recalibration import cumulative, ema, exact, none
 
 
 def _statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +82,7 @@ def test_a_smaller_last_batch_is_left_out_unless_it_is_the_only_one(method: obje
     assert bool((mean_after(Calibration(images[:3], labels[:3], 4)) != 0).all())
 
 
-@pytest.mark.parametrize("method", [ema, cumulative])
+@pytest.mark.parametrize("method", [ema, cumulative, exact])
 def test_only_batchnorm_trains_and_everything_is_restored(
     method: object, net: nn.Module, calibration: Calibration
 ) -> None:
@@ -97,19 +97,107 @@ def test_only_batchnorm_trains_and_everything_is_restored(
     assert all(torch.equal(parameters[name], p) for name, p in noisy.named_parameters())
 
 
-@pytest.mark.parametrize("method", [ema, cumulative])
+@pytest.mark.parametrize("method", [ema, cumulative, exact])
 def test_without_batchnorm_it_does_not_apply(method: object, calibration: Calibration) -> None:
     net = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)).double()
     with pytest.raises(NotApplicable, match="no BatchNorm statistics"):
         method(net, calibration)
 
 
-def test_broken_activations_fail_the_cell(net: nn.Module, calibration: Calibration) -> None:
+@pytest.mark.parametrize("method", [ema, cumulative, exact])
+def test_broken_activations_fail_the_cell(method: object, net: nn.Module, calibration: Calibration) -> None:
     net.conv1.weight.data.fill_(float("nan"))
     with pytest.raises(CellError, match="NaN or infinite"):
-        cumulative(net, calibration)
+        method(net, calibration)
     assert not any(module.training for module in net.modules())
 
 
 def test_options_of_ema() -> None:
     assert Plugin("recalibration", "ema", ema).resolve({}).options == {"momentum": 0.1, "batches": 8}
+
+
+def _exactly(x: np.ndarray, bn: nn.BatchNorm2d) -> np.ndarray:
+    """Normalise by the pooled mean and population variance of x, which become the expected statistics."""
+    mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+    np.testing.assert_allclose(bn.running_mean.numpy(), mean, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(bn.running_var.numpy(), var, rtol=1e-10)
+    mean, var, weight, bias = (
+        v.reshape(-1, 1, 1) for v in (mean, var, bn.weight.detach().numpy(), bn.bias.detach().numpy())
+    )
+    normalised: np.ndarray = (x - mean) / np.sqrt(var + bn.eps) * weight + bias
+    return normalised
+
+
+@pytest.mark.parametrize("batch", [48, 16, 20])
+def test_exact_is_the_pooled_mean_and_variance_by_numpy(batch: int, net: nn.Module, calibration: Calibration) -> None:
+    """By a NumPy forward over the whole draw, each layer behind one that has its new statistics."""
+    for bn in (net.bn1, net.bn2):
+        bn.weight.copy_(torch.linspace(0.5, 2, len(bn.weight)))
+        bn.bias.copy_(torch.linspace(-1, 1, len(bn.bias)))
+    exact(net, Calibration(calibration.images, calibration.labels, batch))
+
+    def convolve(x: np.ndarray, conv: nn.Conv2d, padding: int) -> np.ndarray:
+        x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
+        weight, bias = conv.weight.detach().numpy(), conv.bias.detach().numpy()
+        out: np.ndarray = np.einsum("nihwkl,oikl->nohw", windows, weight) + bias[:, None, None]
+        return out
+
+    hidden = np.maximum(_exactly(convolve(calibration.images.numpy(), net.conv1, 1), net.bn1), 0)
+    _exactly(convolve(hidden, net.conv2, 0), net.bn2)
+
+
+class _OddOrder(nn.Module):
+    """`late` is defined first and called last; `never` is not called; `shared` may be called twice."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.late, self.never, self.early, self.shared = (nn.BatchNorm2d(2) for _ in range(4))
+        self.calls = calls
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.early(3 * x + 1))
+        for _ in range(self.calls):
+            x = self.shared(x)
+        out: torch.Tensor = self.late(x.square())
+        return out
+
+
+def test_exact_goes_in_order_of_call_and_leaves_what_is_not_called(calibration: Calibration) -> None:
+    net = _OddOrder(calls=1).double().eval()
+    net.never.running_mean.fill_(5.0)
+    exact(net, calibration)
+    hidden = np.maximum(_exactly(3 * calibration.images.numpy() + 1, net.early), 0)
+    _exactly(_exactly(hidden, net.shared) ** 2, net.late)
+    assert net.never.running_mean.tolist() == [5.0, 5.0]
+
+
+def test_exact_does_not_apply_to_a_layer_called_twice(calibration: Calibration) -> None:
+    net = _OddOrder(calls=2).double().eval()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(NotApplicable, match="'shared' is called several times"):
+        exact(net, calibration)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize(("bn", "shape"), [(nn.BatchNorm1d(3), (10, 3)), (nn.BatchNorm1d(3), (10, 3, 5))])
+def test_exact_pools_all_axes_but_the_channels(bn: nn.Module, shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact(nn.Sequential(bn.double().eval()), Calibration(x, torch.zeros(10, dtype=torch.int64), 4))
+    axes = (0, 2)[: len(shape) - 1]
+    np.testing.assert_allclose(bn.running_var.numpy(), x.numpy().var(axis=axes), rtol=1e-12)
+
+
+def test_exact_and_cumulative_agree_on_one_large_batch(net: nn.Module, calibration: Calibration) -> None:
+    """Then they differ by the population variance against the unbiased one, n / (n - 1) with n = 48 x 36."""
+    whole = Calibration(calibration.images, calibration.labels, 48)
+    other = copy.deepcopy(net)
+    exact(net, whole)
+    cumulative(other, whole)
+    n = 48 * 36
+    torch.testing.assert_close(other.bn1.running_var, net.bn1.running_var * n / (n - 1), rtol=1e-12, atol=0)
+
+
+def test_exact_leaves_no_hooks(net: nn.Module, calibration: Calibration) -> None:
+    exact(net, calibration)
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in net.modules())

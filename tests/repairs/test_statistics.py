@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.models.view import Calibration
-from bench.repairs.statistics import Moments, channel_moments
+from bench.repairs.statistics import Moments, batch_moments, channel_moments
 
 
 def _draw(shape: tuple[int, ...], batch: int) -> Calibration:
@@ -57,3 +57,26 @@ def test_leaves_no_hooks() -> None:
     net = nn.Sequential(nn.Linear(2, 2)).double()
     channel_moments(net, ("0",), _draw((2, 2), 2))
     assert not net[0]._forward_hooks
+
+
+def test_batches_apart_are_numpys_and_pool_to_the_whole() -> None:
+    draw = _draw((11, 2, 5, 5), 4)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3)).double()
+    batches = batch_moments(net, ("0",), draw)["0"]
+    with torch.no_grad():
+        outputs = [net(x).numpy() for x in draw.images.split(4)]
+    assert [moments.count for moments in batches] == [36, 36, 27]
+    for moments, output in zip(batches, outputs, strict=True):
+        np.testing.assert_allclose(moments.mean.numpy(), output.mean(axis=(0, 2, 3)), rtol=1e-12)
+        np.testing.assert_allclose(moments.variance.numpy(), output.var(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_a_layer_called_twice_is_measured_over_both_calls() -> None:
+    layer = nn.Linear(2, 2).double()
+    draw = _draw((6, 2), 3)
+    found = batch_moments(nn.Sequential(layer, layer), ("0",), draw)["0"]
+    with torch.no_grad():
+        once = layer(draw.images[:3])
+        both = torch.cat([once, layer(once)]).numpy()
+    assert [moments.count for moments in found] == [6, 6]
+    np.testing.assert_allclose(found[0].variance.numpy(), both.var(axis=0), rtol=1e-12)

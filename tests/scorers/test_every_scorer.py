@@ -9,19 +9,39 @@ import pytest
 import torch
 
 from bench.models.view import Calibration, ModelView
-from bench.scorers import gradient, magnitude, random, rank, wanda
+from bench.scorers import (
+    activation,
+    fisher,
+    gradient,
+    grasp,
+    lamp,
+    magnitude,
+    obs,
+    random,
+    rank,
+    synflow,
+    wanda,
+)  # fmt: skip
+from bench.tensors import ScoreMap
 from bench.types import Granularity
+
+
+def synflow_at_half(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    return synflow.synflow(view, calibration, generator, 0.5, rounds=5)
+
 
 SCORERS = (
     random.random, magnitude.magnitude, magnitude.log_magnitude, magnitude.sqrt_magnitude,
-    magnitude.square_magnitude, magnitude.exp_magnitude, rank.rank, magnitude.l2, gradient.gradient,
-    gradient.taylor, wanda.wanda,
+    magnitude.square_magnitude, magnitude.exp_magnitude, rank.rank, rank.log_rank, magnitude.l2, gradient.gradient,
+    gradient.taylor, wanda.wanda, lamp.lamp, gradient.snip, grasp.grasp, fisher.fisher, obs.obs,
+    activation.activation, synflow.synflow_oneshot, synflow_at_half,
 )  # fmt: skip
+UNDEFINED = {("l2", "weight"), ("activation", "weight"), ("obs", "channel")}
 CASES = [
     pytest.param(scorer, granularity, id=f"{scorer.__name__}-{granularity}")
     for scorer in SCORERS
     for granularity in ("weight", "channel")
-    if (scorer.__name__, granularity) != ("l2", "weight")
+    if (scorer.__name__, granularity) not in UNDEFINED
 ]
 
 

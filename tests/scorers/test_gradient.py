@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.errors import CellError
 from bench.models.view import Calibration, ModelView
-from bench.scorers.gradient import gradient, mean_gradient, taylor
+from bench.scorers.gradient import gradient, mean_gradient, snip, taylor
 from bench.types import Granularity
 
 STEP = 1e-5
@@ -77,11 +78,12 @@ def test_channel_gradient_is_the_mean_over_the_filter(view_of: ViewOf, calibrati
     torch.testing.assert_close(channels["mlp.fc1"], weights["mlp.fc1"].mean(dim=1))
 
 
-def test_batches_do_not_matter(view_of: ViewOf, calibration: Calibration) -> None:
+@pytest.mark.parametrize("batch", [40, 13, 1])  # 13 leaves one image: there torch's BatchNorm needs care
+def test_batches_do_not_matter(batch: int, view_of: ViewOf, calibration: Calibration) -> None:
     view = view_of("weight")
-    whole = Calibration(calibration.images, calibration.labels, 40)
+    other = taylor(view, Calibration(calibration.images, calibration.labels, batch), None)
     for name, score in taylor(view, calibration, None).items():
-        torch.testing.assert_close(score, taylor(view, whole, None)[name], rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(score, other[name], rtol=1e-12, atol=1e-15)
 
 
 def test_works_where_parameters_ask_for_no_gradient(view_of: ViewOf, calibration: Calibration) -> None:
@@ -89,3 +91,27 @@ def test_works_where_parameters_ask_for_no_gradient(view_of: ViewOf, calibration
     expected = gradient(view, calibration, None)["conv1"]
     view.model.requires_grad_(False)
     assert torch.equal(gradient(view, calibration, None)["conv1"], expected)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+def test_snip_is_the_share_of_the_first_batch_by_finite_differences(
+    granularity: Granularity, view_of: ViewOf, calibration: Calibration
+) -> None:
+    view = view_of(granularity)
+    first = Calibration(calibration.images[:16], calibration.labels[:16], 16)
+    changes = {
+        name: (_numeric_gradient(view, first, name) * view.module(name).weight).abs().detach()
+        for name in ("conv1", "conv2", "mlp.fc1", "mlp.fc2")
+    }
+    names = [name for name in changes if name in view.units.names]  # for channels fc2 has no units of its own
+    total = sum(changes[name].sum() for name in names)
+    scores = snip(view, calibration, None)
+    for name in names:
+        torch.testing.assert_close(scores[name], view.reduce(name, changes[name] / total), rtol=1e-6, atol=1e-9)
+
+
+def test_snip_of_a_constant_loss_has_no_scale(view_of: ViewOf, calibration: Calibration) -> None:
+    view = view_of("weight")
+    torch.nn.init.zeros_(view.model.head.weight)
+    with pytest.raises(CellError, match="snip"):
+        snip(view, calibration, None)

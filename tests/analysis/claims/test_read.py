@@ -1,8 +1,12 @@
 """claims.yaml: what is accepted, what is refused and how, and what its hash depends on."""
 
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+
 import pytest
 
-from analysis.claims.read import claims_hash, papers, read_claims
+from analysis.claims.include import GROUP, papers
+from analysis.claims.read import claims_hash, read_claims
 from analysis.claims.schema import Contrast, RepairIdentity
 from analysis.errors import AnalysisError
 
@@ -64,7 +68,7 @@ def test_a_study_adjusts_what_the_paper_leaves_open(write):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("include: [asrr]", "line 1, column 11: no paper 'asrr': did you mean 'asr'"),
+        ("include: [asrr]", "line 1, column 11: no claims are named 'asrr': did you mean 'asr'"),
         ("includes: [asr]", "line 1, column 1: unknown key 'includes': did you mean 'include'"),
         (
             "include: [asr]\nadjust:\n  C2: {tolerance: 0.1, reason: x}",
@@ -107,6 +111,132 @@ def test_hash_is_of_the_content(write):
     assert claims_hash(write("# a comment\n" + OWN.replace("[taylor]", "[ taylor ]"))) == first
     for change in (("0.8", "0.7"), ("taylor beats magnitude\n", "taylor is better\n"), ("weight", "channel")):
         assert claims_hash(write(OWN.replace(*change))) != first
+
+
+MORE = """\
+claims:
+  - id: M2
+    text: the masks agree
+    source: ours
+    parts:
+      - {id: a, text: the masks agree, estimand: mask_identity, scorers: [rank]}
+"""
+MODULE = """\
+from pathlib import Path
+
+def claims():
+    return Path(__file__).with_name("more.yaml")
+
+def as_text():
+    return str(claims())
+
+def number():
+    return 3
+
+def raises():
+    raise ZeroDivisionError("on purpose")
+
+def absent():
+    return Path("/nowhere/claims.yaml")
+"""
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    """A YAML file and a module beside claims.yaml; the module's name is the test's own."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "more.yaml").write_text(MORE)
+    name = f"claims_of_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    (tmp_path / "broken.py").write_text("1 / 0")
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def offered(monkeypatch, beside):
+    """Entry points of installed packages."""
+    points = EntryPoints([
+        EntryPoint("theirs", f"{beside}:claims", GROUP),
+        EntryPoint("sics", f"{beside}:claims", GROUP),
+        EntryPoint("broken", "no_such_module_here:claims", GROUP),
+    ])  # fmt: skip
+    monkeypatch.setattr("analysis.claims.include.entry_points", lambda group: points.select(group=group))
+    return beside
+
+
+@pytest.mark.parametrize("entry", ["./more.yaml", "more.yaml", "{module}:claims", "{module}:as_text"])
+def test_more_claims_come_from_a_file_or_a_function(write, beside, entry):
+    read = read_claims(write(f"include: ['{entry.format(module=beside)}']\n" + OWN))
+    assert [claim.id for claim in read.claims] == ["M2", "M1"]
+
+
+def test_more_claims_come_from_an_installed_package(write, offered, tmp_path):
+    path = write("include: asr\n")
+    sys.path.append(str(tmp_path))  # where the package of the entry point is installed
+    assert [claim.id for claim in read_claims(path).claims] == ["C1"]
+    path = write("include: [theirs, asr]\nadjust: {C1: {tolerance: 0.1, reason: coarse}}")
+    assert [claim.id for claim in read_claims(path).claims] == ["M2", "C1"]
+
+
+@pytest.mark.parametrize("entry", ["./more.yaml", "{module}:claims"])
+def test_hash_covers_what_is_included(write, beside, tmp_path, entry):
+    path = write(f"include: ['{entry.format(module=beside)}']")
+    before = claims_hash(path)
+    (tmp_path / "more.yaml").write_text("# a comment\n" + MORE)
+    assert claims_hash(path) == before
+    (tmp_path / "more.yaml").write_text(MORE.replace("masks agree", "masks agree exactly"))
+    assert claims_hash(path) != before
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("./absent.yaml", "claims.yaml: line 1, column 11: './absent.yaml': there is no file"),
+        (
+            "no_such_module_here:claims",
+            "column 11: cannot import 'no_such_module_here': ModuleNotFoundError: No module",
+        ),
+        ("broken:claims", "column 11: cannot import 'broken': ZeroDivisionError: division by zero"),
+        ("{module}:claim", "column 11: no function 'claim' in {module}: did you mean 'claims'?"),
+        ("{module}:number", "column 11: {module}:number returned int, not the path of a YAML file"),
+        ("{module}:raises", "column 11: {module}:raises raised ZeroDivisionError: on purpose"),
+        ("{module}:absent", "column 11: '{module}:absent': there is no file /nowhere/claims.yaml"),
+        ("their", "column 11: no claims are named 'their': did you mean 'theirs'?"),
+        ("sics", "'sics' names several files of claims ({module}:claims, shipped with prunebench); say package.module"),
+        (
+            "broken",
+            "the installed package's claims 'broken' (no_such_module_here:claims) cannot be imported: ModuleNotF",
+        ),
+    ],
+)
+def test_an_include_that_fails_is_said_with_its_place(write, offered, entry, said):
+    with pytest.raises(AnalysisError) as caught:
+        read_claims(write(f"include: ['{entry.format(module=offered)}']"))
+    assert said.format(module=offered) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("include: [sics]\n", "more.yaml: line 1, column 1: 'include' belongs into"),
+        ("adjust: {M2: {tolerance: 0.1, reason: x}}\n" + MORE, "more.yaml: line 1, column 1: 'adjust' belongs into"),
+        (
+            MORE.replace("scorers", "scorer"),
+            "more.yaml: line 6, column 65: unknown key 'scorer': did you mean 'scorers'",
+        ),
+        (MORE.replace("M2", "M1"), "claims.yaml: line 3, column 5: two claims have the id 'M1'; the other is at"),
+        ("[", "more.yaml: line 1, column 2: not valid YAML"),
+        ("- a", "more.yaml: expected keys and values at the top"),
+    ],
+)
+def test_a_mistake_in_an_included_file_is_said_with_its_place(write, beside, tmp_path, text, said):
+    (tmp_path / "more.yaml").write_text(text)
+    with pytest.raises(AnalysisError) as caught:
+        read_claims(write("include: [./more.yaml]\n" + OWN))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_hash_covers_the_papers_that_are_included(write):

@@ -1,0 +1,52 @@
+"""Channels by how large their activations are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import NotApplicable
+from bench.models.view import Calibration, ModelView
+from bench.tensors import PrunableLayer, ScoreMap
+
+
+@torch.no_grad()
+def activation(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    """Score the mean abs activation of a channel over images and positions.
+
+    Taken from the layer's output after its directly following BatchNorm, where it has one, and before the
+    non-linearity (ours).
+
+    Raises
+    ------
+    NotApplicable
+        For weights, which have no activation of their own.
+    """
+    if view.granularity != "channel":
+        raise NotApplicable("activation scores channels; a single weight has no activation of its own")
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(view.units.names, 0)
+
+    def accumulate(layer: PrunableLayer) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            if layer.batchnorm is not None:
+                # not by calling the module: timm's BatchNormAct2d applies the non-linearity, too
+                output = nn.modules.batchnorm._BatchNorm.forward(view.module(layer.batchnorm), output)
+            channels = output.movedim(1 if isinstance(module, nn.Conv2d) else -1, 0).flatten(1)
+            total = channels.abs().sum(dim=1, dtype=torch.float64)
+            sums[layer.name] = sums[layer.name] + total if layer.name in sums else total
+            counts[layer.name] += channels.shape[1]
+
+        return hook
+
+    handles = [view.module(layer.name).register_forward_hook(accumulate(layer)) for layer in view.units.layers]
+    try:
+        for x, _ in calibration.batches():
+            view.model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ScoreMap({name: total / counts[name] for name, total in sums.items()})

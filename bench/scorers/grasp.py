@@ -1,0 +1,48 @@
+"""GraSP: how removing a weight changes the gradient flow (Wang et al. 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench.models.view import Calibration, ModelView
+from bench.scorers.gradient import mean_gradient, stand_ins, summed_loss
+from bench.tensors import ScoreMap
+
+
+def grasp(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    """Score w (H g): to first order, half of what norm(g)^2 loses when the weight is removed.
+
+    Weights whose removal keeps or raises the gradient flow score low and go first, as in the paper. A
+    channel's score is the signed sum over its filter.
+    """
+    scores = {}
+    for name, product in hessian_gradient(view, calibration).items():
+        score = product * view.weight(name)
+        scores[name] = score if view.granularity == "weight" else score.flatten(1).sum(dim=1)
+    return ScoreMap(scores)
+
+
+def hessian_gradient(view: ModelView, calibration: Calibration) -> dict[str, Tensor]:
+    """Return H g, with g and H the gradient and the Hessian of the mean loss by the prunable weights.
+
+    H g is the gradient of the inner product of g(w) with g held fixed, so it adds up over the batches.
+
+    Returns
+    -------
+    dict of str to Tensor
+        float64, in the shape of the weight; accumulated in float64.
+    """
+    names = view.units.names
+    leaves, frozen = stand_ins(view)
+    total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in zip(names, leaves.values(), strict=True)}
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no second derivative
+        fixed = [g.to(w.dtype) for g, w in zip(mean_gradient(view, calibration).values(), leaves.values(), strict=True)]
+        for x, y in calibration.batches():
+            loss = summed_loss(view, {**frozen, **leaves}, x, y)
+            gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+            product = torch.stack([(g * v).sum() for g, v in zip(gradients, fixed, strict=True)]).sum()
+            for name, part in zip(names, torch.autograd.grad(product, list(leaves.values())), strict=True):
+                total[name] += part
+    return {name: part / len(calibration) for name, part in total.items()}

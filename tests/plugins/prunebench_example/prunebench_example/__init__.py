@@ -1,0 +1,1 @@
+"""Methods and claims that prunebench finds by entry point."""

@@ -1,0 +1,99 @@
+"""GraSP against finite differences of the gradient and of its squared norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from bench.models.units import find_units
+from bench.models.view import Calibration, ModelView
+from bench.scorers.grasp import grasp, hessian_gradient
+from bench.types import Granularity
+
+ViewOf = Callable[[Granularity], ModelView]
+STEP = 1e-4
+
+
+def _flat_gradient(view: ModelView, draw: Calibration, flat: Tensor) -> Tensor:
+    """Gradient of the mean loss at other prunable weights, both flat; by the .grad of plain leaves."""
+    sizes = [view.weight(name).numel() for name in view.units.names]
+    parts = [part.clone().requires_grad_() for part in flat.split(sizes)]
+    state = {
+        f"{name}.weight": part.view(view.weight(name).shape) for name, part in zip(view.units.names, parts, strict=True)
+    }
+    F.cross_entropy(functional_call(view.model, state, (draw.images,)), draw.labels).backward()
+    return torch.cat([part.grad for part in parts])
+
+
+def _flat_weights(view: ModelView) -> Tensor:
+    return torch.cat([view.weight(name).flatten() for name in view.units.names])
+
+
+def test_hessian_product_is_the_difference_of_gradients_along_the_gradient(
+    view_of: ViewOf, calibration: Calibration
+) -> None:
+    view = view_of("weight")
+    weights = _flat_weights(view)
+    g = _flat_gradient(view, calibration, weights)
+    ahead = _flat_gradient(view, calibration, weights + STEP * g)
+    behind = _flat_gradient(view, calibration, weights - STEP * g)
+    product = torch.cat([part.flatten() for part in hessian_gradient(view, calibration).values()])
+    torch.testing.assert_close(product, (ahead - behind) / (2 * STEP), rtol=1e-5, atol=1e-9)
+
+
+def test_score_is_half_of_what_the_squared_norm_loses_as_the_weight_fades(
+    view_of: ViewOf, calibration: Calibration
+) -> None:
+    view = view_of("weight")
+    weights = _flat_weights(view)
+    scores = torch.cat([score.flatten() for score in grasp(view, calibration, None).values()])
+
+    def squared_norm(unit: int, share: float) -> float:
+        changed = weights.clone()
+        changed[unit] *= 1 + share
+        return float(_flat_gradient(view, calibration, changed).square().sum())
+
+    for unit in range(0, len(weights), 23):
+        slope = (squared_norm(unit, STEP) - squared_norm(unit, -STEP)) / (2 * STEP)  # by the share that is left
+        assert float(scores[unit]) == pytest.approx(slope / 2, rel=1e-4, abs=1e-10)
+
+
+def test_channel_score_is_the_signed_sum_over_the_filter(view_of: ViewOf, calibration: Calibration) -> None:
+    """The prunable weights of both granularities are to be the same: the net has none but its convolutions."""
+    net = view_of("weight").model
+    example = calibration.images[:1]
+    exclude = ("head", "mlp.*")
+    weights = grasp(ModelView(net, find_units(net, "weight", exclude, example)), calibration, None)
+    channels = grasp(ModelView(net, find_units(net, "channel", exclude, example)), calibration, None)
+    assert bool((weights["conv1"] < 0).any())
+    for name in ("conv1", "conv2"):
+        torch.testing.assert_close(channels[name], weights[name].sum(dim=(1, 2, 3)))
+
+
+def test_batches_do_not_matter(view_of: ViewOf, calibration: Calibration) -> None:
+    view = view_of("weight")
+    whole = Calibration(calibration.images, calibration.labels, 40)
+    for name, score in grasp(view, calibration, None).items():
+        torch.testing.assert_close(score, grasp(view, whole, None)[name], rtol=1e-9, atol=1e-13)
+
+
+def test_attention_has_a_second_derivative() -> None:
+    """timm's fused attention has none on its own; the product is checked along the gradient."""
+    torch.manual_seed(0)
+    net = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=3, img_size=8, patch_size=4, embed_dim=12, depth=1, num_heads=3
+    ).double().eval()  # fmt: skip
+    draw = Calibration(torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0]), 3)
+    view = ModelView(net, find_units(net, "weight", ("head",), draw.images[:1]))
+    assert net.blocks[0].attn.fused_attn
+    weights = _flat_weights(view)
+    g = _flat_gradient(view, draw, weights)
+    difference = _flat_gradient(view, draw, weights + STEP * g) - _flat_gradient(view, draw, weights - STEP * g)
+    product = torch.cat([part.flatten() for part in hessian_gradient(view, draw).values()])
+    torch.testing.assert_close(product, difference / (2 * STEP), rtol=1e-4, atol=1e-8)

@@ -1,0 +1,132 @@
+"""Every scorer of the catalogue on every family of networks: scores, masks, and the pruned network.
+
+Small members of the families here, the published sizes in the slow test.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.catalogue import make_registry
+from bench.errors import NotApplicable
+from bench.masks.allocation import global_, uniform
+from bench.masks.apply import apply_masks
+from bench.masks.budget import keep_count
+from bench.masks.build import build_masks
+from bench.masks.order import keep_order
+from bench.models.build import build_model
+from bench.models.units import find_units
+from bench.models.view import Calibration, ModelView
+from bench.registry import Plugin
+from bench.study import ModelSpec
+from bench.tensors import MaskSet, ScoreMap
+from bench.types import DataFacts, Granularity
+
+REGISTRY = make_registry()
+CIFAR = DataFacts("none", (32, 32), 3, 10, fit=0, search=0, test=0, calibration_images=0, calibration_batch=0)
+SPARSITIES = (0.5, 0.9)
+#: Through normalisation by the activations, and attention, there is no synaptic flow.
+NO_FLOW = {"synflow", "synflow_oneshot"}
+TINY_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2}
+SMALL = [
+    ("cifar_resnet20", {}, set()),
+    ("resnet10t", {"block_args": {}}, set()),
+    ("densenet121", {"block_config": (2, 2), "growth_rate": 8, "num_init_features": 16}, set()),
+    ("mobilenetv3_small_050", {}, set()),
+    ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}, NO_FLOW),
+    ("vit_small_patch16_224", TINY_VIT, NO_FLOW),
+]
+VIT = {"img_size": 32, "patch_size": 4}
+PUBLISHED = [
+    ("cifar_resnet20", {}, set()),
+    ("cifar_resnet56", {}, set()),
+    ("vgg16_bn_cifar", {}, set()),
+    ("resnet18", {}, set()),
+    ("resnet50", {}, set()),
+    ("densenet121", {}, set()),
+    ("mobilenetv3_small_100", {}, set()),
+    ("convnext_atto", {}, NO_FLOW),
+    ("vit_small_patch16_224", VIT, NO_FLOW),
+    ("deit_tiny_patch16_224", VIT, NO_FLOW),
+]
+
+
+def _view(name: str, args: dict[str, Any], granularity: Granularity) -> ModelView:
+    model = build_model(ModelSpec(name=name, args=args), REGISTRY, CIFAR, seed=0)
+    return ModelView(model, find_units(model, granularity, ("head",), torch.zeros(2, 3, 32, 32)))
+
+
+def _draw() -> Calibration:
+    """Six images in batches of four."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(6, 3, 32, 32, generator=generator)
+    return Calibration(images, torch.randint(10, (6,), generator=generator), 4)
+
+
+def _scores(plugin: Plugin, view: ModelView, draw: Calibration) -> Iterator[tuple[float, ScoreMap]]:
+    """Scores for every sparsity, computed anew only where they depend on it; features are fused by ones."""
+    options = plugin.resolve({}).options
+    scores = None
+    for sparsity in SPARSITIES:
+        if scores is None or plugin.takes_sparsity:
+            target = (sparsity,) if plugin.takes_sparsity else ()
+            scores = plugin.function(view, draw, torch.Generator().manual_seed(0), *target, **options)
+            scores = scores.fuse((1.0,) * len(scores.names)) if plugin.fuses_features else scores
+        yield sparsity, scores
+
+
+@torch.no_grad()
+def _check_forward(view: ModelView, masks: MaskSet, draw: Calibration) -> None:
+    pruned = copy.deepcopy(view.model)
+    apply_masks(pruned, view.units, masks)
+    assert bool(pruned(draw.images).isfinite().all())
+
+
+def check_scorers(name: str, args: dict[str, Any], granularity: Granularity, only: str = "*") -> dict[str, str]:
+    """Check every scorer on one network; return those that were skipped, with their reasons."""
+    view, draw = _view(name, args, granularity), _draw()
+    magnitudes, seen, skipped = view.magnitudes(), set(), {}
+    for plugin in REGISTRY.of_kind("scorer"):
+        if granularity not in plugin.granularities or only not in ("*", plugin.name):
+            continue
+        try:
+            for sparsity, scores in _scores(plugin, view, draw):
+                scores.validate(view.units)
+                order = keep_order(view.units, scores, magnitudes)
+                for allocation in (global_, uniform):
+                    masks = build_masks(view.units, order, allocation(view.units, scores, sparsity, view))
+                    sizes = [view.units.total] if allocation is global_ else [u.size for u in view.units.layers]
+                    assert masks.kept == sum(keep_count(size, sparsity) for size in sizes), plugin.name
+                    if masks.digest() not in seen:  # equal masks give equal networks
+                        seen.add(masks.digest())
+                        _check_forward(view, masks, draw)
+        except NotApplicable as reason:
+            skipped[plugin.name] = str(reason)
+    return skipped
+
+
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+@pytest.mark.parametrize(("name", "args", "expected"), SMALL, ids=[name for name, *_ in SMALL])
+def test_scorers_on_small_networks(
+    name: str, args: dict[str, Any], expected: set[str], granularity: Granularity
+) -> None:
+    skipped = check_scorers(name, args, granularity)
+    assert set(skipped) == expected
+    assert all(skipped.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+@pytest.mark.parametrize(("name", "args", "expected"), PUBLISHED, ids=[name for name, *_ in PUBLISHED])
+def test_scorers_on_published_networks(
+    name: str, args: dict[str, Any], expected: set[str], granularity: Granularity
+) -> None:
+    skipped = check_scorers(name, args, granularity)
+    assert set(skipped) == expected
+    assert all(skipped.values())
