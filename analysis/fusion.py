@@ -64,7 +64,7 @@ def is_equal(search: pd.Series) -> pd.Series:
     >>> is_equal(pd.Series(["equal", "equal(recalibration=cumulative)", "dbo"])).tolist()
     [True, True, False]
     """
-    return search.str.partition("(")[0].eq("equal")
+    return search.astype("str").str.match(r"equal(\(|$)")
 
 
 def small_budgets(found: pd.DataFrame) -> list[str]:

@@ -110,6 +110,7 @@ class Pipeline:
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._known: dict[str, Mapping[str, Any]] = {}
         self._searches: dict[str, Mapping[str, Any]] = {}
+        self._candidates: dict[str, dict[str, float]] = {}
         self._latest: dict[str, tuple[Any, Any, tuple[Exception, TracebackType | None] | None]] = {}
         self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
 
@@ -278,21 +279,22 @@ class Pipeline:
     def _raw_scores(self, cell: Cell) -> ScoreMap | FeatureMap:
         """Call the scorer, once for all sparsities unless its scores depend on the sparsity."""
         assert cell.granularity is not None
+        granularity = cell.granularity
         plugin = self._plugin("scorer", cell.scorer)
         target = (cell.sparsity,) if plugin.takes_sparsity else ()
 
         def compute() -> ScoreMap | FeatureMap:
             generator = torch.Generator(device="cpu").manual_seed(self._scorer_seed(cell))
             scores: ScoreMap | FeatureMap = plugin.function(
-                self._view(cell.granularity), self._calibration(cell.calibration), generator, *target,
+                self._view(granularity), self._calibration(cell.calibration), generator, *target,
                 **cell.scorer.options,
             )  # fmt: skip
             self._counters["score_passes"] += 1
-            scores.validate(self.units(cell.granularity))
+            scores.validate(self.units(granularity))
             return scores
 
         raw: ScoreMap | FeatureMap = self._once(
-            "raw scores", (cell.granularity, cell.calibration, cell.scorer, *target), compute
+            "raw scores", (granularity, cell.calibration, cell.scorer, *target), compute
         )
         return raw
 
@@ -311,9 +313,7 @@ class Pipeline:
             return _Scored(scores, order, tied_units(self.units(granularity), scores, magnitudes, order))
 
         target = cell.sparsity if self._plugin("scorer", cell.scorer).takes_sparsity else None
-        scored: _Scored = self._once(
-            "scores", (granularity, cell.calibration, cell.scorer, target, weights), compute
-        )
+        scored: _Scored = self._once("scores", (granularity, cell.calibration, cell.scorer, target, weights), compute)
         return scored
 
     def _order(self, cell: Cell, scores: ScoreMap) -> Tensor:
@@ -382,10 +382,12 @@ class Pipeline:
 
         def test_accuracy(weights: Sequence[float]) -> float:
             masks = masks_of(weights)
-            accuracy: float = self._shared_evaluation(plain, masks, self._evaluation_id(plain, masks.digest()))["accuracy"]
-            return accuracy
+            evaluation = self._evaluation_id(plain, masks.digest())
+            return float(self._shared_evaluation(plain, masks, evaluation)["accuracy"])
 
-        objective = CandidateAccuracy(masks_of, lambda masks: self._search_accuracies(under, masks))
+        # other searches of the group may have met the same masks
+        known = self._candidates.setdefault(self._evaluation_id(under, ""), {})
+        objective = CandidateAccuracy(masks_of, lambda masks: self._search_accuracies(under, masks), known)
         dimensions = len(features.names)
         generator = np.random.default_rng(self._search_seed(cell))
         ones = (1.0,) * dimensions
@@ -394,7 +396,7 @@ class Pipeline:
         found: Found = search(objective, dimensions, generator, **(options if dimensions > 1 else {}))
         return {
             "features": list(features.names), "weights": list(found.weights),
-            "budget": options.get("evaluations", 1), "evaluations": found.evaluations, "masks": objective.evaluated,
+            "budget": options.get("evaluations", 1), "evaluations": found.evaluations, "masks": objective.masks,
             "search_accuracy": found.value, "search_accuracy_equal": float(objective(np.array([ones]))[0]),
             "test_accuracy": test_accuracy(found.weights), "test_accuracy_equal": test_accuracy(ones),
             "history": [list(point) for point in found.history],
@@ -512,9 +514,7 @@ class Pipeline:
         if (split, precision) not in self._evaluators:
             settings = replace(self.settings, precision=precision)
             images = {"test": self.dataset.test, "search": self.dataset.search}[split]
-            self._evaluators[split, precision] = Evaluator(
-                self.dense.model, images, self.dense.normalisation, settings
-            )
+            self._evaluators[split, precision] = Evaluator(self.dense.model, images, self.dense.normalisation, settings)
         return self._evaluators[split, precision]
 
     # ---------------------------------------------------------------- checks

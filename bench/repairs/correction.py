@@ -4,7 +4,7 @@ Signature of a correction: ``(context, *, options) -> factors per layer``, chang
 place. With v_d and v_p the variances of a channel in the dense and the pruned model, a channel with
 v_p <= 1e-12 x the median v_d of the layer's channels that vary is dead and keeps the factor 1.
 
-Every correction has the option `order`: ``parallel`` takes all variances from one pass over the masked
+Every correction but `none` has the option `order`: ``parallel`` takes all from one pass over the masked
 model; ``sequential`` goes through the layers in forward order, each measured when those before it are
 repaired, one pass per layer.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -13,13 +14,16 @@ import pandas as pd
 import pytest
 
 from bench.store import schema
-from bench.store.reader import StudyData, derive
+from bench.store.reader import FULL_BUDGET, StudyData, derive
 
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 MONOTONE = ("magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank")
 #: True mean accuracy above magnitude, in fractions.
 REPAIR = {"none": 0.0, "layerwise": 0.01, "channelwise": -0.02, "asr": 0.03}
 EFFECT = {"random": -0.3, "gradient": -0.1, "taylor": 0.05, "wanda": 0.02, "l2": 0.004}
+#: Feature scorers: true escape with equal weights; what a search adds on test images, and more on its own.
+ESCAPE = {"v1": 0.02, "a5": -0.01}
+GAIN, OVERFIT = 0.03, 0.015
 
 
 def digest(*parts: Any) -> str:
@@ -60,7 +64,8 @@ def synthetic(
         level = 0.95 + rng.normal(0, noise)
         for recalibration in recalibrations:
             rows.append(base | {"calibration_draw": 0, "scorer": "dense", "correction": "none",
-                                "recalibration": recalibration, "accuracy": level, "loss": 0.2})  # fmt: skip
+                                "recalibration": recalibration, "accuracy": level, "loss": 0.2,
+                                "evaluation": digest("e", "dense", model, seed, recalibration)})  # fmt: skip
         grid = itertools.product(granularities, allocations, sparsities, range(draws))
         for granularity, allocation, sparsity, draw in grid:
             plateau = level - 0.4 * sparsity**2 + rng.normal(0, noise)
@@ -108,6 +113,62 @@ def synthetic(
     return StudyData(frame, typed(checks, schema.CHECKS).reset_index(drop=True), dense(frame), meta())
 
 
+def with_features(
+    data: StudyData, searches: tuple[str, ...] = ("equal", "dbo"), budget: int = FULL_BUDGET
+) -> StudyData:
+    """Add feature scorers that have exactly the mean effects of ESCAPE, GAIN and OVERFIT, with their searches."""
+    plain = data.rows[data.rows["scorer"].eq("magnitude") & data.rows["correction"].eq("none")]
+    spread = 0.001 * (plain["train_seed"] - plain["train_seed"].mean()).astype(float)
+    added = []
+    for scorer, search in itertools.product(ESCAPE, searches):
+        found = 0.0 if search == "equal" else GAIN + spread
+        equal = plain["accuracy"] + ESCAPE[scorer] + spread
+        seen = equal + 0.01 + found + (0.0 if search == "equal" else OVERFIT - spread / 2)
+        spent = 1 if search == "equal" else budget
+        notes = [
+            {"search": {
+                "id": "s", "features": ["a", "b"], "weights": [1.0, -1.0], "evaluations": spent, "budget": spent,
+                "search_accuracy": best, "search_accuracy_equal": level + 0.01, "test_accuracy": accuracy,
+                "test_accuracy_equal": level, "history": [[min(30, spent), level], [spent, best]],
+            }}
+            for best, level, accuracy in zip(seen, equal, equal + found, strict=True)
+        ]  # fmt: skip
+        own = plain.assign(scorer=scorer, search=search, accuracy=equal + found, magnitude_overlap=0.4)
+        own["notes"] = [json.dumps(n) if s == "done" else None for n, s in zip(notes, plain["state"], strict=True)]
+        added.append(own)
+    points = np.linspace(0.1, 1, 20)
+    curves = pd.concat([
+        pd.DataFrame({"scorer": scorer, "sparsity": np.nan, "draw": 0, "feature": feature, "u": points, "value": points})
+        for scorer, feature in itertools.product((*ESCAPE, "rank"), ("a", "b"))
+    ], ignore_index=True)  # fmt: skip
+    return dataclasses.replace(joined(data, added), curves=typed(curves, schema.CURVES))
+
+
+def with_own_sparsities(data: StudyData) -> StudyData:
+    """Add allocations that set the sparsity themselves: 2:4, and EMP, which sets another one for every scorer."""
+    first = data.rows["allocation"].eq("uniform") & data.rows["sparsity"].eq(0.5) & data.rows["correction"].eq("none")
+    plain = data.rows[first].assign(sparsity=np.nan)
+    place = plain["scorer"].map({name: n for n, name in enumerate(plain["scorer"].unique())})
+    units = {"conv": {"n_eff": 6.5, "k": 6, "s_eff": 0.75, "bound": 0.7}}
+    units["fc"] = {"n_eff": 4.0, "k": 4, "s_eff": 0.5, "bound": None, "no_bound": "beta is not 1"}
+    noted = [json.dumps({**json.loads(text or "{}"), "emp": units, "zero_layers": []}) for text in plain["notes"]]
+    emp = plain.assign(allocation="emp", sparsity_achieved=0.3 + 0.01 * place, notes=noted)
+    return joined(data, [plain.assign(allocation="2:4"), emp])
+
+
+def joined(data: StudyData, added: list[pd.DataFrame]) -> StudyData:
+    """Put rows at the end of a study's, with positions, cells, masks and evaluations of their own."""
+    rows = pd.concat([data.rows, *added], ignore_index=True)
+    new = rows.index >= len(data.rows)
+    rows["position"] = pd.array(range(len(rows)), dtype="Int64")
+    rows.loc[new, "cell"] = [digest("cell", n) for n in rows.index[new]]
+    whose = rows[["group", "calibration_draw", "scorer", "search", "granularity", "allocation", "sparsity"]]
+    masks = [digest("m", *key) for key in whose[new].itertuples(index=False)]
+    rows.loc[new, "mask"] = np.where(rows.loc[new, "state"].eq("done"), masks, None)
+    rows.loc[new, "evaluation"] = [digest("e", n) for n in rows.index[new]]
+    return dataclasses.replace(data, rows=derive(typed(rows[[c.name for c in schema.ROWS]], schema.ROWS)))
+
+
 def dense(rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows[rows["scorer"].eq("dense")].drop_duplicates("group")
     frame = groups[["group", "dataset", "model", "train_seed", "checkpoint", "train_overlap"]].assign(
@@ -134,3 +195,19 @@ def meta(**changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def study() -> Callable[..., StudyData]:
     return synthetic
+
+
+@pytest.fixture(scope="session")
+def fused() -> Callable[..., StudyData]:
+    """A study with feature scorers: keywords of `with_features`, then those of `synthetic`."""
+
+    def _fused(searches: tuple[str, ...] = ("equal", "dbo"), budget: int = FULL_BUDGET, **keywords: Any) -> StudyData:
+        chosen = {"granularities": ("channel",), "allocations": ("uniform",), "seeds": 4} | keywords
+        return with_features(synthetic(**chosen), searches, budget)
+
+    return _fused
+
+
+@pytest.fixture(scope="session")
+def own_sparsities() -> Callable[[StudyData], StudyData]:
+    return with_own_sparsities

@@ -71,7 +71,7 @@ def test_our_scorers_look_different_even_in_grey():
 
 def test_the_legend_shows_each_scorer_as_it_is_drawn():
     figure = facets(["a"], lambda _, axes: lines(frame(SCORERS), axes), x="x", y="y")
-    legend(figure, SCORERS[::-1], {}, dense=False)
+    legend(figure, SCORERS[::-1], {})
     drawn = [container.lines[0] for container in figure.axes[0].containers][::-1]
     for line, handle in zip(drawn, figure.legends[0].legend_handles, strict=True):
         for what in ("color", "marker", "markerfacecolor", "linestyle"):
@@ -93,7 +93,7 @@ def test_an_empty_title_leaves_its_place_free():
 def test_no_text_lies_outside_the_figure_or_on_another(study):
     with styled():
         figure = facets(["a model on a data set"] * 2, lambda _, axes: lines(frame(SCORERS), axes), x="x", y="y")
-        legend(figure, SCORERS, {"magnitude": "magnitude (+ 5)"}, dense=True)
+        legend(figure, SCORERS, {"magnitude": "magnitude (+ 5)"}, ("dense",))
         figure.draw_without_rendering()
         page = figure.bbox
         boxes = [text.get_window_extent() for text in figure.legends[0].get_texts()]

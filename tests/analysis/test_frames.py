@@ -53,7 +53,10 @@ def test_summary_equals_the_intervals_one_by_one(study):
     for number in (0, 7, len(summary) - 1):
         row = summary.iloc[number]
         mask = np.logical_and.reduce(
-            [values[key].eq(row[key]) | (values[key].isna() & pd.isna(row[key])) for key in (*frames.SETTING, "scorer")]
+            [
+                values[key].eq(row[key]) | (values[key].isna() & pd.isna(row[key]))
+                for key in (*frames.SETTING, *frames.METHOD)
+            ]
         )
         sample = values.loc[mask.astype(bool), "accuracy"].to_numpy()
         interval = t_interval(sample)
@@ -86,3 +89,36 @@ def test_a_sweep_over_calibration_sizes_does_not_count_a_model_twice(study):
     larger = rows.assign(calibration_images=pd.array([512] * len(rows), dtype="Int64"))
     both = pd.concat([rows, larger], ignore_index=True)
     assert len(frames.main_rows(both)) == len(frames.main_rows(rows))
+
+
+def test_a_searched_scorer_is_compared_with_magnitude_which_has_no_search(fused):
+    found = frames.escape(fused().rows)
+    assert {"v1 + equal", "v1 + dbo", "taylor"} <= set(found["method"])
+    means = found.groupby("method")["difference"].mean()
+    assert means["v1 + dbo"] - means["v1 + equal"] == pytest.approx(0.03)
+
+
+def test_searched_scorers_are_compared_under_the_same_search(fused):
+    paired = frames.contrast(fused().rows, "scorer", "v1")
+    a5 = paired[paired["scorer"].eq("a5")]
+    assert set(a5["search"]) == {"equal", "dbo"}
+    means = a5.groupby("search")["difference"].mean()
+    assert means.to_dict() == pytest.approx({"equal": -0.03, "dbo": -0.03})
+    # a scorer without a search has no partner among them
+    assert set(paired["scorer"]) == {"a5"}
+
+
+def test_searches_are_compared_for_the_same_scorer(fused):
+    rows = fused().rows
+    paired = frames.contrast(rows, "search", "equal")
+    assert set(paired["search"]) == {"dbo"}
+    partners = rows.set_index("cell").loc[paired["reference_cell"]]
+    assert partners["scorer"].tolist() == paired["scorer"].tolist()
+    assert set(partners["search"]) == {"equal"}
+
+
+def test_equal_weights_are_a_search_and_magnitude_is_none(fused):
+    rows = fused().rows
+    assert set(frames.searched(rows)["scorer"]) == {"v1", "a5"}
+    assert not set(frames.unsearched(rows)["scorer"]) & {"v1", "a5"}
+    assert len(frames.searched(rows)) + len(frames.unsearched(frames.pruned(rows))) == len(frames.pruned(rows))

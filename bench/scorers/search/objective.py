@@ -19,6 +19,8 @@ class CandidateAccuracy:
         Fusion weights -> mask set.
     evaluate : callable
         Mask sets -> accuracies on the search split; reads each mask set before asking for the next.
+    known : dict
+        Hash of a mask set -> its accuracy, for what was evaluated before; grows.
 
     Examples
     --------
@@ -27,8 +29,8 @@ class CandidateAccuracy:
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (2, 1, 1, 1), (2,)),))
     >>> def masks_of(weights):
     ...     return MaskSet(units, {"conv": torch.tensor(weights) > 0})
-    >>> objective = CandidateAccuracy(masks_of, lambda masks: [mask.kept / 2 for mask in masks])
-    >>> objective(np.array([[1.0, -1.0], [0.5, -0.5], [1.0, 1.0]])), objective.evaluated
+    >>> objective = CandidateAccuracy(masks_of, lambda masks: [mask.kept / 2 for mask in masks], {})
+    >>> objective(np.array([[1.0, -1.0], [0.5, -0.5], [1.0, 1.0]])), objective.masks
     (array([0.5, 0.5, 1. ]), 2)
     """
 
@@ -36,14 +38,15 @@ class CandidateAccuracy:
         self,
         masks_of: Callable[[Sequence[float]], MaskSet],
         evaluate: Callable[[Iterable[MaskSet]], Sequence[float]],
+        known: dict[str, float],
     ) -> None:
-        self._masks_of, self._evaluate = masks_of, evaluate
-        self._known: dict[str, float] = {}
+        self._masks_of, self._evaluate, self._known = masks_of, evaluate, known
+        self._seen: set[str] = set()
 
     @property
-    def evaluated(self) -> int:
-        """Mask sets really evaluated so far."""
-        return len(self._known)
+    def masks(self) -> int:
+        """Different mask sets among the candidates so far."""
+        return len(self._seen)
 
     def __call__(self, candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the accuracies of candidates: shape ``(n, K)`` to ``(n,)``."""
@@ -59,5 +62,6 @@ class CandidateAccuracy:
                     yield masks
 
         accuracies = self._evaluate(unknown())
-        self._known |= dict(zip(new, accuracies, strict=True))
+        self._known.update(zip(new, accuracies, strict=True))
+        self._seen.update(digests)
         return np.array([self._known[digest] for digest in digests])

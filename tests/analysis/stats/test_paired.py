@@ -94,6 +94,30 @@ def test_wilcoxon_needs_six_models_and_reaches_the_known_least_p():
         assert wilcoxon(np.arange(1.0, n + 1)).p == pytest.approx(least)
 
 
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+@pytest.mark.parametrize("ties", [True, False])
+def test_wilcoxon_is_scipys_with_ties_and_zeros_too(alternative, ties):
+    rng = np.random.default_rng(8)
+    for n in (6, 9, 12):
+        values = rng.integers(-4, 7, n) / 400 if ties else rng.normal(0.3, 1, n)
+        found = wilcoxon(values, alternative)
+        # SciPy counts exactly up to 13 models, ties or not
+        reference = stats.wilcoxon(values, alternative=alternative)
+        assert (found.p, found.statistic) == pytest.approx((reference.pvalue, reference.statistic))
+
+
+def test_wilcoxon_with_ties_is_exact_where_scipy_approximates():
+    values = np.array([1, 1, 2, -2, 3, 3, -4, 5, 5, 6, 7, 7, -8, 9, 10, 0], dtype=float)
+    ranks = stats.rankdata(np.abs(values[values != 0])) * np.sign(values[values != 0])
+    other = stats.permutation_test((ranks,), np.sum, permutation_type="samples", n_resamples=np.inf, vectorized=True)
+    assert wilcoxon(values).p == pytest.approx(other.pvalue)
+
+
+def test_beyond_twenty_models_wilcoxon_is_scipys_own():
+    values = np.random.default_rng(9).normal(0.2, 1, 21)
+    assert wilcoxon(values).p == stats.wilcoxon(values).pvalue
+
+
 def test_hedges_correction_is_near_its_usual_approximation():
     values = np.random.default_rng(4).normal(1, 1, 15)
     plain = values.mean() / values.std(ddof=1)

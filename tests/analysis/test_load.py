@@ -1,0 +1,89 @@
+"""Loading: old data files, curves from where they are, methods named by the reader."""
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.load import ARTIFACT_CURVES, load, read_parquet, write_curves, write_parquet
+from bench.store.reader import method_names
+
+
+@pytest.fixture
+def folder(tmp_path, fused):
+    """A study folder that holds a report's data without its curves."""
+    data = fused(seeds=2)
+    (tmp_path / "report").mkdir()
+    write_parquet(data, tmp_path / "report" / "data.parquet")
+    return tmp_path, data
+
+
+def test_a_file_written_before_methods_had_names_still_loads(folder):
+    path, data = folder
+    file = path / "report" / "data.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["method"]), file)
+    assert load(path).rows["method"].tolist() == data.rows["method"].tolist()
+    assert load(path).curves.empty
+
+
+def test_curves_come_from_the_artifacts_or_else_from_the_report(folder):
+    path, data = folder
+    write_curves(data, path / "report" / "curves.parquet")
+    pd.testing.assert_frame_equal(load(path).curves, data.curves)
+    artifact = path / ARTIFACT_CURVES / f"{data.meta['study_hash']}.parquet"
+    artifact.parent.mkdir(parents=True)
+    # as the engine writes it: plain columns, no word on whose they are
+    data.curves.assign(draw=1).astype({"draw": "int64"}).to_parquet(artifact, index=False)
+    assert set(load(path).curves["draw"]) == {1}
+
+
+def test_curves_of_another_study_are_not_taken(folder):
+    path, data = folder
+    other = type(data)(data.rows, data.checks, data.dense, {**data.meta, "study_hash": "other"}, data.curves)
+    write_curves(other, path / "report" / "curves.parquet")
+    assert load(path).curves.empty
+
+
+@pytest.mark.parametrize("content", ["not Parquet", "lacks a column"])
+def test_a_broken_file_of_curves_is_an_error_of_one_line(folder, content):
+    path, data = folder
+    file = path / ARTIFACT_CURVES / f"{data.meta['study_hash']}.parquet"
+    file.parent.mkdir(parents=True)
+    if content == "not Parquet":
+        file.write_text("x")
+    else:
+        data.curves.drop(columns="u").to_parquet(file)
+    with pytest.raises(AnalysisError, match=r"cannot be read as Parquet|has no column 'u'") as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_equal_curves_give_equal_bytes(folder):
+    path, data = folder
+    for name in ("a", "b"):
+        write_curves(data, path / name)
+    assert (path / "a").read_bytes() == (path / "b").read_bytes()
+
+
+def test_a_budget_is_said_for_every_row_of_its_search():
+    rows = pd.DataFrame(
+        {
+            "scorer": ["v1", "v1", "a5", "v1", "dense", "v1"],
+            "search": ["dbo(evaluations=60, correction=asr)"] * 3 + ["dbo"] + [None, "equal(correction=asr)"],
+            "notes": ['{"search": {"budget": 60}}', None, "{}", '{"search": {"budget": 600}}', None, '{"search": {"budget": 1}}'],
+        }
+    )  # fmt: skip
+    assert method_names(rows).tolist() == [
+        "v1 + dbo(correction=asr) (60 evaluations)", "v1 + dbo(correction=asr) (60 evaluations)",
+        "a5 + dbo(correction=asr) (60 evaluations)", "v1 + dbo", "dense", "v1 + equal(correction=asr)",
+    ]  # fmt: skip
+
+
+def test_a_search_that_never_ran_keeps_its_label():
+    rows = pd.DataFrame({"scorer": ["v1"], "search": ["dbo(evaluations=60)"], "notes": [None]})
+    assert method_names(rows).tolist() == ["v1 + dbo(evaluations=60)"]
+
+
+def test_methods_survive_the_file(folder):
+    path, data = folder
+    assert read_parquet(path / "report" / "data.parquet").rows["method"].tolist() == data.rows["method"].tolist()
