@@ -156,6 +156,7 @@ def overfit(found: pd.DataFrame) -> str:
     others = found[~is_equal(found["search"])]
     if others.empty:
         return "The study has equal weights only: nothing was searched."
+    others = others[others["sparsity"].notna()]  # elsewhere a search changes the sparsity too
     text = (
         "Over-fit is what a search gains over equal weights on its search images, less what it gains on the test "
         "images, paired by model. "
@@ -163,8 +164,8 @@ def overfit(found: pd.DataFrame) -> str:
     known = others["overfit"].notna()
     if not known.any():
         return text + (
-            "It cannot be told here: the models may have seen the search images, or candidates were compared under a "
-            "repair."
+            "It cannot be told here: the models may have seen the search images, candidates were compared under a "
+            "repair, or the allocation sets the sparsity."
         )
     text += f"Its mean over all settings is {points(others['overfit'].mean())} points"
     return text + (f"; {count((~known).sum())} searches cannot tell it." if not known.all() else ".")

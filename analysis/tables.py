@@ -216,8 +216,11 @@ def search_table(found: pd.DataFrame, escapes: pd.DataFrame, gains: pd.DataFrame
 
 
 def search_summary(found: pd.DataFrame) -> pd.DataFrame:
-    """Gains of each search at each sparsity, averaged over feature scorers and models; descriptive."""
-    named = found[~is_equal(found["search"])]
+    """Gains of each search at each sparsity, averaged over feature scorers and models; descriptive.
+
+    Where the allocation sets the sparsity, a search changes that too, so these searches are left out.
+    """
+    named = found[~is_equal(found["search"]) & found["sparsity"].notna()]
     named = named.assign(
         name=[search_name(row) for row in named.to_dict("records")],
         on_search=named["search_accuracy"] - named["search_accuracy_equal"],
@@ -228,7 +231,7 @@ def search_summary(found: pd.DataFrame) -> pd.DataFrame:
     frame = grouped.agg(
         on_search=("on_search", "mean"), on_test=("on_test", "mean"), overfit=("overfit", "mean"),
         scorers=("scorer", "nunique"), models=("checkpoint", "nunique"),
-    ).reset_index()  # fmt: skip
+    ).reset_index().sort_values(list(frames.SETTING), kind="stable", na_position="first")  # fmt: skip
     table = _axes(frame)
     table["Search"] = list(frame["name"])
     table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]
@@ -253,7 +256,7 @@ def emp_table(kept: pd.DataFrame) -> pd.DataFrame:
     values = ["n_eff", "k", "s_eff", "bound", "scopes", "sparsity_achieved", "accuracy", "dense_accuracy"]
     grouped = kept.groupby(keys, sort=False, dropna=False)
     means = grouped[values].mean().join(grouped["violations"].sum()).reset_index()
-    frame = frame.merge(means, on=keys, how="left")
+    frame = frame.merge(means, on=keys, how="left").sort_values(list(frames.SETTING), kind="stable")
     table = _axes(frame)
     table["Models"] = [count(v) for v in frame["n"]]
     table["N_eff (units)"] = [decimal(v, 1) for v in frame["n_eff"]]

@@ -42,7 +42,7 @@ def list_plugins(kind: str) -> list[dict[str, Any]]:
             if kind == "repairs":
                 entry["half"] = one
             entry |= {"formula": plugin.formula, "cost": plugin.cost, "reference": plugin.reference}
-            if one in ("scorer", "allocation"):
+            if kind in ("scorers", "allocations", "repairs"):
                 entry["granularities"] = list(plugin.granularities)
             entries.append(entry)
     if kind == "models":

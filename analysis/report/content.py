@@ -134,7 +134,9 @@ def _searches(data: StudyData) -> Section | None:
         "looks for the weights, each from \N{MINUS SIGN}1 to 1, with the highest accuracy on the search images, which "
         "are neither calibration nor test images; equal takes 1 for all. Test images are looked at only afterwards.",
         narrate.escape(above),
-        f"Against equal weights: {narrate.escape(gained, 'equal weights', 'them')}" if len(gained) else "",
+        f"Against equal weights: {narrate.escape(gained, 'equal weights', 'them')}"
+        if gained["p_t"].notna().any()
+        else "",
         narrate.overfit(found),
     )
     summary = tables.search_summary(found)

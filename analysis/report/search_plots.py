@@ -91,8 +91,8 @@ def search_escapes(compared: pd.DataFrame) -> list[Plot]:
             )  # fmt: skip
         caption = (
             "Accuracy minus magnitude's in the same block, mean over models, in percentage points, by search and "
-            "sparsity. * Holm-adjusted p under 0.05 (paired t, all settings of this section one family); blank: no "
-            f"data. Granularity {granularity}, allocation {allocation}."
+            "sparsity. * Holm-adjusted p under 0.05 (paired t, all settings of this section one family); = the same "
+            f"masks as magnitude; blank: no data. Granularity {granularity}, allocation {allocation}."
         )
         plots.append(finish(f"searches-{granularity}-{allocation}", figure, caption, places))
     return plots

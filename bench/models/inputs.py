@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame
-from timm.layers import Linear as TimmLinear
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.linear import Linear as TimmLinear
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
@@ -142,7 +142,7 @@ def patches(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _pad(layer: nn.Conv2d, x: Tensor) -> Tensor:
     if isinstance(layer, Conv2dSame):
-        same: Tensor = pad_same(x, layer.kernel_size, layer.stride, layer.dilation)
+        same: Tensor = pad_same(x, list(layer.kernel_size), list(layer.stride), list(layer.dilation))
         return same
     # torch's own list serves padding in numbers, "same" and "valid", and the other padding modes
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import NotApplicable
 from bench.models.view import Calibration, ModelView
@@ -34,7 +35,7 @@ def activation(view: ModelView, calibration: Calibration, generator: torch.Gener
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             if layer.batchnorm is not None:
                 # not by calling the module: timm's BatchNormAct2d applies the non-linearity, too
-                output = nn.modules.batchnorm._BatchNorm.forward(view.module(layer.batchnorm), output)
+                output = _BatchNorm.forward(cast(_BatchNorm, view.module(layer.batchnorm)), output)
             channels = output.movedim(1 if isinstance(module, nn.Conv2d) else -1, 0).flatten(1)
             total = channels.abs().sum(dim=1, dtype=torch.float64)
             sums[layer.name] = sums[layer.name] + total if layer.name in sums else total

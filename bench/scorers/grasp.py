@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from bench.models.view import Calibration, ModelView
 from bench.scorers.gradient import mean_gradient, stand_ins, summed_loss
@@ -37,7 +41,7 @@ def hessian_gradient(view: ModelView, calibration: Calibration) -> dict[str, Ten
     names = view.units.names
     leaves, frozen = stand_ins(view)
     total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in zip(names, leaves.values(), strict=True)}
-    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no second derivative
+    with sdpa_kernel(SDPBackend.MATH), _Hardsigmoid():  # the fused kernels have no second derivative
         fixed = [g.to(w.dtype) for g, w in zip(mean_gradient(view, calibration).values(), leaves.values(), strict=True)]
         for x, y in calibration.batches():
             loss = summed_loss(view, {**frozen, **leaves}, x, y)
@@ -46,3 +50,18 @@ def hessian_gradient(view: ModelView, calibration: Calibration) -> dict[str, Ten
             for name, part in zip(names, torch.autograd.grad(product, list(leaves.values())), strict=True):
                 total[name] += part
     return {name: part / len(calibration) for name, part in total.items()}
+
+
+class _Hardsigmoid(TorchFunctionMode):
+    """Takes the hard sigmoid (MobileNetV3's gates) apart: torch has no second derivative of it as a whole."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.nn.functional.hardsigmoid:
+            return (args[0] + 3).clamp(0, 6) / 6
+        return func(*args, **(kwargs or {}))

@@ -53,8 +53,8 @@ def obs(
         for name, moments in input_moments(view.model, names, calibration).items():
             try:
                 inverse = inverse_diagonal(2 * moments.second / len(calibration), damping)
-            except torch.linalg.LinAlgError as error:
-                raise CellError(f"obs: the Hessian of {name} has no Cholesky factor: {error}") from error
+            except CellError as error:
+                raise CellError(f"obs of {name}: {error}") from error
             weight = view.weight(name)
             groups, k = inverse.shape
             score = weight.reshape(groups, -1, k).square() / (2 * inverse.unsqueeze(1))
@@ -77,6 +77,11 @@ def inverse_diagonal(hessian: Tensor, damping: float) -> Tensor:
     Tensor
         Shape ``(groups, k)``; infinite for a group whose inputs are all zero, whose weights cost nothing.
 
+    Raises
+    ------
+    CellError
+        If a damped Hessian is not positive definite in float64.
+
     Examples
     --------
     >>> inverse_diagonal(torch.diag(torch.tensor([1.5, 0.5])).double().unsqueeze(0), damping=0.5)
@@ -86,7 +91,9 @@ def inverse_diagonal(hessian: Tensor, damping: float) -> Tensor:
     mean = diagonal.mean(dim=1, keepdim=True)
     dead = mean == 0
     added = torch.where(dead, 1.0, damping * mean)
-    factor = torch.linalg.cholesky(hessian + torch.diag_embed(added.expand_as(diagonal)))
+    factor, info = torch.linalg.cholesky_ex(hessian + torch.diag_embed(added.expand_as(diagonal)))
+    if bool(info.any()):
+        raise CellError("the damped Hessian has no Cholesky factor: inputs that are not finite, or too little damping")
     inverse = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
     return torch.where(dead, torch.inf, inverse)
 

@@ -42,9 +42,9 @@ def synflow(
     the lowest scores of the whole model until (1 - S)^(k/n) of it is left; R is the sum of the outputs for
     an input of ones, with the absolute values of all parameters and buffers, in float64.
 
-    The units kept by `global` allocation are the survivors. Other allocations keep units that were
-    removed: those of later rounds first, in a round those of larger flow. So a unit removed in round k
-    scores k - n - 1 plus its place, in [0, 1), in the order of that round: below zero, where no survivor is.
+    `global` allocation keeps just the survivors. Others keep units that were removed, too: those of later
+    rounds first, within a round those of larger flow (ours). So a unit removed in round k scores k - n - 1
+    plus half its flow over the largest flow removed in that round: below zero, where no survivor is.
 
     Parameters
     ----------
@@ -64,27 +64,19 @@ def synflow(
     """
     if sparsity is None:
         raise NotApplicable("synflow prunes towards a sparsity, but this allocation sets it from the scores")
-    units, flow = view.units, _Flow(view, calibration)
-    # from the largest magnitude on: a position in `alive` settles ties as METHODS section 2 does
-    alive = units.flatten(view.magnitudes()).argsort(descending=True, stable=True)
-    values = flow()
-    scores = torch.empty_like(values)
+    units, flow, magnitudes = view.units, _Flow(view, calibration), view.units.flatten(view.magnitudes())
+    scores = torch.zeros_like(magnitudes)
+    kept = torch.ones_like(magnitudes, dtype=torch.bool)
     for k in range(1, rounds + 1):
+        flows = flow()
+        scores = torch.where(kept, flows, scores)
         left = math.ceil(units.total * (1 - sparsity) ** (k / rounds))
-        remove = len(alive) - (left if k < rounds else keep_count(units.total, sparsity))
-        if remove == 0:
-            continue
-        gone = _lowest(values[alive], remove)
-        lost = alive[gone].flip(0)
-        place = torch.arange(remove, dtype=torch.float64, device=lost.device) / remove
-        scores[lost[values[lost].argsort(stable=True)]] = k - rounds - 1 + place
-        alive = alive[~gone]
-        if k < rounds:
-            kept = torch.zeros_like(values, dtype=torch.bool)
-            kept[alive] = True
+        remove = int(kept.sum()) - (left if k < rounds else keep_count(units.total, sparsity))
+        if remove > 0:
+            lost, largest = _lowest(flows.where(kept, torch.inf), remove, magnitudes)
+            scores = torch.where(lost, k - rounds - 1 + flows / (2 * largest), scores)
+            kept &= ~lost
             flow.mask(units.split(kept))
-            values = flow()
-    scores[alive] = values[alive]
     return ScoreMap(units.split(scores))
 
 
@@ -140,13 +132,17 @@ class _Flow:
         return self._view.units.flatten(scores)
 
 
-def _lowest(values: Tensor, count: int) -> Tensor:
-    """Mark the `count` lowest values, of equal ones the last: boolean, in the shape of `values`."""
-    threshold = values.kthvalue(count).values
-    marked = values < threshold
-    equal = (values == threshold).nonzero().squeeze(1)
-    marked[equal[len(equal) - (count - int(marked.sum())) :]] = True
-    return marked
+def _lowest(flows: Tensor, count: int, magnitudes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mark the `count` lowest flows, of equal ones those of lower magnitude, then of higher index.
+
+    Also return the largest flow marked, or the least positive number where that is zero.
+    """
+    threshold = flows.kthvalue(count).values
+    lowest = flows < threshold
+    equal = (flows == threshold).nonzero().squeeze(1)
+    equal = equal[magnitudes[equal].argsort(descending=True, stable=True)]
+    lowest[equal[len(equal) - (count - int(lowest.sum())) :]] = True
+    return lowest, threshold.clamp_min(torch.finfo(threshold.dtype).tiny)
 
 
 class _Operations(TorchFunctionMode):

@@ -136,9 +136,9 @@ def with_features(
         own = plain.assign(scorer=scorer, search=search, accuracy=equal + found, magnitude_overlap=0.4)
         own["notes"] = [json.dumps(n) if s == "done" else None for n, s in zip(notes, plain["state"], strict=True)]
         added.append(own)
-    points = np.linspace(0.1, 1, 20)
+    u = np.linspace(0.1, 1, 20)
     curves = pd.concat([
-        pd.DataFrame({"scorer": scorer, "sparsity": np.nan, "draw": 0, "feature": feature, "u": points, "value": points})
+        pd.DataFrame({"scorer": scorer, "sparsity": np.nan, "draw": 0, "feature": feature, "u": u, "value": u})
         for scorer, feature in itertools.product((*ESCAPE, "rank"), ("a", "b"))
     ], ignore_index=True)  # fmt: skip
     return dataclasses.replace(joined(data, added), curves=typed(curves, schema.CURVES))
@@ -151,7 +151,8 @@ def with_own_sparsities(data: StudyData) -> StudyData:
     place = plain["scorer"].map({name: n for n, name in enumerate(plain["scorer"].unique())})
     units = {"conv": {"n_eff": 6.5, "k": 6, "s_eff": 0.75, "bound": 0.7}}
     units["fc"] = {"n_eff": 4.0, "k": 4, "s_eff": 0.5, "bound": None, "no_bound": "beta is not 1"}
-    noted = [json.dumps({**json.loads(text or "{}"), "emp": units, "zero_layers": []}) for text in plain["notes"]]
+    told = [json.loads(text) if isinstance(text, str) else {} for text in plain["notes"]]
+    noted = [json.dumps({**notes, "emp": units, "zero_layers": []}) for notes in told]
     emp = plain.assign(allocation="emp", sparsity_achieved=0.3 + 0.01 * place, notes=noted)
     return joined(data, [plain.assign(allocation="2:4"), emp])
 

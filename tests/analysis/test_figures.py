@@ -1,20 +1,32 @@
 """Figures: what is drawn is what is in the frame, one look per name."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from analysis.comparisons import escapes
-from analysis.figures import facets, heat, legend, lines
-from analysis.report.plots import accuracy, escape
+from analysis.comparisons import escapes, searched_escapes
+from analysis.emp import emp_rows
+from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
+from analysis.fusion import histories, searches
+from analysis.report import search_plots
+from analysis.report.plots import accuracy, emp, escape, overlap, repairs
 from analysis.style import look, styled
 
 SCORERS = (
     "random", "magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank",
     "l2", "gradient", "taylor", "wanda",
 )  # fmt: skip
+PLAIN = (*SCORERS, "log_rank", "lamp", "snip", "grasp", "synflow", "synflow_oneshot", "fisher", "obs", "activation")
+FEATURES = (
+    "v1a_peak", "v1b_var", "v1d_range", "v1", "a5", "a5_log6", "a5_log6_smooth", "sics_adaptive", "nl_sin", "weier4",
+    "random_spline", "gaussian_bump", "gaussian_bump_only", "pure_mag4",
+)  # fmt: skip
+SEARCHES = ("dbo", "cma", "random_search")
+CORRECTIONS = ("none", "layerwise", "channelwise", "asr", "asr_soft", "asr_eb", "repair", "reconstruct")
 
 
 @pytest.fixture
@@ -60,10 +72,10 @@ def test_heat_writes_every_number_and_marks_the_clear_ones(axes):
     assert [text.get_color() for text in axes.texts] == ["black", "white", "black"]
 
 
-def test_our_scorers_look_different_even_in_grey():
-    looks = [look(name) for name in SCORERS]
-    assert len({(found.marker, str(found.dashes)) for found in looks}) == len(SCORERS)
-    assert len({found.marker for found in looks}) == len(SCORERS)
+@pytest.mark.parametrize("names", [PLAIN, FEATURES, SEARCHES, CORRECTIONS])
+def test_what_stands_in_one_figure_looks_different_even_in_grey(names):
+    looks = [look(name) for name in names]
+    assert len({found.marker for found in looks}) == len(names)
     for found in looks:
         luminance = float(np.dot(to_rgb(found.colour), (0.2126, 0.7152, 0.0722)))
         assert luminance < 0.75  # readable on white
@@ -76,6 +88,13 @@ def test_the_legend_shows_each_scorer_as_it_is_drawn():
     for line, handle in zip(drawn, figure.legends[0].legend_handles, strict=True):
         for what in ("color", "marker", "markerfacecolor", "linestyle"):
             assert getattr(line, f"get_{what}")() == getattr(handle, f"get_{what}")()
+
+
+def test_a_scorer_keeps_its_colour_whatever_its_options_and_search():
+    for label in ("a5(include_rank=True)", "a5 + dbo", "a5(include_rank=True) + cma (60 evaluations)"):
+        assert look(label).colour == look("a5").colour
+    assert look("mine(k=1)").colour == look("mine").colour
+    assert look("dbo (60 evaluations)") == look("dbo")
 
 
 def test_an_unknown_scorer_always_looks_the_same():
@@ -116,3 +135,89 @@ def test_no_data_makes_no_figure(study):
     rows = study(seeds=1).rows
     assert accuracy(rows.iloc[:0]) == []
     assert escape(escapes(rows.iloc[:0])) == []
+
+
+def test_the_plateau_is_a_dashed_line_without_markers(axes):
+    plateau(frame(["magnitude"]), axes)
+    (line,) = axes.lines
+    assert line.get_ydata() == pytest.approx([85, 84, 81, 80.8])
+    assert line.get_marker() == "None"
+    assert line.is_dashed()
+
+
+def test_a_heat_table_may_have_groups_of_columns(axes):
+    table = pd.DataFrame({"scorer": "v1", "difference": [0.01, 0.02, 0.03], "p_holm": 1.0, "category": "regular"})
+    columns = [("equal", 0.5), ("dbo (60 evaluations)", 0.5), ("dbo (60 evaluations)", 0.8)]
+    heat(table.assign(column=columns), axes, 0.1, ["v1"], columns, by="column", labels=["50", "50", "80"])
+    group_columns(axes, [name for name, _ in columns])
+    assert [text.get_text() for text in axes.texts] == ["+1.0", "+2.0", "+3.0"]
+    (above,) = axes.child_axes
+    assert [label.get_text() for label in above.get_xticklabels()] == ["equal", "dbo\n(60 evaluations)"]
+    assert above.get_xticks().tolist() == [0, 1.5]
+    assert [line.get_xdata()[0] for line in axes.lines] == [0.5]
+
+
+def test_a_history_shows_the_best_in_percent_and_equal_weights_across(axes, fused):
+    steps = histories(searches(fused(models=("cnn",), sparsities=(0.5,)).rows))
+    own = steps[steps["scorer"].eq("v1")]
+    history(own.assign(name="dbo"), axes)
+    line, across = axes.lines
+    assert line.get_xdata().tolist() == [30, 600]
+    assert line.get_ydata() == pytest.approx(100 * own["best"])
+    assert line.get_drawstyle() == "steps-post"
+    assert across.get_ydata() == pytest.approx([100 * own["equal"].iloc[0]] * 2)
+
+
+def test_every_feature_has_a_band_with_its_name(axes):
+    u = np.linspace(0.1, 1, 5)
+    table = pd.concat(
+        pd.DataFrame({"feature": f, "sparsity": s, "u": u, "value": u})
+        for f, s in (("rank", np.nan), ("bump", 0.5), ("bump", 0.8))
+    )
+    bands(table, axes)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["bump", "rank"]
+    heights = sorted(line.get_ydata().min() for line in axes.lines)
+    assert [int(height) for height in heights] == [0, 0, 1]
+
+
+def test_feature_scorers_have_figures_of_their_own(fused):
+    data = fused()
+    main = [*accuracy(data.rows), *overlap(data.rows)]
+    assert not any(f">{name}<" in figure.svg for figure in main for name in ("v1", "a5"))
+    (own,) = search_plots.equal_weights(data.rows)
+    assert all(f">{name}<" in own.svg for name in ("v1", "a5", "magnitude (the plateau)"))
+    assert ">taylor<" not in own.svg
+    (curves,) = search_plots.curves(data.curves, ["v1", "a5"])
+    assert ">rank<" not in curves.svg  # a scorer without a search has no place among them
+    assert "rank by magnitude" in curves.caption
+
+
+def test_every_figure_names_a_small_budget(fused):
+    rows = fused(budget=60, searches=("equal", "dbo(evaluations=60)")).rows
+    found = searches(rows)
+    figures = [*search_plots.search_escapes(searched_escapes(rows)), *search_plots.search_histories(found)]
+    assert len(figures) == 1 + 2 * 2  # models, sparsities
+    for figure in figures:
+        text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", figure.svg))
+        assert text.count("dbo") == text.count("(60 evaluations)") > 0
+
+
+def test_rows_without_a_sparsity_break_no_figure(study, own_sparsities):
+    data = study(seeds=2, granularities=("channel",))
+    rows, plain = own_sparsities(data).rows, data.rows
+    for draw in (accuracy, overlap, repairs, lambda rows: escape(escapes(rows))):
+        assert [figure.name for figure in draw(rows)] == [figure.name for figure in draw(plain)]
+    alone = rows[rows["sparsity"].isna() | rows["scorer"].eq("dense")]
+    assert [draw(alone) for draw in (accuracy, overlap, repairs)] == [[], [], []]
+    assert escape(escapes(alone)) == []
+    drawn = emp(emp_rows(rows))
+    assert [figure.name for figure in drawn] == ["emp-channel-emp"]
+    assert "Accuracy minus dense (points)" in drawn[0].svg
+
+
+def test_no_feature_scorer_makes_no_figure_of_them(study):
+    rows = study(seeds=2).rows
+    found = searches(rows)
+    assert search_plots.equal_weights(rows) == search_plots.search_histories(found) == []
+    assert search_plots.search_escapes(searched_escapes(rows)) == []
+    assert search_plots.curves(study(seeds=1).curves, []) == []

@@ -1,5 +1,7 @@
 """Loading: old data files, curves from where they are, methods named by the reader."""
 
+import json
+
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -66,11 +68,14 @@ def test_equal_curves_give_equal_bytes(folder):
 
 
 def test_a_budget_is_said_for_every_row_of_its_search():
+    def noted(budget):
+        return json.dumps({"search": {"budget": budget}})
+
     rows = pd.DataFrame(
         {
             "scorer": ["v1", "v1", "a5", "v1", "dense", "v1"],
             "search": ["dbo(evaluations=60, correction=asr)"] * 3 + ["dbo"] + [None, "equal(correction=asr)"],
-            "notes": ['{"search": {"budget": 60}}', None, "{}", '{"search": {"budget": 600}}', None, '{"search": {"budget": 1}}'],
+            "notes": [noted(60), None, "{}", noted(600), None, noted(1)],
         }
     )  # fmt: skip
     assert method_names(rows).tolist() == [

@@ -25,6 +25,18 @@ KILLS = (
     ("evaluation", 40),
 )  # fmt: skip
 RANDOM_KILLS = 30
+#: Evaluations: 1 dense row, then two searches of about 20 different masks each.
+SEARCHED_STUDY = """\
+name: searched
+data: [digits]
+models: [{name: digits_cnn, recipe: {epochs: 2}}]
+train_seeds: 1
+granularities: [channel]
+scorers: [v1, a5]
+searches: [{name: random_search, evaluations: 40}]
+sparsities: [0.4]
+recalibrations: [none, cumulative]
+"""
 
 
 def start(folder: Path, log: Path, stage: str = "-", count: int = 0) -> subprocess.Popen[str]:
@@ -82,6 +94,25 @@ def test_six_kills_in_every_stage_lose_nothing(expected, tiny, tmp_path):
     finish(folder, tmp_path / "log")
     assert_same(read_database(folder), expected)
     assert not list((folder / "artifacts").rglob(".*.tmp"))
+
+
+def test_a_kill_inside_a_search_loses_that_search_alone(tmp_path):
+    """Twice: in the first search, and in the second one, when a row already holds what the first has found."""
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for folder in (killed, undisturbed):
+        folder.mkdir()
+        (folder / "study.yaml").write_text(SEARCHED_STUDY)
+        (folder / "claims.yaml").write_text("include: [sics]\n")
+    for count in (8, 12):
+        process = start(killed, tmp_path / "log", "evaluation", count)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, output
+    finish(killed, tmp_path / "log")
+    finish(undisturbed, tmp_path / "log")
+    assert_same(read_database(killed), read_database(undisturbed))
+    searches = read_database(killed).rows["notes"].dropna()
+    assert searches[searches.str.contains('"search"')].nunique() == 2
+    assert (killed / "artifacts" / "curves").is_dir()
 
 
 def test_a_second_run_computes_nothing(expected, finished_tiny, tmp_path):

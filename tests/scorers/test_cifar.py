@@ -72,7 +72,7 @@ def test_taylor_of_weights(draw: Calibration) -> None:
 def test_taylor_of_channels(draw: Calibration) -> None:
     scores = taylor(_view("channel"), draw, None)
     plain = _resnet20()
-    squares = {name: 0.0 for name in scores}
+    squares = dict.fromkeys(scores, 0.0)
     for part in (slice(0, 32), slice(32, 64), slice(64, 80)):
         plain.zero_grad()
         F.cross_entropy(plain(draw.images[part]), draw.labels[part]).backward()

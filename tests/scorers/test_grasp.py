@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from bench.models.build import seeded
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers.grasp import grasp, hessian_gradient
@@ -83,15 +84,36 @@ def test_batches_do_not_matter(view_of: ViewOf, calibration: Calibration) -> Non
         torch.testing.assert_close(score, grasp(view, whole, None)[name], rtol=1e-9, atol=1e-13)
 
 
-def test_attention_has_a_second_derivative() -> None:
-    """timm's fused attention has none on its own; the product is checked along the gradient."""
-    torch.manual_seed(0)
-    net = timm.create_model(
+class _Gated(nn.Module):
+    """A squeeze-excite gate with a hard sigmoid, as MobileNetV3 has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate, self.act = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Hardsigmoid(inplace=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.conv(x))
+        x = x * self.act(self.gate(x.mean(dim=(2, 3), keepdim=True)))
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
+def _vit() -> nn.Module:
+    vit = timm.create_model(
         "vit_tiny_patch16_224", num_classes=3, img_size=8, patch_size=4, embed_dim=12, depth=1, num_heads=3
-    ).double().eval()  # fmt: skip
-    draw = Calibration(torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0]), 3)
+    )  # fmt: skip
+    assert vit.blocks[0].attn.fused_attn
+    return vit
+
+
+@pytest.mark.parametrize("make", [_vit, _Gated])
+def test_fused_operations_have_a_second_derivative(make: Callable[[], nn.Module]) -> None:
+    """Neither fused attention nor the hard sigmoid has one of its own in torch."""
+    with seeded(0):
+        net = make().double().eval()
+        draw = Calibration(torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0]), 3)
     view = ModelView(net, find_units(net, "weight", ("head",), draw.images[:1]))
-    assert net.blocks[0].attn.fused_attn
     weights = _flat_weights(view)
     g = _flat_gradient(view, draw, weights)
     difference = _flat_gradient(view, draw, weights + STEP * g) - _flat_gradient(view, draw, weights - STEP * g)

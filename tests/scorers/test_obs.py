@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import NotApplicable
+from bench.errors import CellError, NotApplicable
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers import obs as module
@@ -118,3 +118,10 @@ def test_float32_products_are_sharp_enough(calibration: Calibration, view_of: Vi
 def test_channels_are_refused(view_of: ViewOf, calibration: Calibration) -> None:
     with pytest.raises(NotApplicable, match="weights"):
         obs(view_of("channel"), calibration, None)
+
+
+def test_inputs_that_are_not_finite_are_an_error() -> None:
+    draw = _draw(4, 1, 3, 5)
+    draw.images[0, 0, 0, 0] = torch.nan
+    with pytest.raises(CellError, match="obs of 0"):
+        obs(_view(nn.Linear(5, 4), draw), draw, None)

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.claims.decide import decide_claims
 from analysis.claims.read import claims_hash
+from analysis.formats import where
 from analysis.records import ClaimResult
 from bench.store.reader import StudyData
 
@@ -119,6 +120,30 @@ def test_a_halved_batch_is_exempt(study, decide):
         dataclasses.replace(data, checks=checks), data.rows["cell"].eq(checks.loc[0, "cell"]), batch_halved=1
     )
     assert decide(exempt)["P1"].verdict == "supported"
+
+
+def test_feature_scorers_leave_lemma_and_plateau_as_they_are(study, fused, decide):
+    keywords = {"granularities": ("channel",), "allocations": ("uniform",), "seeds": 4}
+    plain, more = decide(study(**keywords)), decide(fused(**keywords))
+    for name in ("P1", "P2"):
+        first, second = (
+            [record.model_copy(update={"data_hash": ""}) for record in records(results[name])]
+            for results in (plain, more)
+        )
+        assert first == second
+        assert (plain[name].verdict, plain[name].notes) == (more[name].verdict, more[name].notes)
+
+
+def test_a_claim_on_a_searched_scorer_is_decided_search_by_search(fused, decide):
+    data = fused(searches=("equal", "dbo(evaluations=60)"), budget=60, seeds=6)
+    text = own(of="v1").replace("granularity: weight", "granularity: channel")
+    found = records(decide(data, text)["M1"])
+    assert {record.setting["method"] for record in found} == {"v1 + equal", "v1 + dbo (60 evaluations)"}
+    assert all(record.verdict == "supported" for record in found)
+    effects = {record.setting["method"]: record.effect for record in found}
+    assert effects == pytest.approx({"v1 + equal": 0.02, "v1 + dbo (60 evaluations)": 0.05})
+    assert "v1 + dbo (60 evaluations), sparsity" in where(found[-1].setting)
+    assert found[-1].estimand == "mean accuracy of v1 + dbo (60 evaluations) minus magnitude, paired by model"
 
 
 def test_without_l2_the_plateau_holds_by_identity_only(study, decide):

@@ -13,12 +13,19 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.load import read_parquet, write_parquet
+from analysis.load import read_parquet, write_curves, write_parquet
 from analysis.report import render as rendering
 from analysis.report.content import sections
 from analysis.report.render import render_report
 
 CLAIMS = "include: [sics, asr]\n"
+SMALL = {
+    "models": ("cnn",),
+    "seeds": 2,
+    "sparsities": (0.5,),
+    "recalibrations": ("none",),
+    "scorers": ("magnitude", "l2"),
+}
 HOSTILE = '<script>alert("x")</script>'
 
 
@@ -101,6 +108,86 @@ def test_sections_come_in_their_order_verdicts_first(report):
         "methods", "provenance",
     ]  # fmt: skip
     assert text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
+
+
+@pytest.fixture(scope="module")
+def fused_report(fused, own_sparsities, tmp_path_factory):
+    """The report folder of a study with feature scorers, searched with a small budget, EMP and 2:4."""
+    path = tmp_path_factory.mktemp("fused")
+    (path / "report").mkdir()
+    data = own_sparsities(fused(searches=("equal", "dbo(evaluations=60)"), budget=60, models=("cnn",)))
+    write_parquet(data, path / "report" / "data.parquet")
+    write_curves(data, path / "report" / "curves.parquet")
+    (path / "claims.yaml").write_text(CLAIMS)
+    return render_report(path).parent
+
+
+def test_a_study_with_searches_has_sections_on_them(fused_report):
+    text = (fused_report / "index.html").read_text()
+    order = re.findall(r'<section id="(\w+)">', text)
+    assert order == [
+        "verdicts", "accuracy", "escape", "searches", "repairs", "overlap", "emp", "dense", "checks", "fates",
+        "checklist", "methods", "provenance",
+    ]  # fmt: skip
+    assert "the six sections that follow" in text
+    assert "the four sections that follow" not in text
+    assert {"curves.svg", "features-channel-uniform.svg", "searches-channel-uniform.svg"} <= {
+        figure.name for figure in (fused_report / "figures").iterdir()
+    }
+
+
+def test_a_small_budget_is_said_first_and_beside_every_searched_score(fused_report):
+    text = (fused_report / "index.html").read_text()
+    section = text[text.index('<section id="searches">') :]
+    first = section[section.index("<p>") : section.index("</p>")]
+    assert "Small search budget: dbo (60 evaluations), where 600 evaluations are the rule." in first
+    told = 0
+    for name in ("settings", "searches", "searches-magnitude", "searches-equal", "search-summary", "overlap"):
+        for line in (fused_report / "tables" / f"{name}.tex").read_text().splitlines():
+            assert ("dbo" in line) == ("dbo (60 evaluations)" in line)
+            told += "dbo" in line
+    assert told > 30
+
+
+def test_a_full_budget_is_not_remarked_on(fused, folder):
+    text = render_report(folder(fused(**SMALL))).read_text()
+    assert "v1 + dbo" in text
+    assert "evaluations)" not in text
+    assert "Small search budget" not in text
+
+
+def test_a_report_with_curves_is_self_contained(fused_report, tmp_path):
+    assert "curves.parquet" in json.loads((fused_report / "manifest.json").read_text())
+    other = tmp_path / "elsewhere"
+    (other / "report").mkdir(parents=True)
+    for name in ("data.parquet", "curves.parquet"):
+        shutil.copy(fused_report / name, other / "report")
+    shutil.copy(fused_report.parent / "claims.yaml", other)
+    render_report(other)
+    assert contents(other / "report") == contents(fused_report)
+
+
+def test_words_are_explained_where_they_are_used(report, fused_report):
+    plain, fused = ((path / "tables" / "words.tex").read_text() for path in (report, fused_report))
+    for word in ("over-fit &", "feature scorer &", "N\\_eff &", "dbo (dung beetle optimizer)", "2:4 (2 of every 4"):
+        assert word in fused
+        assert word not in plain
+
+
+def test_a_study_with_equal_weights_alone_says_that_nothing_was_searched(fused, folder):
+    text = render_report(folder(fused(**SMALL, searches=("equal",)))).read_text()
+    assert "The study has equal weights only: nothing was searched." in text
+    assert "search-summary" not in text
+
+
+def test_unfinished_searches_are_said_to_be(fused, folder):
+    data = fused(**SMALL)
+    searched = data.rows["search"].ne("none")
+    rows = data.rows.assign(
+        state=data.rows["state"].where(~searched, None), notes=data.rows["notes"].where(~searched, None)
+    )
+    text = render_report(folder(dataclasses.replace(data, rows=rows))).read_text()
+    assert "No search was finished." in text
 
 
 def test_names_from_outside_cannot_act(study, folder):

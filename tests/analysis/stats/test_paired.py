@@ -146,3 +146,10 @@ def test_disagreement_is_flagged():
     # With four models the sign-flip test cannot reach 0.05, so its silence is no disagreement.
     assert not compare([0.010, 0.011, 0.012, 0.011]).disagree()
     assert skewed.skewness > 1
+
+
+def test_wilcoxon_sees_ties_and_zeros_through_rounding_noise():
+    images = np.array([3, -3, 1, 2, 2, 0, 5, -1])
+    noisy = (200 + images) / 400 - 0.5  # the same differences, as accuracies give them
+    assert (noisy != images / 400).any()
+    assert wilcoxon(noisy).p == wilcoxon(images / 400).p == wilcoxon(images).p
