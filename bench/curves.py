@@ -109,7 +109,8 @@ def curve_table(study: Study, registry: Registry) -> pd.DataFrame:
 def _long(curve: Curve) -> pd.DataFrame:
     points = len(curve.u)
     return pd.DataFrame({
-        "feature": np.repeat(curve.names, points), "u": np.tile(curve.u, len(curve.names)), "value": curve.values.ravel(),
+        "feature": np.repeat(curve.names, points), "u": np.tile(curve.u, len(curve.names)),
+        "value": curve.values.ravel(),
     })  # fmt: skip
 
 

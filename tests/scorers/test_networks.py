@@ -6,6 +6,7 @@ Small members of the families here, the published sizes in the slow test.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,16 +71,12 @@ def _draw() -> Calibration:
     return Calibration(images, torch.randint(10, (6,), generator=generator), 4)
 
 
-def _scores(plugin: Plugin, view: ModelView, draw: Calibration) -> Iterator[tuple[float, ScoreMap]]:
-    """Scores for every sparsity, computed anew only where they depend on it; features are fused by ones."""
+def _scores(plugin: Plugin, view: ModelView, draw: Calibration) -> Iterator[tuple[tuple[float, ...], ScoreMap]]:
+    """Scores with the sparsities that they serve: all, or each its own; features are fused by ones."""
     options = plugin.resolve(OPTIONS.get(plugin.name, {})).options
-    scores = None
-    for sparsity in SPARSITIES:
-        if scores is None or plugin.takes_sparsity:
-            target = (sparsity,) if plugin.takes_sparsity else ()
-            scores = plugin.function(view, draw, torch.Generator().manual_seed(0), *target, **options)
-            scores = scores.fuse((1.0,) * len(scores.names)) if plugin.fuses_features else scores
-        yield sparsity, scores
+    for target in [(sparsity,) for sparsity in SPARSITIES] if plugin.takes_sparsity else [()]:
+        scores = plugin.function(view, draw, torch.Generator().manual_seed(0), *target, **options)
+        yield target or SPARSITIES, scores.fuse((1.0,) * len(scores.names)) if plugin.fuses_features else scores
 
 
 @torch.no_grad()
@@ -89,18 +86,18 @@ def _check_forward(view: ModelView, masks: MaskSet, draw: Calibration) -> None:
     assert bool(pruned(draw.images).isfinite().all())
 
 
-def check_scorers(name: str, args: dict[str, Any], granularity: Granularity, only: str = "*") -> dict[str, str]:
+def check_scorers(name: str, args: dict[str, Any], granularity: Granularity) -> dict[str, str]:
     """Check every scorer on one network; return those that were skipped, with their reasons."""
     view, draw = _view(name, args, granularity), _draw()
     magnitudes, seen, skipped = view.magnitudes(), set(), {}
     for plugin in REGISTRY.of_kind("scorer"):
-        if granularity not in plugin.granularities or only not in ("*", plugin.name):
+        if granularity not in plugin.granularities:
             continue
         try:
-            for sparsity, scores in _scores(plugin, view, draw):
+            for sparsities, scores in _scores(plugin, view, draw):
                 scores.validate(view.units)
                 order = keep_order(view.units, scores, magnitudes)
-                for allocation in (global_, uniform):
+                for sparsity, allocation in itertools.product(sparsities, (global_, uniform)):
                     masks = build_masks(view.units, order, allocation(view.units, scores, sparsity, view))
                     sizes = [view.units.total] if allocation is global_ else [u.size for u in view.units.layers]
                     assert masks.kept == sum(keep_count(size, sparsity) for size in sizes), plugin.name

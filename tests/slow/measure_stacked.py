@@ -1,7 +1,7 @@
 """Time the candidates of a search one by one and with stacked weights, as a ratio in one run.
 
-``python tests/slow/measure_stacked.py [cpu|cuda]`` prints, for the small networks, milliseconds per candidate and how many
-times as fast stacking is; `bench.evaluate` stacks where that is above 1.
+``python tests/slow/measure_stacked.py [cpu|cuda]`` prints, for the small networks, milliseconds per candidate and how
+many times as fast stacking is; `bench.evaluate` stacks where that is above 1.
 """
 
 from __future__ import annotations
@@ -60,5 +60,5 @@ if __name__ == "__main__":
     ):
         alone, stacked = measure(network, channels, size, images, candidates, device)
         print(
-            f"{name}: {1e3 * alone:.2f} ms one by one, {1e3 * stacked:.2f} ms stacked: {alone / stacked:.2f} times as fast"
+            f"{name}: {1e3 * alone:.2f} ms alone, {1e3 * stacked:.2f} ms stacked, {alone / stacked:.2f} times as fast"
         )
