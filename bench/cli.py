@@ -134,6 +134,9 @@ def run(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="stop after so many cells")] = None,
     retry_failed: Annotated[bool, typer.Option(help="compute failed cells again")] = False,
+    merge: Annotated[
+        Path | None, typer.Option(metavar="OTHER", help="first take over the rows of another folder of the same study")
+    ] = None,
     cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
     cache: Annotated[
         Path | None,
@@ -146,6 +149,7 @@ def run(
     from bench.engines.progress import Reporter
     from bench.session import open_session
     from bench.store.database import DATABASE_FILE, Store
+    from bench.store.merge import merge_study
 
     if engine != "local":
         raise UserError(f"no engine named {engine!r}: valid: local")
@@ -156,6 +160,9 @@ def run(
     store = Store(study / DATABASE_FILE, create=True)
     with lock_study(study, store):
         register_study(store, session.plan, session.settings, session.facts, registered)
+        if merge is not None:
+            taken = merge_study(study, store, session.plan.study.digest(), merge)
+            typer.echo(f"{taken} cells taken over from {merge}")
         worker = LocalEngine(session.plan, session.registry, session.settings, store, options)
         todo = worker.todo()
         if options.only and not any(worker.asked_for(cell) for cell in session.plan.cells()):

@@ -138,7 +138,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "already there": ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none",
         "to do": f"{len(todo)}, at most: a mask set evaluated once is shared by all cells that have it",
         "shared work": f"{len(passes)} score passes and as many sorts serve all sparsities",
-        "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} evaluations on the search split",
+        "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} masked evaluations",
         "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
         "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
         "settings": ", ".join(f"{name} {value}" for name, value in asdict(session.settings).items()),

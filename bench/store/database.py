@@ -148,7 +148,7 @@ class Store:
     def set_meta(self, key: str, value: str) -> None:
         """Store one value in the meta table."""
         with self.transaction() as connection:
-            _replace(connection, META, {"key": key, "value": value}, ("key",))
+            replace_row(connection, META, {"key": key, "value": value}, ("key",))
 
     def register(self, study: Mapping[str, Any], plan: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None:
         """Register a study and its claims before its first cell, or note that it runs again.
@@ -177,7 +177,7 @@ class Store:
                 connection.execute(sa.insert(STUDIES).values(**values, registered=now()))
             else:
                 values.pop("claims_hash")
-                values["provenance"] = _joined(known["provenance"], study.get("provenance"))
+                values["provenance"] = join_provenance(known["provenance"], study.get("provenance"))
                 connection.execute(sa.update(STUDIES).where(mine).values(**values))
 
     def start_run(self, study_hash: str, pid: int, host: str) -> int:
@@ -242,19 +242,19 @@ class Store:
     def write_row(self, values: Mapping[str, Any], running: Mapping[str, Any] | None = None) -> None:
         """Write one finished row and, in the same transaction, mark the next cell as running."""
         with self.transaction() as connection:
-            _replace(connection, ROWS, values, ("cell",))
+            replace_row(connection, ROWS, values, ("cell",))
             if running is not None:
-                _replace(connection, ROWS, running, ("cell",))
+                replace_row(connection, ROWS, running, ("cell",))
 
     def write_check(self, values: Mapping[str, Any]) -> None:
         """Write the outcome of one cell evaluated again."""
         with self.transaction() as connection:
-            _replace(connection, CHECKS, values, ("cell", "kind"))
+            replace_row(connection, CHECKS, values, ("cell", "kind"))
 
     def write_dense(self, values: Mapping[str, Any]) -> None:
         """Write what is known of one dense model."""
         with self.transaction() as connection:
-            _replace(connection, DENSE, values, ("group",))
+            replace_row(connection, DENSE, values, ("group",))
 
 
 def _registered_first(connection: sa.Connection, study_hash: str, claims_hash: str | None) -> bool:
@@ -270,7 +270,7 @@ def _registered_first(connection: sa.Connection, study_hash: str, claims_hash: s
     return registered is not None and registered <= oldest
 
 
-def _joined(first: str | None, now_found: str | None) -> str | None:
+def join_provenance(first: str | None, now_found: str | None) -> str | None:
     """Provenance of the first run, with that of a later run where it differs."""
     if first is None or now_found is None:
         return first or now_found
@@ -281,7 +281,8 @@ def _joined(first: str | None, now_found: str | None) -> str | None:
     return json.dumps({**kept, "later_runs": later} if later else kept)
 
 
-def _replace(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+def replace_row(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    """Insert a row in place of the one with the same keys."""
     connection.execute(sa.delete(table).where(*(table.c[key] == values[key] for key in keys)))
     connection.execute(sa.insert(table).values(**values))
 

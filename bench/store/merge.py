@@ -1,0 +1,131 @@
+"""Taking over the rows of another store of the same study, as when two machines ran a part each."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from bench.errors import UserError
+from bench.store.artifacts import write_artifact
+from bench.store.database import (
+    CHECKS,
+    DATABASE_FILE,
+    DENSE,
+    META,
+    PLAN,
+    ROWS,
+    STUDIES,
+    Store,
+    join_provenance,
+    replace_row,
+)
+
+FINISHED = ("done", "skipped")
+
+
+def merge_study(folder: Path, store: Store, study_hash: str, other: Path) -> int:
+    """Take over what another folder's store holds of a study and this one lacks.
+
+    Finished cells come with their checks, dense models, counters and provenance; where the other store did not
+    register the same claims before its own cells, the study counts as not registered. Merging twice adds nothing.
+
+    Parameters
+    ----------
+    folder, store
+        This study's, already registered.
+    study_hash : str
+        Of the study that was planned here; the other store must hold the same one.
+    other : Path
+        The other study folder.
+
+    Returns
+    -------
+    int
+        Cells taken over.
+
+    Raises
+    ------
+    UserError
+        If the other folder has no store, or one of another study, other settings or other dense models.
+    """
+    theirs = Store(other / DATABASE_FILE)
+    try:
+        taken = _merge(store, theirs, study_hash, other)
+    finally:
+        theirs.close()
+    for path in sorted((other / "artifacts").rglob("*.*")):
+        mine = folder / "artifacts" / path.relative_to(other / "artifacts")
+        if path.is_file() and not path.name.startswith(".") and not mine.exists():
+            write_artifact(mine, path.read_bytes())
+    return taken
+
+
+def _merge(ours: Store, theirs: Store, study_hash: str, other: Path) -> int:
+    if ours.meta("settings") != theirs.meta("settings"):
+        raise UserError(f"{other}: ran with other execution settings than this study; the rows are not comparable")
+    with theirs.transaction() as source, ours.transaction() as target:
+        mine, found = (
+            connection.execute(sa.select(STUDIES).where(STUDIES.c.study_hash == study_hash)).mappings().first()
+            for connection in (target, source)
+        )
+        if mine is None or found is None:
+            raise UserError(f"{other}: holds no rows of this study (hash {study_hash[:12]}); the studies differ")
+        planned = set(target.execute(sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash)).scalars())
+        there = set(target.execute(sa.select(ROWS.c.cell).where(ROWS.c.state.in_(FINISHED))).scalars())
+        rows = [
+            dict(row)
+            for row in source.execute(sa.select(ROWS).where(ROWS.c.state.in_(FINISHED))).mappings()
+            if row["cell"] in planned - there
+        ]
+        _refuse_other_models(target, source, other)
+        for row in rows:
+            replace_row(target, ROWS, row, ("cell",))
+        _copy_missing(target, source, DENSE, ("group",))
+        _copy_missing(target, source, CHECKS, ("cell", "kind"))
+        _copy_missing(target, source, META, ("key",))
+        _update_study(target, dict(mine), dict(found), other)
+    return len(rows)
+
+
+def _refuse_other_models(target: sa.Connection, source: sa.Connection, other: Path) -> None:
+    query = sa.select(DENSE.c.group, DENSE.c.checkpoint)
+    mine = dict(row._tuple() for row in target.execute(query))
+    for group, checkpoint in source.execute(query):
+        if mine.get(group, checkpoint) != checkpoint:
+            raise UserError(
+                f"{other}: its dense model {checkpoint[:12]} is {mine[group][:12]} here: rows of two models cannot be "
+                f"mixed; take its cells from one of the two"
+            )
+
+
+def _copy_missing(target: sa.Connection, source: sa.Connection, table: sa.Table, keys: tuple[str, ...]) -> None:
+    columns = [table.c[key] for key in keys]
+    there = {tuple(row) for row in target.execute(sa.select(*columns))}
+    missing = [
+        dict(row) for row in source.execute(sa.select(table)).mappings() if tuple(row[k] for k in keys) not in there
+    ]
+    if missing:
+        target.execute(sa.insert(table), missing)
+
+
+def _update_study(target: sa.Connection, mine: dict[str, Any], found: dict[str, Any], other: Path) -> None:
+    """Add what the other store's runs counted since the last merge, and their provenance."""
+    key = f"merged:{mine['study_hash']}:{other.resolve()}"
+    before = target.execute(sa.select(META.c.value).where(META.c.key == key)).scalar()
+    total, theirs = Counter(json.loads(mine["counters"] or "{}")), Counter(json.loads(found["counters"] or "{}"))
+    total.update(theirs)
+    total.subtract(json.loads(before or "{}"))
+    replace_row(target, META, {"key": key, "value": json.dumps(theirs)}, ("key",))
+    target.execute(
+        sa.update(STUDIES)
+        .where(STUDIES.c.study_hash == mine["study_hash"])
+        .values(
+            counters=json.dumps(total),
+            provenance=join_provenance(mine["provenance"], found["provenance"]),
+            claims_hash=mine["claims_hash"] if mine["claims_hash"] == found["claims_hash"] else None,
+        )
+    )

@@ -1,0 +1,118 @@
+"""Two folders run a part of one study each; merged, they are the study run in one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from bench.errors import UserError
+from bench.store.database import DATABASE_FILE, DENSE, STUDIES, Store
+from bench.store.merge import merge_study
+from bench.store.reader import read_database
+from bench.store.schema import VOLATILE
+
+
+def study_hash(folder):
+    return read_database(folder).meta["study_hash"]
+
+
+def merge(folder, other):
+    store = Store(folder / DATABASE_FILE)
+    try:
+        return merge_study(folder, store, study_hash(folder), other)
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory, write_tiny, run_command):
+    """Two folders with one train seed each; not to be changed."""
+    folders = []
+    for seed in (0, 1):
+        folder = write_tiny(tmp_path_factory.mktemp("halves") / str(seed))
+        done = run_command("run", folder, "--only", f"train_seed={seed}")
+        assert done.returncode == 0, done.stdout
+        folders.append(folder)
+    return folders
+
+
+@pytest.fixture
+def two(halves, tmp_path):
+    """Copies of the two halves."""
+    return [shutil.copytree(folder, tmp_path / folder.name) for folder in halves]
+
+
+def test_two_halves_are_the_study_run_in_one(two, finished_tiny, run_command):
+    first, second = two
+    done = run_command("run", first, "--merge", second)
+    assert done.returncode == 0, done.stdout
+    assert "98 cells taken over" in done.stdout
+    assert "0 cells done, 0 failed, 0 skipped, 196 already there" in done.stdout
+    merged, expected = read_database(first), read_database(finished_tiny)
+    pd.testing.assert_frame_equal(
+        merged.rows.drop(columns=list(VOLATILE)), expected.rows.drop(columns=list(VOLATILE)), check_exact=True
+    )
+    pd.testing.assert_frame_equal(merged.checks, expected.checks)
+    pd.testing.assert_frame_equal(merged.dense.drop(columns="seconds"), expected.dense.drop(columns="seconds"))
+    counted = {name: n for name, n in expected.meta["counters"].items() if name != "seconds"}
+    assert {name: n for name, n in merged.meta["counters"].items() if name != "seconds"} == counted
+    assert len(list((first / "artifacts").rglob("*.safetensors"))) == 2
+
+
+def test_merging_twice_adds_nothing(two):
+    first, second = two
+    assert merge(first, second) == 98
+    before = read_database(first)
+    assert merge(first, second) == 0
+    after = read_database(first)
+    pd.testing.assert_frame_equal(after.rows, before.rows)
+    assert replace(after, rows=before.rows).meta == before.meta
+
+
+def test_claims_that_only_one_store_registered_are_not_registered(two):
+    first, second = two
+    assert read_database(first).meta["claims_hash"]
+    store = Store(second / DATABASE_FILE)
+    with store.transaction() as connection:
+        connection.execute(sa.update(STUDIES).values(claims_hash=None))
+    store.close()
+    merge(first, second)
+    assert read_database(first).meta["claims_hash"] is None
+
+
+def test_another_study_is_refused(two, tmp_path, write_tiny, run_command):
+    other = write_tiny(tmp_path / "other")
+    assert run_command("run", other, "--profile", "one", "--limit", "1").returncode == 0
+    result = run_command("run", two[0], "--merge", other)
+    assert result.returncode == 2
+    assert "holds no rows of this study" in result.stdout
+
+
+def test_other_settings_are_refused(two):
+    store = Store(two[1] / DATABASE_FILE)
+    settings = json.loads(store.meta("settings") or "")
+    store.set_meta("settings", json.dumps({**settings, "batch": 7}))
+    store.close()
+    with pytest.raises(UserError, match="other execution settings"):
+        merge(*two)
+
+
+def test_another_dense_model_of_the_same_group_is_refused(two):
+    first, second = two
+    merge(first, second)
+    store = Store(second / DATABASE_FILE)
+    with store.transaction() as connection:
+        connection.execute(sa.update(DENSE).values(checkpoint="0" * 64))
+    store.close()
+    with pytest.raises(UserError, match="rows of two models"):
+        merge(first, second)
+
+
+def test_a_folder_without_a_store_is_refused(two, tmp_path):
+    with pytest.raises(UserError, match="nothing has been run yet"):
+        merge(two[0], tmp_path)
