@@ -61,6 +61,7 @@ def _edited(text: str, name: str, models: list[str], data: str | None) -> str:
     """Change values and keep the comments."""
     yaml = YAML(typ="rt", pure=True)
     yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as the templates are written
     tree = yaml.load(text)
     tree["name"] = name
     if models:
