@@ -93,7 +93,7 @@ def _merge(ours: Store, theirs: Store, study_hash: str, other: Path) -> int:
 
 def _refuse_other_models(target: sa.Connection, source: sa.Connection, other: Path) -> None:
     query = sa.select(DENSE.c.group, DENSE.c.checkpoint)
-    mine = dict(row._tuple() for row in target.execute(query))
+    mine = {row.group: row.checkpoint for row in target.execute(query)}
     for group, checkpoint in source.execute(query):
         if mine.get(group, checkpoint) != checkpoint:
             raise UserError(
