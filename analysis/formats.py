@@ -117,8 +117,10 @@ def where(setting: Mapping[str, Any]) -> str:
     --------
     >>> where({"dataset": "digits", "model": "cnn", "granularity": "channel", "sparsity": 0.5})
     'cnn on digits, channel, sparsity 50 %'
+    >>> where({"dataset": "digits", "recalibration": "ema"})
+    'all models on digits, recalibration ema'
     """
-    text = f"{setting['model']} on {setting['dataset']}"
+    text = f"{setting.get('model', 'all models')} on {setting.get('dataset', 'all data sets')}"
     for key in ("granularity", "allocation", "method" if "method" in setting else "scorer"):
         if key in setting:
             text += f", {setting[key]}"

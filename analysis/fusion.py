@@ -19,7 +19,7 @@ _SEARCH = [
 #: Of a row's notes on its search.
 _NOTED = (
     "search_accuracy", "search_accuracy_equal", "test_accuracy", "test_accuracy_equal", "evaluations", "budget",
-    "history",
+    "history", "features", "weights",
 )  # fmt: skip
 
 
@@ -32,8 +32,8 @@ def searches(rows: pd.DataFrame) -> pd.DataFrame:
         One row per search (equal weights count as one) with the columns of its first row, correction and
         recalibration set to none; then ``search_accuracy``, ``search_accuracy_equal``, ``test_accuracy``,
         ``test_accuracy_equal`` (fractions; the weights found and equal weights; test accuracies without
-        repair), ``evaluations``, ``budget``, ``history`` (pairs of evaluations and best search accuracy) and
-        ``overfit`` (fraction, see `overfit`).
+        repair), ``evaluations``, ``budget``, ``history`` (pairs of evaluations and best search accuracy),
+        ``features`` and ``weights`` (lists, in one order) and ``overfit`` (fraction, see `overfit`).
     """
     own = frames.done(frames.searched(rows)).drop_duplicates(_SEARCH)
     notes = [json.loads(text).get("search") if isinstance(text, str) else None for text in own["notes"]]

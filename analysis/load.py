@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
 from bench.store import schema
-from bench.store.reader import StudyData, derive, no_curves, read_database
+from bench.store.reader import StudyData, derive, empty, read_database
 
 DATABASE = "results.db"
 PARQUET = "report/data.parquet"
-CURVES = "report/curves.parquet"
-#: Where a run writes the curves, under the study's hash.
-ARTIFACT_CURVES = "artifacts/curves"
+#: Frames of `StudyData` in files of their own: a run writes ``artifacts/NAME/STUDY_HASH.parquet``, or a file per
+#: group in ``artifacts/NAME/STUDY_HASH/``; a report keeps ``report/NAME.parquet``.
+BESIDE = {"curves": schema.CURVES, "alignment": schema.ALIGNMENT, "units": schema.UNITS}
 
 _ARROW = {
     "text": pa.string(),
@@ -58,16 +58,20 @@ def load(folder: Path, profile: str | None = None) -> StudyData:
         raise AnalysisError(
             f"{folder}: neither {DATABASE} nor {PARQUET} is there; `prunebench run {folder}` makes the first"
         )
-    return dataclasses.replace(data, curves=_curves(folder, str(data.meta["study_hash"])))
+    beside: dict[str, Any] = {name: _beside(folder, name, data) for name in BESIDE}
+    return dataclasses.replace(data, **beside)
 
 
-def _curves(folder: Path, study_hash: str) -> pd.DataFrame:
-    """Read the study's curves: those that its run wrote, or else those of its report."""
-    written = folder / ARTIFACT_CURVES / f"{study_hash}.parquet"
-    if written.exists():
-        return _typed_curves(_table(written), written)
-    kept = folder / CURVES
-    return read_curves(kept, study_hash) if kept.exists() else no_curves()
+def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
+    """Read one of `BESIDE`: what the study's run wrote, or else what its report kept."""
+    place, study_hash = folder / "artifacts" / name, str(data.meta["study_hash"])
+    groups = data.rows["group"].unique()
+    paths = [place / f"{study_hash}.parquet", *(place / study_hash / f"{group}.parquet" for group in groups)]
+    written = [_beside_table(path, name) for path in paths if path.exists()]
+    if written:
+        return _conform(pa.concat_tables(written).to_pandas(integer_object_nulls=True), BESIDE[name])
+    kept = folder / "report" / f"{name}.parquet"
+    return read_beside(kept, name, study_hash) if kept.exists() else empty(BESIDE[name])
 
 
 def write_parquet(data: StudyData, path: Path) -> None:
@@ -84,9 +88,9 @@ def write_parquet(data: StudyData, path: Path) -> None:
     _write(data.rows, _ROWS, metadata, path)
 
 
-def write_curves(data: StudyData, path: Path) -> None:
-    """Write the study's curves into a Parquet file that says whose they are; equal data give equal bytes."""
-    _write(data.curves, schema.CURVES, {"study_hash": str(data.meta["study_hash"])}, path)
+def write_beside(data: StudyData, name: str, path: Path) -> None:
+    """Write one of `BESIDE` into a Parquet file that says whose it is; equal data give equal bytes."""
+    _write(getattr(data, name), BESIDE[name], {"study_hash": str(data.meta["study_hash"])}, path)
 
 
 def _write(frame: pd.DataFrame, columns: tuple[schema.Column, ...], metadata: dict[str, str], path: Path) -> None:
@@ -96,25 +100,28 @@ def _write(frame: pd.DataFrame, columns: tuple[schema.Column, ...], metadata: di
     pq.write_table(pa.table(arrays, schema=pa.schema(fields, metadata=metadata)), path, compression="zstd")
 
 
-def read_curves(path: Path, study_hash: str) -> pd.DataFrame:
-    """Read what `write_curves` wrote; the curves of another study are none of this one's.
+def read_beside(path: Path, name: str, study_hash: str) -> pd.DataFrame:
+    """Read what `write_beside` wrote; what belongs to another study is none of this one's.
 
     Raises
     ------
     AnalysisError
         If the file cannot be read or lacks a column.
     """
-    table = _table(path)
+    table = _beside_table(path, name)
     if (table.schema.metadata or {}).get(b"study_hash", b"").decode() != study_hash:
-        return no_curves()
-    return _typed_curves(table, path)
+        return empty(BESIDE[name])
+    return _conform(table.to_pandas(integer_object_nulls=True), BESIDE[name])
 
 
-def _typed_curves(table: pa.Table, path: Path) -> pd.DataFrame:
-    missing = [column.name for column in schema.CURVES if column.name not in table.column_names]
+def _beside_table(path: Path, name: str) -> pa.Table:
+    """Read the columns of one of `BESIDE`, each as the type of its kind."""
+    table = _table(path)
+    missing = [column.name for column in BESIDE[name] if column.name not in table.column_names]
     if missing:
-        raise AnalysisError(f"{path}: has no column {missing[0]!r}, so these are not a study's curves; delete it")
-    return _conform(table.to_pandas(integer_object_nulls=True), schema.CURVES)
+        raise AnalysisError(f"{path}: has no column {missing[0]!r}, so this is not a study's {name} file; delete it")
+    fields = [pa.field(column.name, _ARROW[column.kind]) for column in BESIDE[name]]
+    return table.select([field.name for field in fields]).cast(pa.schema(fields, metadata=table.schema.metadata))
 
 
 def read_parquet(path: Path) -> StudyData:
@@ -170,13 +177,10 @@ def _text(value: Any) -> str:
 
 
 def _conformed(data: StudyData) -> StudyData:
-    return StudyData(
-        rows=_conform(data.rows, _ROWS),
-        checks=_conform(data.checks, schema.CHECKS),
+    return dataclasses.replace(
+        data, rows=_conform(data.rows, _ROWS), checks=_conform(data.checks, schema.CHECKS),
         dense=_conform(data.dense, schema.DENSE),
-        meta=data.meta,
-        curves=_conform(data.curves, schema.CURVES),
-    )
+    )  # fmt: skip
 
 
 def _conform(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:

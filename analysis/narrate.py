@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis import frames
-from analysis.formats import count, decimal, p_phrase, percent, points, span, where
+from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, span, where
 from analysis.fusion import is_equal, small_budgets
 from analysis.records import ClaimResult, PartResult, Record
 from bench.store.reader import FULL_BUDGET
@@ -72,7 +72,8 @@ def part(result: PartResult) -> list[str]:
         return [_identity(record) for record in result.records]
     tally = Counter(record.verdict for record in result.records)
     said = ", ".join(f"{count(n)} {verdict}" for verdict, n in tally.items())
-    sentences = [f"Of {count(len(result.records))} settings: {said}."]
+    scan = " (a scan: it decides nothing)" if result.scan else ""
+    sentences = [f"Of {count(len(result.records))} settings: {said}{scan}."]
     shown = [record for record in result.records if record.verdict != "supported"] or [_extreme(result.records)]
     return sentences + [_contrast(record) for record in shown]
 
@@ -102,20 +103,55 @@ def _identity(record: Record) -> str:
 def _contrast(record: Record) -> str:
     text = f"{where(record.setting)}: {record.verdict}"
     if record.effect is not None:
-        text += f", mean difference {points(record.effect)} points"
+        text += f", mean {points(record.effect)} points"
     if record.low is not None and record.level is not None:
         level = percent(record.level, 0 if record.level * 100 % 1 < 1e-9 else 1)
         text += f" ({level} % interval {span(record.low, record.high, signed=True)})"
     text += f" over {'1 model' if record.n == 1 else f'{count(record.n)} models'}"
-    if record.margin is not None:
+    if record.margin:
         text += f", margin {decimal(100 * record.margin)} points"
     if record.p is not None:
-        text += f", {p_phrase(record.p)}"
+        text += f", {record.test}: {p_phrase(record.p)}"
+    if record.paper_value is not None:
+        text += f"; {size(record)}"
+    if record.details:
+        text += f"; {details(record)}"
     if record.reason:
         text += f"; {record.reason}"
     if record.disagree:
         text += "; the tests disagree"
     return text + (" (descriptive only)." if record.descriptive else ".")
+
+
+def size(record: Record) -> str:
+    """Say where the paper's number lies against our uncorrected 95 % interval.
+
+    Examples
+    --------
+    >>> base = {"claim": "P4", "part": "a", "kind": "superiority", "estimand": "", "setting": {}, "data_hash": ""}
+    >>> size(Record(**base, in_paper_setting=False, n=10, paper_value=0.066, size="smaller"))
+    'the paper has +6.60: ours is smaller'
+    """
+    said = {
+        "agrees": "inside our interval", "smaller": "ours is smaller", "larger": "ours is larger",
+        "cannot tell": "our interval cannot tell",
+    }[record.size or "cannot tell"]  # fmt: skip
+    return f"the paper has {points(record.paper_value)}: {said}"
+
+
+def details(record: Record) -> str:
+    """List what else a test found; accuracies are in points where their name begins with "mean at" or "mean of"."""
+    return ", ".join(f"{name} {_detail(name, value)}" for name, value in record.details.items())
+
+
+def _detail(name: str, value: float | int | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return NONE if value is None else value
+    if isinstance(value, int):
+        return count(value)
+    if name.startswith("mean at "):
+        return points(value)
+    return p_value(value) if name.startswith("p ") or name.startswith("p,") else decimal(value)
 
 
 def escape(compared: pd.DataFrame, level: str = "the plateau", pronoun: str = "it") -> str:

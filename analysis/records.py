@@ -10,7 +10,11 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 Verdict: TypeAlias = Literal["supported", "refuted", "inconclusive", "not testable"]
-Kind: TypeAlias = Literal["identity", "superiority", "noninferiority", "equivalence"]
+Kind: TypeAlias = Literal[
+    "identity", "superiority", "noninferiority", "equivalence", "trend", "sign change", "difference"
+]
+#: Where the paper's number lies: in our interval, or ours is smaller or larger.
+Size: TypeAlias = Literal["agrees", "smaller", "larger", "cannot tell"]
 
 #: Under this number of models a verdict reads "descriptive only".
 CONFIRMATORY_MODELS = 6
@@ -66,8 +70,16 @@ class Record(_Frozen):
         Mean paired difference with its t interval; identities: the largest absolute difference.
     margin, margin_reason : float or None, str
         As fixed before the data.
-    d_z, p_superior : float or None
-        Hedges-corrected effect size; share of models with a positive difference, ties counted one half.
+    d_z, d_z_low, d_z_high : float or None
+        Hedges-corrected effect size with its 95 % interval (noncentral t).
+    p_superior : float or None
+        Share of models with a positive difference, ties counted one half.
+    paper_value, size : float, str or None
+        The paper's number, and where it lies against our uncorrected 95 % interval; never a verdict.
+    scan : bool
+        Corrected by Benjamini and Hochberg; decides nothing.
+    details : dict
+        What else the test found, by name.
     planned_effect, power : float or None
         In sd units; power of the deciding t test at it.
     two_sided : dict
@@ -118,7 +130,13 @@ class Record(_Frozen):
     margin: float | None = None
     margin_reason: str = ""
     d_z: float | None = None
+    d_z_low: float | None = None
+    d_z_high: float | None = None
     p_superior: float | None = None
+    paper_value: float | None = None
+    size: Size | None = None
+    scan: bool = False
+    details: dict[str, float | int | str | None] = {}
     planned_effect: float | None = None
     power: float | None = None
     two_sided: dict[str, float | None] = {}
@@ -134,13 +152,14 @@ class Record(_Frozen):
 
 
 class PartResult(_Frozen):
-    """A part of a claim with the records that decide it."""
+    """A part of a claim with the records that decide it; one with `scan` is printed and decides nothing."""
 
     id: str
     text: str
     kind: Kind
     verdict: Verdict
     reason: str
+    scan: bool = False
     records: tuple[Record, ...]
 
 

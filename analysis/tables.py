@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import frames
+from analysis import frames, narrate
 from analysis.comparisons import SAME_MASK
 from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span, where
 from analysis.fusion import is_equal, search_name
@@ -73,17 +73,22 @@ def contrast_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
 def _contrast_row(record: Record) -> dict[str, str]:
     p = record.two_sided
     confidence = NONE if record.level is None else percent(record.level, 1)
+    correction = "Benjamini-Hochberg" if record.scan else "none" if record.kind == "equivalence" else "Holm"
+    dz = "" if record.d_z_low is None else f" ({decimal(record.d_z_low)} to {decimal(record.d_z_high)})"
     return {
-        "Claim": record.claim, "Part": record.part, "Where": where(record.setting), "Models": count(record.n),
-        "Mean difference (points)": points(record.effect),
+        "Claim": record.claim, "Part": record.part, "Where": where(record.setting), "Estimand": record.estimand,
+        "Models": count(record.n), "Mean (points)": points(record.effect),
         "Interval (points)": f"{span(record.low, record.high, signed=True)} ({confidence} %)",
         "Margin (points)": NONE if record.margin is None else decimal(100 * record.margin),
         "Deciding test": record.test, "p": p_value(record.p), "p adjusted": p_value(record.p_adjusted),
-        "p against": p_value(record.p_against_adjusted), "Family": f"{record.family} ({record.family_size})",
-        "d_z": decimal(record.d_z), "P(A > B)": decimal(record.p_superior),
+        "p against": p_value(record.p_against_adjusted),
+        "Family": f"{record.family} ({record.family_size}, {correction})",
+        "d_z (95 % interval)": decimal(record.d_z) + dz, "P(A > B)": decimal(record.p_superior),
         "Two-sided p: t, sign-flip, Wilcoxon": ", ".join(
             p_value(p.get(name)) for name in ("paired t", "sign-flip", "Wilcoxon")
-        ),
+        ) if p else NONE,
+        "Paper's number": NONE if record.paper_value is None else f"{points(record.paper_value)}: {record.size}",
+        "Also found": narrate.details(record) or NONE,
         "Left out": "; ".join(f"{count(v)} {k}" for k, v in record.counts.items()) or NONE,
         "Verdict": record.verdict + (" (descriptive only)" if record.descriptive else ""),
         "Reason": record.reason or NONE,

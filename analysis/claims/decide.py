@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.claims.contrasts import Estimate, contrast
-from analysis.claims.identities import mask_identity, reevaluation, repair_identity
+from analysis.claims.across import across_estimates
+from analysis.claims.contrasts import Estimate, mean_estimates
+from analysis.claims.identities import identity_records
 from analysis.claims.read import Claims, read_claims
-from analysis.claims.schema import Claim, Contrast, MaskIdentity, Part, Reevaluation
-from analysis.claims.select import in_setting, missing
+from analysis.claims.schema import Claim, Combination, Contrast, IdentityPart, Part, Reevaluation
+from analysis.claims.select import in_setting, lacking, missing
+from analysis.claims.values import LACKING
 from analysis.claims.settle import settle
 from analysis.load import data_hash
 from analysis.records import ClaimResult, PartResult, Record, Verdict, versions
@@ -49,10 +51,14 @@ def decide(data: StudyData, claims: Claims) -> list[ClaimResult]:
         for part in claim.parts:
             base = {"claim": claim.id, "in_paper_setting": False, **evidence}
             records[claim.id, part.id] = []
-            if isinstance(part, Contrast):
-                estimates.extend(contrast(part, claim, data, base))
+            if lacking(data.rows, part):
+                continue
+            if isinstance(part, IdentityPart):
+                records[claim.id, part.id] = identity_records(part, data, base)
+            elif isinstance(part, Contrast | Combination):
+                estimates.extend(mean_estimates(part, claim, data, base))
             else:
-                records[claim.id, part.id] = _identity(part, data, base)
+                estimates.extend(across_estimates(part, claim, data, base))
     for record in settle(estimates):
         records[record.claim, record.part].append(record)
     registered = claims.hash == data.meta.get("claims_hash")
@@ -67,15 +73,6 @@ def decide(data: StudyData, claims: Claims) -> list[ClaimResult]:
     ]
 
 
-def _identity(part: Part, data: StudyData, base: dict[str, Any]) -> list[Record]:
-    if isinstance(part, MaskIdentity):
-        return mask_identity(part, data, base)
-    if isinstance(part, Reevaluation):
-        return reevaluation(part, data, base)
-    assert not isinstance(part, Contrast)
-    return repair_identity(part, data, base)
-
-
 def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) -> PartResult:
     """Compose a part: refuted if any record is, supported if every testable one is."""
     placed = tuple(r.model_copy(update={"in_paper_setting": in_setting(claim, r.setting)}) for r in records)
@@ -85,12 +82,22 @@ def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) 
         if verdict == "supported" and any(_lost(record) for record in placed):
             verdict, reason = "inconclusive", "settings that failed or were not run may not agree"
     elif placed:
-        verdict, reason = "not testable", placed[0].reason
+        verdict, reason = "not testable", _why_not(part, placed)
     elif isinstance(part, Reevaluation):
         verdict, reason = "not testable", "no shared evaluation was done again"
     else:
         verdict, reason = "not testable", missing(data.rows, part)
-    return PartResult(id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, records=placed)
+    return PartResult(
+        id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, scan=part.scan, records=placed
+    )
+
+
+def _why_not(part: Part, records: Sequence[Record]) -> str:
+    """Say why no record of a part is testable: what its value lacks where that is all, else the first reason."""
+    value = getattr(part, "value", "accuracy")
+    if value != "accuracy" and all(r.n == 0 and not (set(r.counts) & {"failed", "to do"}) for r in records):
+        return LACKING[value]
+    return records[0].reason
 
 
 def _lost(record: Record) -> bool:
@@ -109,7 +116,7 @@ def _all_or_any(verdicts: Sequence[Verdict]) -> Verdict:
 def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims: Claims) -> ClaimResult:
     needed = [
         result for part, result in zip(claim.parts, parts, strict=True)
-        if part.required or result.verdict != "not testable"
+        if not part.scan and (part.required or result.verdict != "not testable")
     ]  # fmt: skip
     blocked = [result for result in needed if result.verdict == "not testable"]
     notes: list[str] = []
@@ -117,12 +124,15 @@ def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims
     if blocked and not any(result.verdict == "refuted" for result in needed):
         verdict = "not testable"
         notes.extend(f"part {result.id}: {result.reason}" for result in blocked)
-    else:
+    elif needed:
         verdict = _all_or_any([result.verdict for result in needed])
+    else:
+        verdict = "not testable"
+        notes.extend(f"part {result.id}: {result.reason}" for result in parts)
     for part, result in zip(claim.parts, parts, strict=True):
-        if result not in needed and part.without and verdict != "not testable":
+        if result not in needed and not part.scan and part.without and verdict != "not testable":
             notes.append(part.without)
-    records = [record for result in parts for record in result.records if record.verdict != "not testable"]
+    records = [record for result in needed for record in result.records if record.verdict != "not testable"]
     untested = sum(len(result.records) for result in needed) - sum(
         record.verdict != "not testable" for result in needed for record in result.records
     )

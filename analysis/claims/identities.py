@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames
-from analysis.claims.schema import MaskIdentity, Reevaluation, RepairIdentity
-from analysis.claims.select import describe, select
+from analysis.claims.schema import EmpBeta, EmpBound, IdentityPart, MaskIdentity, Reevaluation, RepairIdentity
+from analysis.claims.select import describe, labels, select
+from analysis.emp import emp_rows
 from analysis.records import Record, Verdict
 from analysis.stats.degenerate import RESOLUTION
 from bench.store.reader import StudyData
@@ -27,6 +29,70 @@ _MASKED = (
 )  # fmt: skip
 
 
+def identity_records(part: IdentityPart, data: StudyData, base: dict[str, Any]) -> list[Record]:
+    """Decide an identity in every data set, model and granularity."""
+    if isinstance(part, MaskIdentity):
+        return mask_identity(part, data, base)
+    if isinstance(part, Reevaluation):
+        return reevaluation(part, data, base)
+    if isinstance(part, RepairIdentity):
+        return repair_identity(part, data, base)
+    return emp_beta(part, data, base) if isinstance(part, EmpBeta) else emp_bound(part, data, base)
+
+
+def emp_bound(part: EmpBound, data: StudyData, base: dict[str, Any]) -> list[Record]:
+    """Count the scopes (layers, or the whole network) in which EMP kept less of the score mass than its bound."""
+    kept = emp_rows(select(data.rows, part))
+    records = []
+    for setting, cells in _groups(kept[kept["bound"].notna()]):
+        wrong = int(cells["violations"].sum())
+        slack = float((cells["s_eff"] - cells["bound"]).min())
+        counts = {"scopes compared": int(cells["scopes"].sum())}
+        more = {"test": "kept score mass >= its bound", "details": {"least mass above the bound": slack}}
+        records.append(_identity(base, part, setting, "score mass that EMP keeps, above its bound", cells, wrong, counts, more))
+    return records
+
+
+def emp_beta(part: EmpBeta, data: StudyData, base: dict[str, Any]) -> list[Record]:
+    """Count pairs of neighbouring betas, for the same scores, of which the larger keeps fewer units."""
+    kept = emp_rows(select(data.rows, part))
+    kept = kept.assign(beta=[_beta(label) for label in kept["allocation"]], kind=kept["allocation"].map(_without_beta))
+    keys = [*(key for key in frames.BLOCK if key != "allocation"), *frames.METHOD, "kind"]
+    kept = kept.sort_values("beta", kind="stable")
+    before = kept.groupby(keys, sort=False, dropna=False)[["beta", "k"]].shift()
+    compared = kept[before["beta"].notna()]
+    wrong = compared["k"].lt(before["k"].reindex(compared.index))
+    records = []
+    for setting, cells in _groups(compared):
+        more = {"test": "units kept do not fall as beta rises"}
+        mismatches = int(wrong.reindex(cells.index).sum())
+        records.append(_identity(base, part, setting, "units that EMP keeps, over beta", cells, mismatches, {}, more))
+    return records
+
+
+def _beta(label: str) -> float:
+    """Read beta from an allocation's label; 1 by default.
+
+    Examples
+    --------
+    >>> _beta("emp(beta=0.5, scope=global)"), _beta("emp")
+    (0.5, 1.0)
+    """
+    found = re.search(r"beta=([0-9.e+-]+)", label)
+    return float(found[1]) if found else 1.0
+
+
+def _without_beta(label: str) -> str:
+    """Return the other options of an allocation's label.
+
+    Examples
+    --------
+    >>> _without_beta("emp(beta=0.5, scope=global)"), _without_beta("emp(beta=2)"), _without_beta("emp")
+    ('emp(scope=global)', 'emp', 'emp')
+    """
+    return re.sub(r"\(\)", "", re.sub(r"beta=[0-9.e+-]+(, )?", "", label)).replace(", )", ")")
+
+
 def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> list[Record]:
     """Compare the mask hash of each scorer with the reference's in the same block.
 
@@ -36,7 +102,7 @@ def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> 
     rows = select(data.rows, part, {"scorer": (*part.scorers, part.reference)})
     records = []
     for setting, cells in _groups(rows):
-        asked = cells[cells["scorer"].isin(part.scorers)]
+        asked = cells[cells["scorer"].isin(labels(cells["scorer"], part.scorers))]
         if asked.empty:
             continue
         paired = frames.contrast(cells, "scorer", part.reference).drop_duplicates(list(_MASKED))
@@ -126,7 +192,7 @@ def repair_identity(part: RepairIdentity, data: StudyData, base: dict[str, Any])
 
 def _identity(
     base: dict[str, Any],
-    part: MaskIdentity | Reevaluation | RepairIdentity,
+    part: IdentityPart,
     setting: dict[str, str | float],
     estimand: str,
     compared: pd.DataFrame,
@@ -160,7 +226,7 @@ def _groups(rows: pd.DataFrame) -> Iterator[tuple[dict[str, str | float], pd.Dat
         yield describe(dict(zip(_PER, key, strict=True))), cells
 
 
-def _fixed(part: MaskIdentity | Reevaluation | RepairIdentity) -> dict[str, str | float]:
+def _fixed(part: IdentityPart) -> dict[str, str | float]:
     """Columns that the part's filters fix to one label."""
     return describe({column: labels[0] for column, labels in part.where.items() if len(labels) == 1})
 

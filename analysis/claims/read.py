@@ -16,17 +16,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from analysis.claims.include import find_included
-from analysis.claims.schema import (
-    Adjustment,
-    Claim,
-    ClaimsFile,
-    Contrast,
-    MaskIdentity,
-    Reevaluation,
-    RepairIdentity,
-    Strict,
-    adjusted,
-)
+from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, Strict, Term, adjusted, expanded
 from analysis.errors import AnalysisError, nearest
 
 
@@ -61,6 +51,7 @@ def read_claims(path: Path) -> Claims:
         if name not in known:
             raise AnalysisError(f"{own.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}")
     claims = [adjusted(c, adjust[c.id]) if c.id in adjust else c for c in claims]
+    claims = [each for claim in claims for each in expanded(claim)]
     contents = [_plain(parsed.tree) for parsed in (own, *included)]
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest())
@@ -184,26 +175,17 @@ def _explain(shown: str, tree: CommentedMap, error: ValidationError) -> str:
         return f"{where}: the key {str(keys[-1])!r} is missing"
     if first["type"] == "union_tag_invalid":
         given = str(first["ctx"]["tag"])
-        return f"{where}: no estimand {given!r}: {nearest(given, _parts())}"
+        return f"{where}: no estimand {given!r}: {nearest(given, PARTS)}"
     if first["type"] == "union_tag_not_found":
-        return f"{where}: the key 'estimand' is missing: {nearest('', _parts())}"
+        return f"{where}: the key 'estimand' is missing: {nearest('', PARTS)}"
     name = ".".join(str(key) for key in keys)
     return f"{where}: {name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')}"
-
-
-def _parts() -> dict[str, type[Strict]]:
-    return {
-        "mask_identity": MaskIdentity,
-        "reevaluation": Reevaluation,
-        "repair_identity": RepairIdentity,
-        "contrast": Contrast,
-    }
 
 
 def _fields(keys: tuple[Any, ...]) -> list[str]:
     """Return the valid keys of the record that pydantic's path `keys` ends in."""
     schema: type[Strict] = ClaimsFile
-    inner: dict[str, type[Strict]] = {"claims": Claim, "adjust": Adjustment, **_parts()}
+    inner: dict[str, type[Strict]] = {"claims": Claim, "adjust": Adjustment, "terms": Term, **PARTS}
     for key in keys:
         schema = inner.get(str(key), schema)
     return list(schema.model_fields)

@@ -19,6 +19,12 @@ FILTERS: tuple[str, ...] = (
     "precision", "calibration_images", "calibration_batch",
 )  # fmt: skip
 
+#: Columns that a term may name: what two arms of a comparison may differ in.
+TERM_COLUMNS: tuple[str, ...] = ("scorer", "search", "granularity", "allocation", "correction", "recalibration")
+
+#: What may be compared: the accuracy, or a number made from the row (see `analysis.claims.values`).
+Value: TypeAlias = Literal["accuracy", "change", "overfit", "above_dense", "coexisting", "variance_loss"]
+
 Values: TypeAlias = tuple[str | int, ...]
 
 
@@ -28,30 +34,59 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _listed(value: Any) -> Any:
+    """Let one label stand for a list of one."""
+    if not isinstance(value, dict):
+        return value
+    return {key: v if isinstance(v, (list, tuple)) else (v,) for key, v in value.items()}
+
+
+def _known(value: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    for key in value:
+        if key not in columns:
+            raise ValueError(f"no column {key!r} to filter by: {nearest(key, columns)}")
+    return value
+
+
+class Range(Strict):
+    """Sparsities from `least` to `most`, both included."""
+
+    least: float = Field(0, ge=0, le=1)
+    most: float = Field(1, ge=0, le=1)
+
+
 class _Part(Strict):
-    """What all parts share."""
+    """What all parts share.
+
+    A label in `where` (or in a term) means the method of exactly this label; where the study has none, the
+    methods of this name with any options; one with ``*`` is a pattern.
+    """
 
     id: str = Field(min_length=1)
     text: str = Field(min_length=1, description="what this part claims, one sentence")
     where: dict[str, Values] = Field(default_factory=dict, description="column: label, or list of labels")
-    sparsities: tuple[float, ...] | None = Field(None, description="default: all of the study")
+    sparsities: tuple[float, ...] | Range | None = Field(None, description="default: all of the study")
+    distinct: dict[str, int] = Field(
+        default_factory=dict, description="column: how many different labels the study must have to test this"
+    )
     required: bool = Field(True, description="false: the claim is decided without it where it is not testable")
     without: str = Field("", description="said beside the verdict where this part is not testable")
+    scan: bool = Field(False, description="printed with Benjamini-Hochberg's correction; decides nothing")
 
     @field_validator("where", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: v if isinstance(v, (list, tuple)) else (v,) for key, v in value.items()}
+    def _one_or_more(cls, value: Any) -> Any:
+        return _listed(value)
 
     @field_validator("where")
     @classmethod
-    def _known(cls, value: dict[str, Values]) -> dict[str, Values]:
-        for key in value:
-            if key not in FILTERS:
-                raise ValueError(f"no column {key!r} to filter by: {nearest(key, FILTERS)}")
-        return value
+    def _filters(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _known(value, FILTERS)
+
+    @field_validator("distinct")
+    @classmethod
+    def _axes(cls, value: dict[str, int]) -> dict[str, int]:
+        return _known(value, (*FILTERS, "sparsity"))
 
 
 class MaskIdentity(_Part):
@@ -88,58 +123,190 @@ class RepairIdentity(_Part):
     largest_ratio: float = Field(1.05, ge=1)
 
 
-class Contrast(_Part):
-    """The mean paired difference ``of - against`` over models, per data set, model and sparsity."""
+class EmpBound(_Part):
+    """The score mass that EMP keeps is never under its lower bound, in any layer (beta = 1)."""
 
-    estimand: Literal["contrast"]
-    kind: Literal["superiority", "noninferiority", "equivalence"]
-    axis: Literal["scorer", "correction", "recalibration", "allocation"] = "scorer"
-    of: tuple[str, ...] = Field(min_length=1)
-    against: str
-    margin: float | None = Field(None, ge=0, description="fraction; default 0, or max(0.005, 3 images)")
-    margin_reason: str = ""
-    test: Literal["t", "sign-flip"] = Field("t", description="the deciding test")
+    estimand: Literal["emp_bound"]
+    kind: Literal["identity"] = "identity"
+
+
+class EmpBeta(_Part):
+    """A larger beta of EMP never keeps fewer units of the same scores."""
+
+    estimand: Literal["emp_beta"]
+    kind: Literal["identity"] = "identity"
+
+
+class _Tested(_Part):
+    """What the statistical parts share."""
+
     alpha: float | None = Field(None, gt=0, lt=0.5, description="one-sided; default 0.025, equivalence 0.05")
     family: str | None = Field(None, description="corrected together; default: the claim")
     planned_effect: float | None = Field(None, gt=0, description="sd units; its power is printed")
 
+    @property
+    def level(self) -> float:
+        """One-sided alpha, resolved."""
+        default = 0.05 if getattr(self, "kind", "") == "equivalence" else 0.025
+        return self.alpha if self.alpha is not None else default
+
+
+class _Mean(_Tested):
+    """A mean over models, held against a margin."""
+
+    kind: Literal["superiority", "noninferiority", "equivalence"]
+    margin: float | None = Field(None, ge=0, description="fraction; default 0, or max(0.005, 3 images)")
+    margin_reason: str = ""
+    test: Literal["t", "sign-flip"] = Field("t", description="the deciding test")
+    paper_value: float | None = Field(None, description="the paper's number, a fraction: is it in our interval?")
+
     @model_validator(mode="after")
-    def _sound(self) -> Contrast:
+    def _sound(self) -> _Mean:
         if self.kind == "equivalence" and self.test != "t":
             raise ValueError("an equivalence is decided by two one-sided t tests: leave 'test' out")
         if self.kind == "equivalence" and self.margin == 0:
             raise ValueError("an equivalence needs a margin over 0")
         return self
 
-    @property
-    def level(self) -> float:
-        """One-sided alpha, resolved."""
-        return self.alpha if self.alpha is not None else (0.05 if self.kind == "equivalence" else 0.025)
+
+class Contrast(_Mean):
+    """The mean paired difference ``of - against`` over models, per data set, model and sparsity; one record per `of`."""
+
+    estimand: Literal["contrast"]
+    axis: Literal["scorer", "search", "correction", "recalibration", "allocation"] = "scorer"
+    of: tuple[str, ...] = Field(min_length=1)
+    against: str
+    value: Value = "accuracy"
 
 
-Part: TypeAlias = Annotated[MaskIdentity | Reevaluation | RepairIdentity | Contrast, Field(discriminator="estimand")]
+class Term(Strict):
+    """One arm of a combination: `weight` times the mean over the labels that `of` names."""
+
+    weight: float = 1
+    of: dict[str, Values] = Field(min_length=1, description="column: label, or list of labels")
+
+    @field_validator("of", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return _listed(value)
+
+    @field_validator("of")
+    @classmethod
+    def _columns(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _known(value, TERM_COLUMNS)
+
+
+class Terms(_Tested):
+    """A weighted sum of arms, paired within each model: ``sum of weight * mean(of)``."""
+
+    terms: tuple[Term, ...] = Field(min_length=1)
+    value: Value = "accuracy"
+
+    @model_validator(mode="after")
+    def _same_columns(self) -> Terms:
+        named = [set(term.of) - {"search"} for term in self.terms]
+        if any(columns != named[0] for columns in named):
+            raise ValueError("all terms must name the same columns (search apart): else the arms are not paired")
+        return self
+
+
+class Combination(Terms, _Mean):
+    """The mean of a weighted sum of arms over models, per setting."""
+
+    estimand: Literal["combination"]
+
+
+class AnyOf(_Tested):
+    """At least one of several differences to `against` is positive, by the sign-flip max-T test.
+
+    Choosing the best costs what it should: the maximum is compared with the maxima under random signs.
+    """
+
+    estimand: Literal["any_of"]
+    kind: Literal["superiority"] = "superiority"
+    axis: Literal["scorer", "correction"] = "scorer"
+    of: tuple[str, ...] = Field(min_length=1)
+    against: str
+    value: Value = "accuracy"
+
+
+class Trend(Terms):
+    """The sum of arms grows (or falls) along `over`: Page's test with models as blocks."""
+
+    estimand: Literal["trend"]
+    kind: Literal["trend"] = "trend"
+    over: Literal["sparsity", "calibration_images", "calibration_batch"] = "sparsity"
+    direction: Literal["increasing", "decreasing"] = "increasing"
+
+
+class Association(Terms):
+    """The sum of arms goes along with another number of the same cells: mean rank correlation within models over 0."""
+
+    estimand: Literal["association"]
+    kind: Literal["superiority"] = "superiority"
+    along: Value = "variance_loss"
+
+
+class SignChange(Terms):
+    """The sum of arms is positive at one sparsity and negative at another."""
+
+    estimand: Literal["sign_change"]
+    kind: Literal["sign change"] = "sign change"
+    margin: float | None = Field(None, gt=0, description="fraction; what counts as none, for the refutation")
+
+
+class Differs(_Tested):
+    """The labels of an axis do not all have the same accuracy: Friedman's test with models as blocks."""
+
+    estimand: Literal["differs"]
+    kind: Literal["difference"] = "difference"
+    axis: Literal["scorer", "search", "correction", "recalibration", "allocation", "calibration_images",
+                  "calibration_batch"]  # fmt: skip
+    of: tuple[str | int, ...] | None = Field(None, description="default: all labels of the study")
+    margin: float | None = Field(None, gt=0, description="fraction; what counts as none, for the refutation")
+    value: Value = "accuracy"
+
+
+class Overall(Terms):
+    """The mean of the sum of arms over all settings at once, by a mixed model."""
+
+    estimand: Literal["overall"]
+    kind: Literal["superiority", "noninferiority"] = "superiority"
+    margin: float | None = Field(None, ge=0, description="fraction; default 0")
+
+
+IdentityPart: TypeAlias = MaskIdentity | Reevaluation | RepairIdentity | EmpBound | EmpBeta
+MeanPart: TypeAlias = Contrast | Combination
+AcrossPart: TypeAlias = AnyOf | Trend | Association | SignChange | Differs | Overall
+Part: TypeAlias = Annotated[IdentityPart | MeanPart | AcrossPart, Field(discriminator="estimand")]
+
+#: Estimand -> schema of its part.
+PARTS: dict[str, type[_Part]] = {
+    "mask_identity": MaskIdentity, "reevaluation": Reevaluation, "repair_identity": RepairIdentity,
+    "emp_bound": EmpBound, "emp_beta": EmpBeta, "contrast": Contrast, "combination": Combination, "any_of": AnyOf,
+    "trend": Trend, "association": Association, "sign_change": SignChange, "differs": Differs, "overall": Overall,
+}  # fmt: skip
 
 
 class Claim(Strict):
     """One claim: supported if every required part is, refuted if any part is.
 
     `setting` names the paper's own setting as column: patterns (``*`` allowed); records on other rows are a
-    transfer.
+    transfer. `per` makes a claim of its own for every label that it lists, in all parts: ``{recalibration: [ema,
+    exact]}`` makes ``A1 (ema)`` and ``A1 (exact)``.
     """
 
     id: str = Field(min_length=1)
     text: str = Field(min_length=1)
     source: str = Field(min_length=1)
     setting: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    per: dict[str, tuple[str, ...]] = Field(default_factory=dict, max_length=1)
     parts: tuple[Part, ...] = Field(min_length=1)
 
-    @field_validator("setting")
+    @field_validator("setting", "per")
     @classmethod
-    def _known(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for key in value:
-            if key not in FILTERS:
-                raise ValueError(f"no column {key!r} to filter by: {nearest(key, FILTERS)}")
-        return value
+    def _filters(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _known(value, FILTERS)
 
     @model_validator(mode="after")
     def _distinct(self) -> Claim:
@@ -147,6 +314,8 @@ class Claim(Strict):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"claim {self.id!r} has two parts {name!r}")
+        if all(part.scan for part in self.parts):
+            raise ValueError(f"claim {self.id!r} has only parts that decide nothing (scan: true)")
         return self
 
 
@@ -173,19 +342,37 @@ class ClaimsFile(Strict):
         return (value,) if isinstance(value, str) else value
 
 
-def claims_schema() -> dict[str, Any]:
-    """JSON schema of claims.yaml, for editors."""
-    return ClaimsFile.model_json_schema()
+def expanded(claim: Claim) -> list[Claim]:
+    """Return the claims that `per` makes of one; itself where it has none."""
+    if not claim.per:
+        return [claim]
+    ((column, labels),) = claim.per.items()
+    return [
+        claim.model_copy(update={
+            "id": f"{claim.id} ({label})",
+            "text": f"{claim.text} [{column}: {label}]",
+            "parts": tuple(p.model_copy(update={"where": {**p.where, column: (label,)}}) for p in claim.parts),
+            "per": {},
+        })
+        for label in labels
+    ]  # fmt: skip
 
 
 def adjusted(claim: Claim, adjustment: Adjustment) -> Claim:
-    """Return the claim with the study's choices in every part that has such a key."""
+    """Return the claim with the study's choices in every part that has such a key.
+
+    The margin replaces the default alone: superiority stays superiority over 0, and a margin that the claim itself
+    states is kept.
+    """
     chosen = adjustment.model_dump(exclude_none=True, exclude={"reason"})
     parts = []
     for part in claim.parts:
         changes = {key: value for key, value in chosen.items() if key in type(part).model_fields}
-        if isinstance(part, Contrast) and "margin" in changes:
-            changes["margin_reason"] = adjustment.reason
+        if "margin" in changes:
+            if part.kind == "superiority" or part.margin is not None:  # type: ignore[union-attr]
+                del changes["margin"]
+            elif isinstance(part, Contrast | Combination):
+                changes["margin_reason"] = adjustment.reason
         parts.append(part.model_copy(update=changes))
     return claim.model_copy(update={"parts": tuple(parts)})
 

@@ -10,15 +10,48 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames
-from analysis.claims.schema import Claim, Contrast, MaskIdentity, Reevaluation, RepairIdentity, Values
+from analysis.claims.schema import (
+    AnyOf,
+    Claim,
+    Contrast,
+    Differs,
+    MaskIdentity,
+    Part,
+    Range,
+    Values,
+    Terms,
+)
 
 
-def select(
-    rows: pd.DataFrame,
-    part: MaskIdentity | Reevaluation | RepairIdentity | Contrast,
-    labels: Mapping[str, Values],
-) -> pd.DataFrame:
-    """Return the planned pruned rows that match the part's filters and `labels`.
+def labels(column: pd.Series, wanted: Values) -> list[Any]:
+    """Return the labels of a column that `wanted` names, in the order of `wanted`.
+
+    A label means itself; where the column lacks it, the labels of this name with any options; one with ``*`` is
+    a pattern.
+
+    Examples
+    --------
+    >>> labels(pd.Series(["dbo(evaluations=60)", "cma"]), ("dbo", "cma"))
+    ['dbo(evaluations=60)', 'cma']
+    >>> labels(pd.Series(["asr", "asr(order=sequential)"]), ("asr",)), labels(pd.Series(["vgg16", "vit"]), ("vgg*",))
+    (['asr'], ['vgg16'])
+    """
+    there = list(column.dropna().unique())
+    found: list[Any] = []
+    for one in wanted:
+        if one in there:
+            found.append(one)
+        elif isinstance(one, str):
+            pattern = one if "*" in one else None
+            found += [
+                label for label in there
+                if isinstance(label, str) and (fnmatchcase(label, pattern) if pattern else label.startswith(f"{one}("))
+            ]  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def select(rows: pd.DataFrame, part: Part, also: Mapping[str, Values] | None = None) -> pd.DataFrame:
+    """Return the planned pruned rows that match the part's filters and those of `also`.
 
     Parameters
     ----------
@@ -26,31 +59,55 @@ def select(
         Rows of the store.
     part : part of a claim
         Its `where` and `sparsities` apply.
-    labels : mapping
+    also : mapping, optional
         Column -> labels wanted.
     """
     chosen = frames.pruned(rows)
-    for column, wanted in [*part.where.items(), *labels.items()]:
-        chosen = chosen[chosen[column].isin(wanted)]
-    if part.sparsities is not None:
-        requested = chosen["sparsity"].to_numpy(dtype=np.float64)
-        near = np.isclose(requested[:, None], np.array(part.sparsities)[None, :], rtol=0, atol=1e-9)
-        chosen = chosen[near.any(axis=1)]
-    return chosen
+    for column, wanted in [*part.where.items(), *(also or {}).items()]:
+        chosen = chosen[chosen[column].isin(labels(chosen[column], wanted))]
+    if part.sparsities is None:
+        return chosen
+    requested = chosen["sparsity"].to_numpy(dtype=np.float64)
+    if isinstance(part.sparsities, Range):
+        inside = (requested >= part.sparsities.least - 1e-9) & (requested <= part.sparsities.most + 1e-9)
+    else:
+        inside = np.isclose(requested[:, None], np.array(part.sparsities)[None, :], rtol=0, atol=1e-9).any(axis=1)
+    return chosen[inside]
 
 
-def missing(rows: pd.DataFrame, part: MaskIdentity | Reevaluation | RepairIdentity | Contrast) -> str:
-    """Say which of the part's needs the study does not meet at all; empty if each label occurs somewhere."""
+def lacking(rows: pd.DataFrame, part: Part) -> bool:
+    """Whether the study has fewer different labels than the part needs."""
+    return any(select(rows, part)[column].nunique() < least for column, least in part.distinct.items())
+
+
+def missing(rows: pd.DataFrame, part: Part) -> str:
+    """Say which of the part's needs the study does not meet."""
     needs: list[tuple[str, Values]] = [*part.where.items()]
-    if isinstance(part, Contrast):
+    if isinstance(part, Contrast | AnyOf):
         needs += [(part.axis, part.of), (part.axis, (part.against,))]
     if isinstance(part, MaskIdentity):
         needs += [("scorer", part.scorers), ("scorer", (part.reference,))]
+    if isinstance(part, Differs) and part.of is not None:
+        needs += [(part.axis, part.of)]
+    if isinstance(part, Terms):
+        needs += [(column, wanted) for term in part.terms for column, wanted in term.of.items()]
     planned = frames.pruned(rows)
-    for column, labels in needs:
-        if not planned[column].isin(labels).any():
-            return f"the study has no cell with {column.replace('_', ' ')} {' or '.join(map(str, labels))}"
+    for column, wanted in needs:
+        if not labels(planned[column], wanted):
+            return f"the study has no cell with {column.replace('_', ' ')} {' or '.join(map(str, wanted))}"
+    for column, least in part.distinct.items():
+        there = select(rows, part)[column].nunique()
+        if there < least:
+            return f"the study has {there} of the {least} values of {column.replace('_', ' ')} that this needs"
+    if part.sparsities is not None and planned["sparsity"].notna().any() and select(rows, part).empty:
+        return f"the study has no cell at {_sparsities(part.sparsities)} that meets the other conditions of this part"
     return "the study has no cell that meets all conditions of this part"
+
+
+def _sparsities(wanted: tuple[float, ...] | Range) -> str:
+    if isinstance(wanted, Range):
+        return f"a sparsity from {wanted.least:g} to {wanted.most:g}"
+    return f"sparsity {' or '.join(f'{value:g}' for value in wanted)}"
 
 
 def in_setting(claim: Claim, setting: Mapping[str, str | float]) -> bool:

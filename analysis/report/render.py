@@ -16,7 +16,7 @@ from analysis import narrate
 from analysis.claims.decide import decide_claims
 from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
-from analysis.load import load, read_parquet, write_curves, write_parquet
+from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.records import ClaimResult
 from analysis.report.content import Section, sections
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
@@ -26,7 +26,6 @@ from bench.store.reader import StudyData
 REPORT = "report"
 _MANIFEST = "manifest.json"
 _DATA = "data.parquet"
-_CURVES = "curves.parquet"
 
 
 def render_report(folder: Path, profile: str | None = None) -> Path:
@@ -65,13 +64,14 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
 def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
     out.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as scratch:
-        path, curves = Path(scratch) / _DATA, Path(scratch) / _CURVES
+        path = Path(scratch) / _DATA
         write_parquet(data, path)
         kept = {_DATA: path.read_bytes()}
-        if not data.curves.empty:
-            write_curves(data, curves)
-            kept[_CURVES] = curves.read_bytes()
-        files = render(dataclasses.replace(read_parquet(path), curves=data.curves), results) | kept
+        beside = {name: getattr(data, name) for name in BESIDE}
+        for name in [name for name, frame in beside.items() if not frame.empty]:
+            write_beside(data, name, Path(scratch) / name)
+            kept[f"{name}.parquet"] = (Path(scratch) / name).read_bytes()
+        files = render(dataclasses.replace(read_parquet(path), **beside), results) | kept
     _write(out, files)
     return out / "index.html"
 

@@ -85,3 +85,41 @@ def as_sample(values: ArrayLike) -> NDArray[np.float64]:
     if sample.ndim != 1:
         raise ValueError(f"expected one value per model, got an array of shape {sample.shape}")
     return sample
+
+
+def classify_table(table: ArrayLike) -> Category:
+    """Return what the rows of a table allow; columns and ranks are for the caller to judge.
+
+    Parameters
+    ----------
+    table : array_like, shape (n, k)
+        One row per model.
+
+    Returns
+    -------
+    str
+        ``no data`` (no row or no column), ``not finite`` (any cell), ``one model`` (n = 1), ``identical`` (all
+        zero), ``constant`` (one value everywhere, not zero), else ``regular``.
+
+    Examples
+    --------
+    >>> [classify_table(t) for t in ([[0.1, 0.2]], [[0.1, 0.2], [0.1, float("nan")]], [[0.1, 0.2], [0.1, 0.2]])]
+    ['one model', 'not finite', 'regular']
+    """
+    rows = as_table(table)
+    category = classify(rows.ravel())
+    return "one model" if category not in ("no data", "not finite") and len(rows) == 1 else category
+
+
+def as_table(values: ArrayLike) -> NDArray[np.float64]:
+    """Return `values` as a float64 matrix.
+
+    Raises
+    ------
+    ValueError
+        If they do not have two dimensions.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2:
+        raise ValueError(f"expected a table with one row per model, got an array of shape {table.shape}")
+    return table

@@ -1,16 +1,26 @@
-"""What a number of models can decide: least detectable effect and least equivalence margin."""
+"""What a number of models can decide: least effect, least equivalence margin, power and least p-value."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from analysis.stats.intervals import MOST_MODELS
+from analysis.stats.paired import EXACT_MODELS, WILCOXON_MODELS
+
 ALPHA = 0.05
 POWER = 0.8
 QUANTILES = 20_000
+#: Random sign patterns of the permutation tests where not all are enumerated.
+REPETITIONS = 20_000
+
+#: The tests that can decide a claim, and Wilcoxon's.
+Test: TypeAlias = Literal["t", "sign-flip", "wilcoxon", "max-t"]
 
 Values = NDArray[np.float64]
 
@@ -73,8 +83,8 @@ def paired_t_power(d: float, models: int, alpha: float = ALPHA) -> float:
     )
 
 
-def tost_power(margin: float, models: int, critical: float) -> float:
-    """Power of TOST at true difference 0.
+def tost_power(margin: float, models: int, critical: float, d: float = 0.0) -> float:
+    """Power of TOST at the true standardised difference `d`.
 
     Parameters
     ----------
@@ -84,14 +94,115 @@ def tost_power(margin: float, models: int, critical: float) -> float:
         Number of pairs.
     critical : float
         Quantile of t that each one-sided test must exceed.
+    d : float
+        True mean difference in sd of the differences; at the margin the power is at most alpha.
+
+    Examples
+    --------
+    >>> critical = float(stats.t.ppf(0.95, 9))
+    >>> [round(tost_power(1.0, 10, critical, d), 2) for d in (0.0, 0.5, 1.0)]
+    [0.8, 0.42, 0.05]
     """
+    shift = d * models**0.5
 
     def given_sd(s: Values) -> Values:
         # both tests reject if |mean| sqrt(n) < margin sqrt(n) - critical s
-        room = margin * models**0.5 - critical * s
-        return np.asarray(np.clip(2 * stats.norm.cdf(room) - 1, 0, None))
+        room = np.clip(margin * models**0.5 - critical * s, 0, None)
+        return np.asarray(stats.norm.cdf(room - shift) - stats.norm.cdf(-room - shift))
 
     return _over_estimated_sd(given_sd, models - 1)
+
+
+def superiority_power(d: float, n: int, alpha: float = ALPHA) -> float:
+    """Power of the one-sided paired t test at the true standardised difference `d`; 0 for fewer than two models.
+
+    Exact (the noncentral t distribution), and a number at every n and d, where SciPy's `nct` can be NaN. For
+    superiority by a margin, or non-inferiority, `d` is the true difference less the margin, in sd.
+
+    Parameters
+    ----------
+    d : float
+        True mean difference / sd of the differences; negative where the second method is better.
+    n : int
+        Independently trained models.
+    alpha : float
+        One-sided error rate, corrected for the family.
+
+    Examples
+    --------
+    >>> round(superiority_power(1.0, 10), 2), round(superiority_power(0.0, 10), 3)
+    (0.9, 0.05)
+    """
+    if n < 2:
+        return 0.0
+    critical = float(stats.t.ppf(1 - alpha, n - 1))
+    shift = d * n**0.5
+    return _over_estimated_sd(lambda s: np.asarray(stats.norm.sf(critical * s - shift)), n - 1)
+
+
+def least_effect_one_sided(n: int, alpha: float = ALPHA, power: float = POWER) -> float | None:
+    """Smallest d that the one-sided paired t test detects; None for fewer than two models.
+
+    Examples
+    --------
+    >>> round(least_effect_one_sided(10), 2), least_effect_one_sided(1)
+    (0.85, None)
+    """
+    if n < 2:
+        return None
+    return _root(lambda d: superiority_power(d, n, alpha) - power)
+
+
+def models_for_power(d: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
+    """Least number of models with which the one-sided paired t test has this power at `d`.
+
+    Returns
+    -------
+    int or None
+        None where d is not positive, or more than `intervals.MOST_MODELS` would be needed.
+
+    Examples
+    --------
+    >>> models_for_power(1.0), models_for_power(0.5), models_for_power(0.0)
+    (8, 27, None)
+    """
+    if superiority_power(d, MOST_MODELS, alpha) < power or d <= 0:
+        return None
+    below, enough = 1, MOST_MODELS  # the power grows with n: bisection
+    while enough - below > 1:
+        middle = (below + enough) // 2
+        if superiority_power(d, middle, alpha) < power:
+            below = middle
+        else:
+            enough = middle
+    return enough
+
+
+def attainable_p(test: Test, n: int) -> float:
+    """Smallest one-sided p-value that a test can give with `n` models, whatever the data.
+
+    Parameters
+    ----------
+    test : str
+        ``t`` (no limit: 0); ``sign-flip``: 2^-n to 20 models and 1 / (B + 1) beyond, where B = 20,000 patterns
+        are drawn; ``max-t``: 2^-n, but never under 1 / (B + 1); ``wilcoxon``: 2^-n, and 1 under six models,
+        with which it is not run.
+    n : int
+        Independently trained models; under two, no test gives a p-value under 1.
+
+    Examples
+    --------
+    >>> [attainable_p("sign-flip", n) for n in (1, 3, 5)], attainable_p("wilcoxon", 5), attainable_p("t", 3)
+    ([1.0, 0.125, 0.03125], 1.0, 0.0)
+    """
+    if n < 2 or (test == "wilcoxon" and n < WILCOXON_MODELS):
+        return 1.0
+    if test == "t":
+        return 0.0
+    exact = math.ldexp(1.0, -n)
+    if test == "max-t":
+        return max(exact, 1 / (REPETITIONS + 1))
+    return 1 / (REPETITIONS + 1) if test == "sign-flip" and n > EXACT_MODELS else exact
 
 
 def _over_estimated_sd(given_sd: Callable[[Values], Values], df: int) -> float:

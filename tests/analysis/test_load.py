@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.load import ARTIFACT_CURVES, load, read_parquet, write_curves, write_parquet
+from analysis.load import load, read_parquet, write_beside, write_parquet
 from bench.store.reader import method_names
 
 
@@ -30,9 +30,9 @@ def test_a_file_written_before_methods_had_names_still_loads(folder):
 
 def test_curves_come_from_the_artifacts_or_else_from_the_report(folder):
     path, data = folder
-    write_curves(data, path / "report" / "curves.parquet")
+    write_beside(data, "curves", path / "report" / "curves.parquet")
     pd.testing.assert_frame_equal(load(path).curves, data.curves)
-    artifact = path / ARTIFACT_CURVES / f"{data.meta['study_hash']}.parquet"
+    artifact = path / "artifacts" / "curves" / f"{data.meta['study_hash']}.parquet"
     artifact.parent.mkdir(parents=True)
     # as the engine writes it: plain columns, no word on whose they are
     data.curves.assign(draw=1).astype({"draw": "int64"}).to_parquet(artifact, index=False)
@@ -42,14 +42,14 @@ def test_curves_come_from_the_artifacts_or_else_from_the_report(folder):
 def test_curves_of_another_study_are_not_taken(folder):
     path, data = folder
     other = type(data)(data.rows, data.checks, data.dense, {**data.meta, "study_hash": "other"}, data.curves)
-    write_curves(other, path / "report" / "curves.parquet")
+    write_beside(other, "curves", path / "report" / "curves.parquet")
     assert load(path).curves.empty
 
 
 @pytest.mark.parametrize("content", ["not Parquet", "lacks a column"])
 def test_a_broken_file_of_curves_is_an_error_of_one_line(folder, content):
     path, data = folder
-    file = path / ARTIFACT_CURVES / f"{data.meta['study_hash']}.parquet"
+    file = path / "artifacts" / "curves" / f"{data.meta['study_hash']}.parquet"
     file.parent.mkdir(parents=True)
     if content == "not Parquet":
         file.write_text("x")
@@ -63,7 +63,7 @@ def test_a_broken_file_of_curves_is_an_error_of_one_line(folder, content):
 def test_equal_curves_give_equal_bytes(folder):
     path, data = folder
     for name in ("a", "b"):
-        write_curves(data, path / name)
+        write_beside(data, "curves", path / name)
     assert (path / "a").read_bytes() == (path / "b").read_bytes()
 
 

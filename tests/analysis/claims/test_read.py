@@ -38,9 +38,24 @@ def write(tmp_path):
 
 
 def test_every_shipped_paper_is_valid(write):
-    assert papers() == ("asr", "sics")
-    ids = [claim.id for claim in read_claims(write("include: [sics, asr]")).claims]
-    assert ids == ["P1", "P2", "C1"]
+    assert papers() == ("asr", "emp", "sics")
+    ids = [claim.id for claim in read_claims(write("include: [sics, asr, emp]")).claims]
+    modes = ("ema", "cumulative", "exact")
+    per_mode = [f"A{number} ({mode})" for number in range(1, 7) for mode in modes]
+    assert ids == [*(f"P{number}" for number in range(1, 12)), "C1", *per_mode, "A7", "A8", "E1", "E2", "E3"]
+
+
+def test_a_claim_per_label_is_one_claim_for_each(write):
+    text = OWN.replace("    parts:", "    per: {recalibration: [ema, none]}\n    parts:")
+    first, second = read_claims(write(text + "adjust: {M1: {margin: 0.01, reason: small}}")).claims
+    assert (first.id, second.id) == ("M1 (ema)", "M1 (none)")
+    assert [claim.parts[0].where["recalibration"] for claim in (first, second)] == [("ema",), ("none",)]
+    assert first.text.endswith("[recalibration: ema]")
+
+
+def test_a_margin_that_the_claim_states_is_kept(write):
+    claims = {c.id: c for c in read_claims(write("include: sics\nadjust: {P7: {margin: 0.02, reason: x}}")).claims}
+    assert [part.margin for part in claims["P7"].parts] == [None, 0.003, None]
 
 
 def test_defaults_of_an_own_claim_are_resolved(write):
@@ -58,8 +73,8 @@ def test_a_study_adjusts_what_the_paper_leaves_open(write):
     text = "include: [sics, asr]\nadjust:\n  P2: {margin: 0.02, reason: small test set}\n"
     text += "  C1: {tolerance: 0.003, reason: bfloat16}\n"
     claims = {claim.id: claim for claim in read_claims(write(text)).claims}
-    (contrast,) = (part for part in claims["P2"].parts if isinstance(part, Contrast))
-    assert (contrast.margin, contrast.margin_reason) == (0.02, "small test set")
+    contrasts = [part for part in claims["P2"].parts if isinstance(part, Contrast)]
+    assert {(part.margin, part.margin_reason) for part in contrasts} == {(0.02, "small test set")}
     repair = claims["C1"].parts[0]
     assert isinstance(repair, RepairIdentity)
     assert repair.tolerance == 0.003
@@ -174,9 +189,9 @@ def test_more_claims_come_from_a_file_or_a_function(write, beside, entry):
 def test_more_claims_come_from_an_installed_package(write, offered, tmp_path):
     path = write("include: asr\n")
     sys.path.append(str(tmp_path))  # where the package of the entry point is installed
-    assert [claim.id for claim in read_claims(path).claims] == ["C1"]
+    ours = [claim.id for claim in read_claims(path).claims]
     path = write("include: [theirs, asr]\nadjust: {C1: {tolerance: 0.1, reason: coarse}}")
-    assert [claim.id for claim in read_claims(path).claims] == ["M2", "C1"]
+    assert [claim.id for claim in read_claims(path).claims] == ["M2", *ours]
 
 
 @pytest.mark.parametrize("entry", ["./more.yaml", "{module}:claims"])

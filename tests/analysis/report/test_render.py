@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.load import read_parquet, write_curves, write_parquet
+from analysis.load import read_parquet, write_beside, write_parquet
 from analysis.report import render as rendering
 from analysis.report.content import sections
 from analysis.report.render import render_report
@@ -117,7 +117,7 @@ def fused_report(fused, own_sparsities, tmp_path_factory):
     (path / "report").mkdir()
     data = own_sparsities(fused(searches=("equal", "dbo(evaluations=60)"), budget=60, models=("cnn",)))
     write_parquet(data, path / "report" / "data.parquet")
-    write_curves(data, path / "report" / "curves.parquet")
+    write_beside(data, "curves", path / "report" / "curves.parquet")
     (path / "claims.yaml").write_text(CLAIMS)
     return render_report(path).parent
 

@@ -1,0 +1,75 @@
+"""What a claim may be about besides the accuracy: numbers made from a row and its notes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from analysis.fusion import overfit
+from analysis.fusion import searches as read_searches
+
+#: Why a row may lack a value, said where no row has it.
+LACKING: dict[str, str] = {
+    "accuracy": "no accuracy",
+    "change": "the dense model of these cells was not evaluated",
+    "overfit": (
+        "over-fit is not known: the dense models may have seen the search images, or nothing but equal weights was tried"
+    ),
+    "above_dense": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
+    "coexisting": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
+    "variance_loss": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
+}
+
+#: Name of a value in words.
+WORDS: dict[str, str] = {
+    "accuracy": "accuracy",
+    "change": "accuracy above the dense model's",
+    "overfit": "over-fit of the search",
+    "above_dense": "share of live channels whose variance exceeds the dense one after the correction",
+    "coexisting": "share of layers in which nearly collapsed and healthy channels coexist",
+    "variance_loss": "mean share of its variance that a channel lost",
+}
+
+
+def with_value(rows: pd.DataFrame, name: str) -> pd.Series:
+    """Return a value for every row; NaN where it has none.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of the store.
+    name : str
+        ``accuracy``; ``change``: accuracy minus that of the dense model without recalibration; ``overfit``: see
+        `analysis.fusion.overfit`, for rows without repair; ``above_dense``, ``coexisting``, ``variance_loss``: of
+        the channels of a corrected cell, see the notes of its row. All are fractions.
+    """
+    return _VALUES[name](rows).astype("float64")
+
+
+def _overfit(rows: pd.DataFrame) -> pd.Series:
+    plain = rows[rows["correction"].eq("none") & rows["recalibration"].eq("none")]
+    return overfit(read_searches(plain)).reindex(rows.index)
+
+
+def _channels(rows: pd.DataFrame, number: Callable[[dict[str, float]], float]) -> pd.Series:
+    told = rows["notes"].astype("object")
+    told = told[[isinstance(text, str) and '"channels"' in text for text in told]]
+    found = [number(json.loads(text)["channels"]) for text in told]
+    return pd.Series(found, index=told.index, dtype="float64").reindex(rows.index)
+
+
+def _share(part: str, whole: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda rows: _channels(rows, lambda n: n[part] / n[whole] if n[whole] else np.nan)
+
+
+_VALUES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "accuracy": lambda rows: rows["accuracy"],
+    "change": lambda rows: rows["accuracy"] - rows["dense_accuracy"],
+    "overfit": _overfit,
+    "above_dense": _share("above_dense", "live"),
+    "coexisting": _share("coexisting_layers", "layers"),
+    "variance_loss": lambda rows: _channels(rows, lambda n: n["variance_loss"]),
+}

@@ -1,0 +1,69 @@
+"""Draw kappa(S) and the wiggle premium on axes; nothing is computed here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.complexity import PAPER
+from analysis.formats import percent
+from analysis.style import look
+
+_GREY = "#555555"
+#: kappa -> the scorer whose look it has.
+_LOOKS = {1: "v1", 2: "a5"}
+
+
+def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
+    """Draw P(kappa >= 1) and P(kappa >= 2) over sparsity, with the paper's thresholds as upright lines.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `complexity.curve` gives it; sparsities at which kappa is not decidable draw no point.
+    axes : Axes
+        Where to draw.
+    """
+    axes.axhline(0.5, color=_GREY, linewidth=0.9, dashes=(2, 2))
+    for kappa, threshold in PAPER.items():
+        style = look(_LOOKS[kappa])
+        axes.axvline(100 * threshold, color=style.colour, linewidth=0.9, linestyle=(0, (1, 1.5)))
+        axes.annotate(
+            f"paper: {kappa}", (100 * threshold, 1), xycoords=("data", "axes fraction"), xytext=(2, -1),
+            textcoords="offset points", va="top", fontsize=7.5, color=style.colour,
+        )  # fmt: skip
+        axes.plot(
+            100 * frame["sparsity"], frame[f"at_least_{kappa}"], color=style.colour, marker=style.marker,
+            markerfacecolor="white" if kappa == 1 else style.colour, linestyle=("--", "-")[kappa - 1],
+            label=f"P(\N{GREEK SMALL LETTER KAPPA} \N{GREATER-THAN OR EQUAL TO} {kappa})",
+        )  # fmt: skip
+    axes.set_ylim(-0.03, 1.12)
+    axes.set_yticks(np.linspace(0, 1, 5))
+    _sparsities(frame, axes)
+
+
+def premium(frame: pd.DataFrame, axes: Axes) -> None:
+    """Draw the wiggle premium over sparsity, with intervals; filled where it is not zero by max-T at 5 %.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `complexity.premium` gives it; NaN bounds draw no bar.
+    axes : Axes
+        Where to draw.
+    """
+    axes.axhline(0, color=_GREY, linewidth=0.9, dashes=(2, 2))
+    colour = look("a5").colour
+    x, mean = 100 * frame["sparsity"].to_numpy(), 100 * frame["mean"].to_numpy()
+    bars = np.nan_to_num(np.abs(100 * np.stack([frame["low"], frame["high"]]) - mean))
+    axes.errorbar(x, mean, yerr=bars, color=colour, linestyle="-", elinewidth=0.8, capsize=1.5, capthick=0.8)
+    clear = (frame[["p_above", "p_below"]].min(axis=1) <= 0.025).to_numpy()
+    for filled, face in ((clear, colour), (~clear, "white")):
+        axes.plot(x[filled], mean[filled], color=colour, marker="o", markerfacecolor=face, linestyle="none", zorder=4)
+    _sparsities(frame, axes)
+
+
+def _sparsities(frame: pd.DataFrame, axes: Axes) -> None:
+    steps = frame["sparsity"].to_numpy()
+    axes.set_xticks(100 * steps, [percent(step, 0 if step * 100 % 1 < 1e-9 else 1) for step in steps])

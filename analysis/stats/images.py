@@ -1,0 +1,186 @@
+"""Two masks on the same test images: McNemar for one checkpoint, a crossed bootstrap for models and images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from analysis.stats.degenerate import Category
+from analysis.stats.intervals import Interval
+
+#: Image weights at a time, which bounds the memory of the crossed bootstrap to a few MB.
+CHUNK = 2**18
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """What McNemar's test says of one checkpoint.
+
+    Attributes
+    ----------
+    only_first, only_second : int
+        Images that only the first, or only the second mask gets right.
+    difference : float
+        Accuracy of the first minus that of the second, a fraction.
+    p : float
+        Two-sided, exact. NaN where the category is not ``regular``.
+    n : int
+        Test images.
+    category : str
+        ``no data``, ``identical`` (no image tells the masks apart), else ``regular``.
+    """
+
+    only_first: int
+    only_second: int
+    difference: float
+    p: float
+    n: int
+    category: Category
+
+
+def unpack(packed: Sequence[bytes], images: int) -> NDArray[np.bool_]:
+    """Decode correctness bits as the store's column ``correct`` holds them: `numpy.packbits`, big-endian.
+
+    Parameters
+    ----------
+    packed : sequence of bytes
+        One entry per model, one bit per image.
+    images : int
+        Test images; the last byte may hold up to seven bits more, all zero.
+
+    Returns
+    -------
+    ndarray of bool, shape (models, images)
+
+    Raises
+    ------
+    ValueError
+        If an entry does not hold so many images.
+
+    Examples
+    --------
+    >>> unpack([bytes([0b10100000])], 3).tolist()
+    [[True, False, True]]
+    """
+    width = -(-images // 8)
+    if any(len(entry) != width for entry in packed):
+        raise ValueError(f"{images} images take {width} bytes, got {sorted({len(entry) for entry in packed})}")
+    table = np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), width)
+    bits = np.unpackbits(table, axis=1)
+    if bits[:, images:].any():
+        raise ValueError(f"bits are set beyond the {images} images")
+    return bits[:, :images].astype(np.bool_)
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
+    """Exact McNemar test that two masks of one model get equally many images right; **this checkpoint only**.
+
+    Source: McNemar (1947), Psychometrika 12, 153; exact by `scipy.stats.binomtest`: of the images on which the
+    masks disagree, either gets half. It says nothing of other trainings of the same network.
+
+    Parameters
+    ----------
+    first, second : array_like of bool, shape (images,)
+        Whether each test image was classified correctly, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If they are not two vectors of one length.
+
+    Examples
+    --------
+    >>> r = mcnemar([True] * 6 + [False], [False] * 6 + [True])
+    >>> r.only_first, r.only_second, r.p
+    (6, 1, 0.125)
+    """
+    a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"expected the same images twice, got arrays of shape {a.shape} and {b.shape}")
+    n = int(a.size)
+    if n == 0:
+        return McNemar(0, 0, math.nan, math.nan, 0, "no data")
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    disagreeing = only_first + only_second
+    if disagreeing == 0:
+        return McNemar(0, 0, 0.0, math.nan, n, "identical")
+    p = float(stats.binomtest(only_first, disagreeing, 0.5).pvalue)
+    return McNemar(only_first, only_second, (only_first - only_second) / n, p, n, "regular")
+
+
+def crossed_interval(
+    first: ArrayLike, second: ArrayLike, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Percentile interval of the mean accuracy difference over models **and** test images.
+
+    Every replicate resamples the models and, once for all of them, the test images (the pigeonhole bootstrap:
+    Owen 2007, Ann. Appl. Stat. 1, 386): another training on another test set. The weights w of a replicate are
+    counts, and its mean is ``w_models D w_images / (models images)``.
+
+    Parameters
+    ----------
+    first, second : array_like of bool, shape (models, images)
+        Correctness under either mask; the same models and images in the same order.
+    level : float
+        Confidence level.
+    resamples, seed : int
+        Number of replicates, and the seed of their draw.
+
+    Returns
+    -------
+    Interval
+        Of the mean difference, a fraction; `sd` is that of the models' differences. The category is ``no
+        data``, ``one model`` (no bounds), ``identical`` (the masks never disagree), ``constant`` (they
+        disagree on every image alike), else ``regular``.
+
+    Raises
+    ------
+    ValueError
+        If the two tables differ in shape.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> first = rng.random((8, 500)) < 0.8
+    >>> second = first & (rng.random((8, 500)) < 0.95)
+    >>> i = crossed_interval(first, second)
+    >>> bool(0 < i.low < i.mean < i.high < 0.1), i.n
+    (True, 8)
+    """
+    a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ValueError(f"expected models x images twice, got arrays of shape {a.shape} and {b.shape}")
+    models, images = a.shape
+    nan = math.nan
+    if a.size == 0:
+        return Interval(nan, nan, nan, nan, level, models, "no data")
+    differences = a.astype(np.float64) - b
+    own = differences.mean(axis=1)
+    mean = float(own.mean())
+    if models == 1:
+        return Interval(mean, nan, nan, nan, level, models, "one model")
+    sd = float(own.std(ddof=1))
+    if (differences == differences[0, 0]).all():
+        return Interval(mean, 0.0, mean, mean, level, models, "constant" if mean else "identical")
+    rng = np.random.default_rng(seed)
+    model_weights = rng.multinomial(models, np.full(models, 1 / models), size=resamples)
+    by_image = np.ascontiguousarray(differences.T)
+    chunk = max(1, CHUNK // images)
+    replicates = np.empty(resamples)
+    for start in range(0, resamples, chunk):
+        part = model_weights[start : start + chunk]
+        model_means = _image_weights(len(part), images, rng) @ by_image / images
+        replicates[start : start + chunk] = (part * model_means).sum(axis=1) / models
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return Interval(mean, sd, low, high, level, models, "regular")
+
+
+def _image_weights(replicates: int, images: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each image is drawn: counts of draws, which is faster than `multinomial` of so many classes."""
+    draws = rng.integers(images, size=(replicates, images)) + images * np.arange(replicates)[:, None]
+    return np.bincount(draws.ravel(), minlength=replicates * images).reshape(replicates, images)

@@ -1,0 +1,123 @@
+"""Intervals of effect sizes against published limits, exact enumeration and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.stats.effects import _noncentrality, dz_interval, superiority_interval
+from analysis.stats.paired import hedges_dz, p_superior, paired_t
+
+differences = st.lists(st.integers(-40, 40), min_size=3, max_size=12).map(lambda k: np.array(k) / 400)
+
+
+def test_limits_are_those_of_mbess():
+    # The example of conf.limits.nct in the R package MBESS: ncp = 2.83, df = 126, level 0.95.
+    assert _noncentrality(2.83, 126, 0.025) == pytest.approx(0.8337502, abs=1e-6)
+    assert _noncentrality(2.83, 126, 0.975) == pytest.approx(4.815359, abs=1e-6)
+
+
+@given(differences, st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_observed_t_is_a_quantile_at_either_bound(values, level):
+    found = dz_interval(values, level)
+    t = paired_t(values).statistic
+    assume(not math.isnan(t))
+    n, tail = len(values), (1 - level) / 2
+    assert stats.nct.sf(t, n - 1, found.low * n**0.5) == pytest.approx(tail, abs=1e-8)
+    assert stats.nct.cdf(t, n - 1, found.high * n**0.5) == pytest.approx(tail, abs=1e-8)
+    assert found.estimate == hedges_dz(values)
+
+
+@given(differences)
+def test_the_interval_agrees_with_the_t_test(values):
+    p = paired_t(values).p
+    assume(not math.isnan(p) and abs(p - 0.05) > 1e-9)
+    found = dz_interval(values, 0.95)
+    assert (p < 0.05) == (found.low > 0 or found.high < 0)
+
+
+@given(differences, st.randoms(use_true_random=False))
+def test_order_and_scale_do_not_matter_and_orientation_mirrors(values, random):
+    mixed = list(values * 7)
+    random.shuffle(mixed)
+    found = dz_interval(values)
+    assert dz_interval(mixed) == pytest.approx(found, nan_ok=True)
+    low, estimate, high = found.low, found.estimate, found.high
+    assert dz_interval(-values) == pytest.approx((-estimate, -high, -low), nan_ok=True)
+
+
+@pytest.mark.parametrize("models", [3, 5, 10, 100])
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4, 1e-5, 1e-9])
+def test_far_out_it_is_finite_and_continuous(models, spread):
+    values = 1 + spread * stats.norm.ppf((np.arange(models) + 0.5) / models)
+    found = dz_interval(values)
+    assert 0 < found.low < found.estimate < found.high < math.inf
+    # the share of the bounds in d hardly changes any more, on either side of the switch
+    d = values.mean() / values.std(ddof=1)
+    shares = stats.chi.ppf([0.025, 0.975], models - 1, scale=(models - 1) ** -0.5)
+    assert (found.low / d, found.high / d) == pytest.approx(tuple(shares), rel=0.05)
+
+
+def test_both_sides_of_the_switch_agree():
+    for df in (2, 9, 99):
+        for p in (0.005, 0.025, 0.975):
+            assert _noncentrality(9999.9, df, p) / 9999.9 == pytest.approx(
+                _noncentrality(10000.1, df, p) / 10000.1, rel=1e-6
+            )
+
+
+@pytest.mark.parametrize("effect", [0.0, 1.0])
+def test_the_bounds_cover_as_they_say(effect):
+    rng = np.random.default_rng(20260608)
+    found = [dz_interval(draw) for draw in rng.normal(effect, 1, (400, 5))]
+    covered = sum(interval.low <= effect <= interval.high for interval in found)
+    assert stats.binom.ppf(0.005, 400, 0.95) <= covered <= stats.binom.ppf(0.995, 400, 0.95)
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.2], [0.2, 0.2, 0.2], [0.0, 0.0, 0.0], [0.1, math.nan, 0.2]])
+def test_without_variance_or_models_there_is_no_standardised_effect(values):
+    assert np.isnan(dz_interval(values)).all()
+
+
+@given(st.lists(st.sampled_from([-0.1, 0.2]), min_size=1, max_size=15), st.sampled_from([0.8, 0.95]))
+def test_without_ties_it_is_scipys_exact_interval(values, level):
+    wins = sum(value > 0 for value in values)
+    theirs = stats.binomtest(wins, len(values)).proportion_ci(level, "exact")
+    assert superiority_interval(values, level) == pytest.approx((wins / len(values), theirs.low, theirs.high))
+
+
+def test_superiority_by_hand():
+    # all of n: the lower bound is (a / 2)^(1/n)
+    assert superiority_interval([0.1] * 10) == pytest.approx((1.0, 0.025**0.1, 1.0))
+    assert superiority_interval([0.0] * 10)[0] == 0.5
+    assert np.isnan(superiority_interval([])).all()
+    assert np.isnan(superiority_interval([0.1, math.nan])).all()
+
+
+@given(differences, st.randoms(use_true_random=False))
+def test_only_signs_count_and_orientation_mirrors(values, random):
+    found = superiority_interval(values)
+    assert found.estimate == p_superior(values)
+    mixed = list(values**3 + 1e-16)
+    random.shuffle(mixed)
+    assert superiority_interval(mixed) == pytest.approx(found)
+    assert superiority_interval(-values) == pytest.approx((1 - found.estimate, 1 - found.high, 1 - found.low))
+
+
+@pytest.mark.parametrize("models", [3, 5, 10, 20])
+def test_coverage_is_kept_with_any_share_of_ties(models):
+    # exactly, over all numbers of wins and ties; the estimand is P(A > B) + P(A = B) / 2
+    counts = [(wins, ties) for wins in range(models + 1) for ties in range(models + 1 - wins)]
+    sample = {key: [0.1] * key[0] + [0.0] * key[1] + [-0.1] * (models - sum(key)) for key in counts}
+    bounds = np.array([superiority_interval(sample[key])[1:] for key in counts])
+    outcomes = np.array([(wins, ties, models - wins - ties) for wins, ties in counts])
+    for win in np.linspace(0, 1, 21):
+        for tie in np.linspace(0, 1 - win, 9):
+            truth = win + tie / 2
+            shares = np.clip([win, tie, 1 - win - tie], 0, 1)
+            chance = stats.multinomial.pmf(outcomes, models, shares / shares.sum())
+            covered = (bounds[:, 0] <= truth + 1e-12) & (truth - 1e-12 <= bounds[:, 1])
+            assert chance[covered].sum() >= 0.95
