@@ -18,6 +18,8 @@ _LOOKS = {1: "v1", 2: "a5"}
 def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
     """Draw P(kappa >= 1) and P(kappa >= 2) over sparsity, with the paper's thresholds as upright lines.
 
+    The lines are labelled for a legend.
+
     Parameters
     ----------
     frame : DataFrame
@@ -30,13 +32,13 @@ def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
         style = look(_LOOKS[kappa])
         axes.axvline(100 * threshold, color=style.colour, linewidth=0.9, linestyle=(0, (1, 1.5)))
         axes.annotate(
-            f"paper: {kappa}", (100 * threshold, 1), xycoords=("data", "axes fraction"), xytext=(2, -1),
+            f"paper: {_at_least(kappa)}", (100 * threshold, 1), xycoords=("data", "axes fraction"), xytext=(2, -1),
             textcoords="offset points", va="top", fontsize=7.5, color=style.colour,
         )  # fmt: skip
         axes.plot(
             100 * frame["sparsity"], frame[f"at_least_{kappa}"], color=style.colour, marker=style.marker,
             markerfacecolor="white" if kappa == 1 else style.colour, linestyle=("--", "-")[kappa - 1],
-            label=f"P(\N{GREEK SMALL LETTER KAPPA} \N{GREATER-THAN OR EQUAL TO} {kappa})",
+            label=f"P({_at_least(kappa)})",
         )  # fmt: skip
     axes.set_ylim(-0.03, 1.12)
     axes.set_yticks(np.linspace(0, 1, 5))
@@ -44,7 +46,7 @@ def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
 
 
 def premium(frame: pd.DataFrame, axes: Axes) -> None:
-    """Draw the wiggle premium over sparsity, with intervals; filled where it is not zero by max-T at 5 %.
+    """Draw the wiggle premium over sparsity, with intervals; filled where max-T (2.5 % each way) tells it from zero.
 
     Parameters
     ----------
@@ -62,6 +64,10 @@ def premium(frame: pd.DataFrame, axes: Axes) -> None:
     for filled, face in ((clear, colour), (~clear, "white")):
         axes.plot(x[filled], mean[filled], color=colour, marker="o", markerfacecolor=face, linestyle="none", zorder=4)
     _sparsities(frame, axes)
+
+
+def _at_least(kappa: int) -> str:
+    return f"\N{GREEK SMALL LETTER KAPPA} \N{GREATER-THAN OR EQUAL TO} {kappa}"
 
 
 def _sparsities(frame: pd.DataFrame, axes: Axes) -> None:

@@ -33,6 +33,11 @@ _PANDAS = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "
 _ROWS = schema.ROWS + schema.DERIVED
 
 
+def has_evidence(folder: Path) -> bool:
+    """Whether a study folder holds a store or the data of a report."""
+    return (folder / DATABASE).exists() or (folder / PARQUET).exists()
+
+
 def load(folder: Path, profile: str | None = None) -> StudyData:
     """Read the evidence of a study: its store and artifacts, or else the report's data files.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis import frames
+from analysis.claims.prospects import Prospect
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, span, where
 from analysis.fusion import is_equal, small_budgets
 from analysis.records import ClaimResult, PartResult, Record
@@ -80,6 +81,35 @@ def part(result: PartResult) -> list[str]:
 
 def _extreme(records: Sequence[Record]) -> Record:
     return max(records, key=lambda record: abs(record.effect or 0.0))
+
+
+def power_lines(found: Sequence[Prospect]) -> list[str]:
+    """Say what each statistical part of the claims can find, two lines a part; those without a setting in one."""
+    lines = []
+    for one in found:
+        name = f"{one.claim} {one.part}"
+        if not one.questions:
+            lines.append(f"{name}: not testable: {one.reason}")
+            continue
+        spread = "" if one.sd is None else f", sd {decimal(100 * one.sd)} points"
+        margin = f", margin {decimal(100 * one.margin)} points" if one.margin else ""
+        family = f"a family of {count(one.family)} (alpha {one.alpha:.2g} first)"
+        lines.append(
+            f"{name}: {one.kind}{margin}, {one.test}; {count(one.questions)} settings in {family}{spread}"
+        )  # fmt: skip
+        if one.reason:
+            lines.append(f"    {one.reason}")
+            continue
+        least = "   ".join(f"n = {n}: {_least(value, one.sd)}" for n, value in one.least.items())
+        needed = "" if one.needed is None else f"   planned effect: {count(one.needed)} models"
+        lines.append(f"    {least}{needed}")
+    return lines
+
+
+def _least(value: float | None, sd: float | None) -> str:
+    if value is None:
+        return "no p small enough"
+    return f"{decimal(value)} sd" if sd is None else f"{decimal(100 * value)} points"
 
 
 def _identity(record: Record) -> str:

@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.models.view import Calibration, ModelView
 from bench.pipeline import features_seed
 from bench.registry import Plugin, Registry
-from bench.scorers.features.grid import GRID_POINTS, FloatArray, grid, scale
+from bench.scorers.features.grid import GRID_POINTS, FloatArray, Function, grid, scale
 from bench.study import Study
 from bench.tensors import FeatureMap, PrunableLayer, UnitSpace
 
@@ -32,11 +32,15 @@ class Curve:
         The K features; of a plain scorer its own name.
     values : array
         float64, shape ``(K, 2048)``, each row scaled to [0, 1] (a constant one to 0).
+    function : callable
+        The same features at any u of [0.1, 1], shape ``(n,)`` to ``(K, n)``: evaluated there where the scorer
+        has given its function, else linear between the grid's points.
     """
 
     u: FloatArray
     names: tuple[str, ...]
     values: FloatArray
+    function: Function
 
 
 def score_curve(plugin: Plugin, options: Mapping[str, Any], seed: int, sparsity: float | None) -> Curve:
@@ -76,9 +80,27 @@ def score_curve(plugin: Plugin, options: Mapping[str, Any], seed: int, sparsity:
     scores = plugin.function(*arguments, **options)
     layer = view.units.names[0]
     if isinstance(scores, FeatureMap):
-        return Curve(grid(), scores.names, scores.features[layer].numpy())
-    values = scores[layer][None]
-    return Curve(grid(), (plugin.name,), scale(values, *values.aminmax(dim=1, keepdim=True)).numpy())
+        names, values, function = scores.names, scores.features[layer].numpy(), scores.function
+    else:
+        only = scores[layer][None]
+        names, values, function = (plugin.name,), scale(only, *only.aminmax(dim=1, keepdim=True)).numpy(), None
+    return Curve(grid(), names, values, function or _linear(values))
+
+
+def _linear(values: FloatArray) -> Function:
+    return lambda u: np.stack([np.interp(u, grid(), curve) for curve in values])
+
+
+def default_curve(plugin: Plugin, sparsity: float, draw: int = 0) -> Curve:
+    """Return the curve of a scorer with its default options; `sparsity` is for one that depends on it.
+
+    Raises
+    ------
+    UserError
+        If the scorer reads more than ranks.
+    """
+    choice = plugin.resolve({})
+    return score_curve(plugin, choice.options, features_seed(choice, draw), sparsity)
 
 
 def curve_table(study: Study, registry: Registry) -> pd.DataFrame:

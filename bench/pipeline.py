@@ -7,15 +7,17 @@ import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from bench.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables, score_set
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import Deadline, NotApplicable
 from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
@@ -31,8 +33,9 @@ from bench.models.view import Calibration, ModelView, normalise
 from bench.plan import axis_values
 from bench.registry import Plugin, Registry
 from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
+from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext
-from bench.repairs.statistics import Moments, channel_moments
+from bench.repairs.statistics import Moments, batch_moments, channel_moments, pooled
 from bench.scorers.search.baselines import equal
 from bench.scorers.search.fusion import Found
 from bench.scorers.search.objective import CandidateAccuracy
@@ -45,10 +48,11 @@ CHECKED_SHARE = 0.02
 LEAST_SHARED_CHECKS = 20
 LEAST_FLOAT32_CHECKS = 2
 
-#: Values that one evaluation gives to every cell that shares it.
+#: Values that one evaluation gives to every cell that shares it; beside them, in the notes, `channels`.
 EVALUATED = (
     "accuracy", "loss", "n_test", "correct", "identity_covered", "identity_ratio", "batch", "batch_halved",
 )  # fmt: skip
+CHANNELS = "channels"
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ class Pipeline:
         self._searches: dict[str, Mapping[str, Any]] = {}
         self._candidates: dict[str, dict[str, float]] = {}
         self._latest: dict[str, tuple[Any, Any, tuple[Exception, TracebackType | None] | None]] = {}
+        self._aligned: dict[ScoreSet, Aligned] = {}
         self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
 
     # ---------------------------------------------------------------- rows
@@ -119,11 +124,11 @@ class Pipeline:
     def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take over what the group's done rows hold, so that no evaluation and no search is repeated."""
         for row in rows:
+            notes = json.loads(row["notes"] or "{}")
             if row["evaluation"]:
-                self._known[row["evaluation"]] = row
-            search = json.loads(row["notes"] or "{}").get("search")
-            if search:
-                self._searches[search["id"]] = search
+                self._known[row["evaluation"]] = {**row, CHANNELS: notes.get(CHANNELS)}
+            if "search" in notes:
+                self._searches[notes["search"]["id"]] = notes["search"]
 
     def run(self, todo: set[str]) -> Iterator[Outcome]:
         """Compute the cells of `todo` (ids) in plan order.
@@ -173,18 +178,21 @@ class Pipeline:
         else:
             values |= self._dense_facts()
         values["evaluation"] = self._evaluation_id(cell, values["mask"])
-        values |= self._shared_evaluation(cell, masks, values["evaluation"])
+        evaluated = self._shared_evaluation(cell, masks, values["evaluation"])
+        values |= {name: evaluated[name] for name in EVALUATED}
+        if evaluated[CHANNELS] is not None:
+            notes = {**notes, CHANNELS: evaluated[CHANNELS]}
         values["notes"] = canonical_json(notes)
         return values
 
-    def _shared_evaluation(self, cell: Cell, masks: MaskSet | None, evaluation: str) -> dict[str, Any]:
+    def _shared_evaluation(self, cell: Cell, masks: MaskSet | None, evaluation: str) -> Mapping[str, Any]:
         """Evaluate on the test split, unless that was done before."""
         if evaluation in self._known:
             self._counters["shared"] += 1
         else:
-            self._known[evaluation] = self._evaluate(cell, masks, cell.precision)
+            self._known[evaluation] = self._evaluate(cell, masks, cell.precision, note_channels=True)
             self._counters["evaluations"] += 1
-        return {name: self._known[evaluation][name] for name in EVALUATED}
+        return self._known[evaluation]
 
     def _evaluation_id(self, cell: Cell, mask: str) -> str:
         """Hash of all that the evaluation depends on: what is not used (a draw, say) stays out of it."""
@@ -298,22 +306,30 @@ class Pipeline:
         )
         return raw
 
+    def _scores(self, cell: Cell) -> tuple[Any, ScoreMap]:
+        """Return the scores of a cell, fused where they are features, and a key that tells them from others."""
+        raw = self._raw_scores(cell)
+        weights = tuple(self._searched(cell)["weights"]) if isinstance(raw, FeatureMap) else None
+        target = cell.sparsity if self._plugin("scorer", cell.scorer).takes_sparsity else None
+        key = (cell.granularity, cell.calibration, cell.scorer, target, weights)
+        if not isinstance(raw, FeatureMap):
+            return key, raw
+        assert weights is not None
+        scores: ScoreMap = self._once("fused scores", key, lambda: raw.fuse(weights))
+        return key, scores
+
     def _scored(self, cell: Cell) -> _Scored:
         assert cell.granularity is not None
         granularity = cell.granularity
-        raw = self._raw_scores(cell)
-        weights = tuple(self._searched(cell)["weights"]) if isinstance(raw, FeatureMap) else None
+        key, scores = self._scores(cell)
 
         def compute() -> _Scored:
-            scores = raw.fuse(weights) if isinstance(raw, FeatureMap) and weights is not None else raw
-            assert isinstance(scores, ScoreMap)
             magnitudes = self._magnitudes(granularity).scores
             order = self._order(cell, scores)
             self._counters["sorts"] += 1
             return _Scored(scores, order, tied_units(self.units(granularity), scores, magnitudes, order))
 
-        target = cell.sparsity if self._plugin("scorer", cell.scorer).takes_sparsity else None
-        scored: _Scored = self._once("scores", (granularity, cell.calibration, cell.scorer, target, weights), compute)
+        scored: _Scored = self._once("scored", key, compute)
         return scored
 
     def _order(self, cell: Cell, scores: ScoreMap) -> Tensor:
@@ -336,6 +352,7 @@ class Pipeline:
 
         def compute() -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
             units, scored = self.units(granularity), self._scored(cell)
+            self._align(cell)
             budget, masks = self._allocated(cell, scored.scores, scored.order)
             reference = build_masks(units, self._magnitudes(granularity).order, budget)
             self._restore()
@@ -358,6 +375,54 @@ class Pipeline:
         key = (granularity, cell.calibration, cell.scorer, cell.search, cell.allocation, cell.sparsity)
         masked: tuple[MaskSet, dict[str, Any], dict[str, Any]] = self._once("masks", key, compute)
         return masked
+
+    # ---------------------------------------------------------------- alignment with magnitude
+
+    def alignment(self, done: Collection[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return how the scores of the done cells (ids) align with magnitude: what this run has not met is scored anew.
+
+        Returns
+        -------
+        layers, units : DataFrame
+            The columns of `schema.ALIGNMENT` and `schema.UNITS`, in plan order.
+        """
+        self._deadline = None
+        cells = [cell for cell in self.group.cells if cell.id in done and not cell.is_dense]
+        sets = dict.fromkeys(self._align(cell) for cell in cells)
+        return alignment_tables(self.group.id, {key: self._aligned[key] for key in sets})
+
+    def _align(self, cell: Cell) -> ScoreSet:
+        """Measure a cell's scores against magnitude, unless a cell with the same scores has done so.
+
+        Fused scores are functions of u, which the curves show: no units are sampled of them.
+        """
+        key = self._score_set(cell)
+        if key not in self._aligned:
+            ranks: MagnitudeRanks = self._once("ranks", key.granularity, lambda: self._magnitude_ranks(key.granularity))
+            scores, sparsities = self._scores(cell)[1], self._sparsities()[key]
+            sampled = ranks.sample(scores) if key.search == "none" else []
+            self._aligned[key] = Aligned(ranks.correlations(scores, sparsities), sampled)
+        return key
+
+    def _score_set(self, cell: Cell) -> ScoreSet:
+        return score_set(cell, self._plugin("scorer", cell.scorer).takes_sparsity)
+
+    def _sparsities(self) -> Mapping[ScoreSet, list[float | None]]:
+        """Return the sparsities of the cells that share their scores, in plan order."""
+
+        def compute() -> Mapping[ScoreSet, list[float | None]]:
+            found: dict[ScoreSet, dict[float | None, None]] = {}
+            for cell in self.group.cells:
+                if not cell.is_dense:
+                    found.setdefault(self._score_set(cell), {})[cell.sparsity] = None
+            return {key: list(sparsities) for key, sparsities in found.items()}
+
+        sparsities: Mapping[ScoreSet, list[float | None]] = self._once("sparsities", None, compute)
+        return sparsities
+
+    def _magnitude_ranks(self, granularity: str) -> MagnitudeRanks:
+        seed = named_seed("alignment", self.group.id, granularity)
+        return MagnitudeRanks(self.units(granularity), self._magnitudes(granularity).scores, seed)
 
     # ---------------------------------------------------------------- the search for fusion weights
 
@@ -470,12 +535,67 @@ class Pipeline:
 
     def _repair(self, cell: Cell, masks: MaskSet | None) -> tuple[bool | None, float | None]:
         """Turn the working model into the cell's; return the cancellation identity's two columns."""
+        return self._recalibrate(cell, masks, self._correct(cell, masks))
+
+    def _evaluate(
+        self, cell: Cell, masks: MaskSet | None, precision: str, *, note_channels: bool = False
+    ) -> dict[str, Any]:
+        factors = self._correct(cell, masks)
+        channels = None
+        if note_channels and masks is not None and cell.correction.name != "none":
+            channels = self._channels(cell, masks)
+        covered, ratio = self._recalibrate(cell, masks, factors)
+        result = self._evaluated(precision)
+        return {
+            "accuracy": result.accuracy, "loss": result.loss, "n_test": len(result.correct),
+            "correct": np.packbits(result.correct).tobytes(), "identity_covered": covered, "identity_ratio": ratio,
+            "batch": result.batch, "batch_halved": result.batch_halved, CHANNELS: channels,
+        }  # fmt: skip
+
+    def _correct(self, cell: Cell, masks: MaskSet | None) -> Mapping[str, Tensor]:
+        """Mask and correct the working model; return the factors of its layers."""
         self._restore()
-        factors: Mapping[str, Tensor] = {}
-        if masks is not None:
-            apply_masks(self._work, masks.units, masks)
-            if cell.correction.name != "none":
-                factors = self._correct(cell, masks)
+        if masks is None:
+            return {}
+        apply_masks(self._work, masks.units, masks)
+        if cell.correction.name == "none":
+            return {}
+        plugin = self._plugin("correction", cell.correction)
+        context = RepairContext(
+            model=self._work, dense=self._dense_moments(cell), units=masks.units, masks=masks,
+            calibration=self._calibration(cell.calibration), dense_model=self.dense.model,
+            pruned=self._pruned_moments(cell, masks),
+        )  # fmt: skip
+        factors: Mapping[str, Tensor] = plugin.function(context, **cell.correction.options)
+        return factors
+
+    def _channels(self, cell: Cell, masks: MaskSet) -> Mapping[str, Any]:
+        """Compare the channels of the corrected working model with those before: one pass per correction of a mask."""
+        changes: Mapping[str, Any] = self._once(
+            "channels", (masks.digest(), cell.calibration, cell.correction),
+            lambda: channel_changes(
+                self._dense_moments(cell), pooled(self._pruned_moments(cell, masks)), pooled(self._moments(cell, masks))
+            ),
+        )  # fmt: skip
+        return changes
+
+    def _pruned_moments(self, cell: Cell, masks: MaskSet) -> Mapping[str, list[Moments]]:
+        """Moments of the masked model, measured once for all corrections, when the working model is masked alone."""
+        moments: Mapping[str, list[Moments]] = self._once(
+            "pruned moments", (masks.digest(), cell.calibration), lambda: self._moments(cell, masks)
+        )
+        return moments
+
+    def _moments(self, cell: Cell, masks: MaskSet) -> Mapping[str, list[Moments]]:
+        """Channel moments of the working model as it is, on the cell's draw."""
+        calibration = self._calibration(cell.calibration)
+        self._counters["forward_passes"] += len(calibration)
+        return batch_moments(self._work, masks.units.names, calibration)
+
+    def _recalibrate(
+        self, cell: Cell, masks: MaskSet | None, factors: Mapping[str, Tensor]
+    ) -> tuple[bool | None, float | None]:
+        """Recalibrate the working model; return the cancellation identity's two columns."""
         if cell.recalibration.name != "none":
             calibration = self._calibration(cell.calibration)
             plugin = self._plugin("recalibration", cell.recalibration)
@@ -486,25 +606,6 @@ class Pipeline:
         changed = {name for name, factor in factors.items() if bool((factor != 1).any())}
         covered = not changed.intersection(self.uncovered())
         return covered, largest_eps_ratio(self._work, masks.units, factors)
-
-    def _evaluate(self, cell: Cell, masks: MaskSet | None, precision: str) -> dict[str, Any]:
-        covered, ratio = self._repair(cell, masks)
-        result = self._evaluated(precision)
-        return {
-            "accuracy": result.accuracy, "loss": result.loss, "n_test": len(result.correct),
-            "correct": np.packbits(result.correct).tobytes(), "identity_covered": covered, "identity_ratio": ratio,
-            "batch": result.batch, "batch_halved": result.batch_halved,
-        }  # fmt: skip
-
-    def _correct(self, cell: Cell, masks: MaskSet) -> Mapping[str, Tensor]:
-        plugin = self._plugin("correction", cell.correction)
-        context = RepairContext(
-            model=self._work, dense=self._dense_moments(cell), units=masks.units, masks=masks,
-            calibration=self._calibration(cell.calibration), dense_model=self.dense.model,
-        )  # fmt: skip
-        factors: Mapping[str, Tensor] = plugin.function(context, **cell.correction.options)
-        self._counters["forward_passes"] += len(context.calibration)
-        return factors
 
     def _evaluated(self, precision: str) -> Evaluation:
         self._counters["forward_passes"] += len(self.dataset.test)

@@ -194,7 +194,8 @@ def _describe(cell: Cell) -> str:
 
 
 def _names(cell: Cell, axis: str) -> tuple[Any, ...]:
-    value = cell.calibration.draw if axis == "calibration_draw" else getattr(cell, axis)
+    drawn = axis.startswith("calibration_")
+    value = getattr(cell.calibration, axis.removeprefix("calibration_")) if drawn else getattr(cell, axis)
     return (value.name, value.label) if isinstance(value, Choice) else (value,)
 
 

@@ -111,7 +111,8 @@ class Execution(_Frozen):
 
 
 AXES = (
-    "dataset", "model", "train_seed", "calibration_draw", "scorer", "search", "granularity",
+    "dataset", "model", "train_seed", "calibration_draw", "calibration_images", "calibration_batch", "scorer", "search",
+    "granularity",
     "allocation", "sparsity", "correction", "recalibration",
 )  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -132,6 +134,8 @@ class FeatureMap:
         Layer name -> float64, shape ``(K, *unit_shape)``.
     notes : mapping
         What the scorer wants in the row.
+    function : callable, optional
+        The features as functions of the normalised rank u, shape ``(n,)`` to ``(K, n)``, where they are that.
 
     Examples
     --------
@@ -143,6 +147,7 @@ class FeatureMap:
     names: tuple[str, ...]
     features: Mapping[str, Tensor]
     notes: Mapping[str, object] = field(default_factory=dict)
+    function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None
 
     def fuse(self, weights: Sequence[float]) -> ScoreMap:
         """Return s = sum_k W_k phi_k, rounded to `RESOLUTION` of each layer's range (METHODS section 3).

@@ -59,13 +59,12 @@ def across_estimates(part: AcrossPart, claim: Claim, data: StudyData, base: dict
     if isinstance(part, Differs):
         found = axis_samples(data.rows, part)
         return [_estimate(part, claim, base, s, s.table(), _differs(part, s), known_classes(data)) for s in found]
-    over = part.over if isinstance(part, Trend) else "sparsity"
-    found = samples(data.rows, part, over)
-    test = _trend if isinstance(part, Trend) else _sign_change
-    return [
-        _estimate(part, claim, base, s, s.table(), test(part, s), known_classes(data))  # type: ignore[operator]
-        for s in found
-    ]
+    classes = known_classes(data)
+    if isinstance(part, Trend):
+        found = samples(data.rows, part, part.over)
+        return [_estimate(part, claim, base, s, s.table(), _trend(part, s), classes) for s in found]
+    found = samples(data.rows, part, "sparsity")
+    return [_estimate(part, claim, base, s, s.table(), _sign_change(part, s), classes) for s in found]
 
 
 def _estimate(
@@ -77,9 +76,9 @@ def _estimate(
     left_out = models - len(table)
     fields["counts"] = sample.counts | ({"models without every point": left_out} if left_out else {})
     dataset = str(sample.setting.get("dataset"))
-    if part.value == "accuracy" and len(table) and dataset in classes:
-        if at_chance(sample.best, classes[dataset], int(sample.images)):
-            fields |= {"category": "chance level", "p": None, "p_against": None}
+    told = part.value == "accuracy" and len(table) > 0 and dataset in classes
+    if told and at_chance(sample.best, classes[dataset], int(sample.images)):
+        fields |= {"category": "chance level", "p": None, "p_against": None}
     return Estimate(Record(**fields), np.empty(0))
 
 
@@ -173,9 +172,9 @@ def _any_of(part: AnyOf, claim: Claim, data: StudyData, base: dict[str, Any]) ->
         for member in members:
             for name, count in member.counts.items():
                 counts[name] = counts.get(name, 0) + count
+        said = f"largest mean {WORDS[part.value]} of {', '.join(names)}, each minus {part.against}"
         sample = Sample(
-            place, table.stack(), f"largest mean {WORDS[part.value]} of {', '.join(names)}, each minus {part.against}",
-            counts, min(m.images for m in members), max(m.best for m in members),
+            place, pd.Series(table.stack()), said, counts, min(m.images for m in members), max(m.best for m in members),
         )  # fmt: skip
         tested: dict[str, Any] = {
             "test": "sign-flip max-T", "seed": SEED, "details": _means(table), "margin": 0.0,
@@ -186,7 +185,9 @@ def _any_of(part: AnyOf, claim: Claim, data: StudyData, base: dict[str, Any]) ->
         else:
             values = table.to_numpy()
             found = max_t(values, "greater", seed=SEED)
-            adjusted = {f"p of {name}": number(p) for name, p in zip(names, found.p_adjusted, strict=True)}
+            adjusted: dict[str, float | int | str | None] = {
+                f"p of {name}": number(p) for name, p in zip(names, found.p_adjusted, strict=True)
+            }
             tested |= {
                 "p": number(found.p), "p_against": _worst(paired_or_value(c, "less") for c in values.T),
                 "repetitions": found.repetitions, "category": found.category, "details": _means(table) | adjusted,
@@ -206,7 +207,9 @@ def _association(part: Association, claim: Claim, data: StudyData, base: dict[st
     estimates = []
     for sample in samples(data.rows, part, "sparsity"):
         table, other = sample.table(), along.get(repr(sorted(sample.setting.items())))
-        said = f"mean over models of the rank correlation over sparsities between {sample.words} and {WORDS[part.along]}"
+        said = (
+            f"mean over models of the rank correlation over sparsities between {sample.words} and {WORDS[part.along]}"
+        )
         open_sample = Sample(sample.setting, sample.values, said, sample.counts, sample.images, sample.best)
         tested: dict[str, Any] = {"test": "paired t"}
         if other is None or other.empty:
@@ -233,7 +236,11 @@ def _rho(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 def _of_correlations(rho: NDArray[np.float64]) -> dict[str, Any]:
     interval = t_interval(rho)
     above, below = paired_t(rho, 0, "greater"), paired_t(rho, 0, "less")
-    told = {"mean rho": number(interval.mean), "rho, low": number(interval.low), "rho, high": number(interval.high)}
+    told: dict[str, float | int | str | None] = {
+        "mean rho": number(interval.mean),
+        "rho, low": number(interval.low),
+        "rho, high": number(interval.high),
+    }
     if interval.category in ("constant", "identical"):
         return {
             "details": told, "category": "regular", "p": 0.0 if interval.mean > 0 else 1.0,

@@ -101,7 +101,9 @@ def mean_estimate(
         reason=_odd_test(part, both.skewness),
     )
     if part.paper_value is not None:
-        record = record.model_copy(update={"paper_value": part.paper_value, "size": _size(part.paper_value, differences)})
+        record = record.model_copy(
+            update={"paper_value": part.paper_value, "size": _size(part.paper_value, differences)}
+        )
     return Estimate(_unless_chance(record, part, sample, classes), differences)
 
 

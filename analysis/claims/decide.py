@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from analysis.claims.across import across_estimates
 from analysis.claims.contrasts import Estimate, mean_estimates
@@ -12,8 +11,8 @@ from analysis.claims.identities import identity_records
 from analysis.claims.read import Claims, read_claims
 from analysis.claims.schema import Claim, Combination, Contrast, IdentityPart, Part, Reevaluation
 from analysis.claims.select import in_setting, lacking, missing
-from analysis.claims.values import LACKING
 from analysis.claims.settle import settle
+from analysis.claims.values import LACKING
 from analysis.load import data_hash
 from analysis.records import ClaimResult, PartResult, Record, Verdict, versions
 from bench.store.reader import StudyData

@@ -49,7 +49,9 @@ def emp_bound(part: EmpBound, data: StudyData, base: dict[str, Any]) -> list[Rec
         slack = float((cells["s_eff"] - cells["bound"]).min())
         counts = {"scopes compared": int(cells["scopes"].sum())}
         more = {"test": "kept score mass >= its bound", "details": {"least mass above the bound": slack}}
-        records.append(_identity(base, part, setting, "score mass that EMP keeps, above its bound", cells, wrong, counts, more))
+        records.append(
+            _identity(base, part, setting, "score mass that EMP keeps, above its bound", cells, wrong, counts, more)
+        )
     return records
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import frames
@@ -17,6 +16,11 @@ from analysis.errors import AnalysisError
 
 #: Keys of a setting that a part may leave to its arms.
 _KEYS: tuple[str, ...] = (*frames.SETTING, *frames.METHOD)
+#: What else a sample needs of a row.
+_ROW: tuple[str, ...] = (
+    "checkpoint", "calibration_draw", "device_class", "state", "accuracy", "n_test", "sparsity_achieved",
+    "dense_accuracy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def samples(rows: pd.DataFrame, part: Part, over: str | None = None) -> list[Sam
     arm is left out. Where the allocation sets the sparsity (EMP), rows of arms that reached different sparsities are
     no pair: the difference would be that of the sparsity.
     """
-    chosen = select(rows, part)
+    chosen = select(rows[list(_needed(part.value))], part)  # type: ignore[union-attr]
     return [
         sample
         for arms, setting, words in _alternatives(chosen, part)
@@ -108,9 +112,15 @@ def samples(rows: pd.DataFrame, part: Part, over: str | None = None) -> list[Sam
     ]
 
 
+def _needed(value: str) -> tuple[str, ...]:
+    """Columns that a sample is made from: a whole row is wide, and most parts look at a few numbers of it."""
+    noted = () if value in ("accuracy", "change") else ("notes", "train_overlap")
+    return (*_KEYS, *_ROW, *noted)
+
+
 def axis_samples(rows: pd.DataFrame, part: Differs) -> list[Sample]:
     """Return the accuracies of every model along an axis, in every setting of the rest; see `samples`."""
-    chosen = select(rows, part)
+    chosen = select(rows[list(_needed(part.value))], part)
     if part.of is not None:
         chosen = chosen[chosen[part.axis].isin(labels(chosen[part.axis], part.of))]
     names = ", ".join(map(str, chosen[part.axis].dropna().unique()))
@@ -121,10 +131,9 @@ def axis_samples(rows: pd.DataFrame, part: Differs) -> list[Sample]:
 def _alternatives(rows: pd.DataFrame, part: Part) -> Iterator[tuple[list[Arm], dict[str, str], str]]:
     """Resolve the part's arms; a contrast or `any_of` has one pair of arms per label (and search)."""
     if isinstance(part, Terms):
-        arms = [_resolve(rows, term) for term in part.terms]
-        if all(arms):
-            found = [arm for arm in arms if arm is not None]
-            yield found, {}, _sum_in_words(found)
+        arms = [arm for arm in (_resolve(rows, term) for term in part.terms) if arm is not None]
+        if len(arms) == len(part.terms):
+            yield arms, {}, _sum_in_words(arms)
         return
     assert isinstance(part, Contrast | AnyOf)
     against = labels(rows[part.axis], (part.against,))
@@ -167,7 +176,9 @@ def _sum_in_words(arms: Sequence[Arm]) -> str:
     for number, arm in enumerate(arms):
         sign = ("minus " if number else "-") if arm.weight < 0 else ("plus " if number else "")
         times = "" if abs(arm.weight) == 1 else f"{abs(arm.weight):g} x "
-        said.append(f"{sign}{times}({arm.words()})" if len(arms) > 1 and " " in arm.words() else f"{sign}{times}{arm.words()}")
+        said.append(
+            f"{sign}{times}({arm.words()})" if len(arms) > 1 and " " in arm.words() else f"{sign}{times}{arm.words()}"
+        )
     return " ".join(said)
 
 
@@ -190,14 +201,20 @@ def _combined(
     fates = frames.count_states(planned, keys)
     asked = frames.done(parts[0]).groupby(keys, sort=False, dropna=False, observed=True).size()
     first = {_key(k): int(n) for k, n in asked.items()}
-    models = {_key(k): own for k, own in totals.groupby(keys, sort=False, dropna=False, observed=True)} if len(totals) else {}
+    models = (
+        {_key(k): own for k, own in totals.groupby(keys, sort=False, dropna=False, observed=True)}
+        if len(totals)
+        else {}
+    )
     for row in fates.to_dict("records"):
         own = models.get(_key(row[key] for key in keys))
         setting = describe({key: row[key] for key in keys if key not in ("precision", "search")}) | labelled
         if setting.get("method") == setting.get("scorer"):
             setting.pop("method", None)
         counts = {"failed": row["failed"], "skipped": row["skipped"], "to do": row["to_do"]}
-        counts["without a partner"] = first.get(_key(row[key] for key in keys), 0) - (0 if own is None else int(own["cells"].sum()))
+        counts["without a partner"] = first.get(_key(row[key] for key in keys), 0) - (
+            0 if own is None else int(own["cells"].sum())
+        )
         counts = {name: int(count) for name, count in counts.items() if count}
         said = f"mean {WORDS[value]} of {words}{', paired by model' if len(arms) > 1 else ''}"
         if own is None:
@@ -205,7 +222,9 @@ def _combined(
             continue
         # the mean over a model's draws; a number that is not finite is kept, so that it is named
         points = own.groupby(["checkpoint", *([over] if over else [])], sort=False, dropna=False)["total"]
-        values = points.mean().where(points.count().eq(points.size())).rename_axis(index={over: "point"} if over else None)
+        values = (
+            points.mean().where(points.count().eq(points.size())).rename_axis(index={over: "point"} if over else None)
+        )
         yield Sample(setting, values, said, counts, float(own["images"].min()), float(own["best"].mean()))
 
 

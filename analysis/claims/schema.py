@@ -170,7 +170,7 @@ class _Mean(_Tested):
 
 
 class Contrast(_Mean):
-    """The mean paired difference ``of - against`` over models, per data set, model and sparsity; one record per `of`."""
+    """The mean paired difference ``of - against`` over models, per setting; one record for each label of `of`."""
 
     estimand: Literal["contrast"]
     axis: Literal["scorer", "search", "correction", "recalibration", "allocation"] = "scorer"

@@ -18,8 +18,8 @@ from analysis.claims.schema import (
     MaskIdentity,
     Part,
     Range,
-    Values,
     Terms,
+    Values,
 )
 
 

@@ -10,7 +10,7 @@ from analysis.claims.contrasts import Estimate
 from analysis.records import Record, Verdict, number
 from analysis.stats.correction import Correction, adjust, holm_alphas
 from analysis.stats.intervals import models_to_decide, t_interval
-from analysis.stats.power import attainable_p
+from analysis.stats.power import Test, attainable_p
 
 
 def settle(estimates: Sequence[Estimate]) -> list[Record]:
@@ -119,7 +119,11 @@ def _decide(record: Record, sd: float, level: float) -> Record:
 
 
 #: Name of a record's test -> that of its least attainable p.
-_ATTAINABLE = {"sign-flip": "sign-flip", "sign-flip max-T": "max-t", "sign-flip max-T, both signs": "max-t"}
+_ATTAINABLE: dict[str, Test] = {
+    "sign-flip": "sign-flip",
+    "sign-flip max-T": "max-t",
+    "sign-flip max-T, both signs": "max-t",
+}
 
 
 def _by_value(kind: str, effect: float, margin: float) -> Verdict:

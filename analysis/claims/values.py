@@ -15,9 +15,7 @@ from analysis.fusion import searches as read_searches
 LACKING: dict[str, str] = {
     "accuracy": "no accuracy",
     "change": "the dense model of these cells was not evaluated",
-    "overfit": (
-        "over-fit is not known: the dense models may have seen the search images, or nothing but equal weights was tried"
-    ),
+    "overfit": ("over-fit is not known: the dense models may have seen the search images, or nothing was searched"),
     "above_dense": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
     "coexisting": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
     "variance_loss": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
@@ -28,7 +26,7 @@ WORDS: dict[str, str] = {
     "accuracy": "accuracy",
     "change": "accuracy above the dense model's",
     "overfit": "over-fit of the search",
-    "above_dense": "share of live channels whose variance exceeds the dense one after the correction",
+    "above_dense": "share of channels whose variance exceeds the dense one after the correction",
     "coexisting": "share of layers in which nearly collapsed and healthy channels coexist",
     "variance_loss": "mean share of its variance that a channel lost",
 }
@@ -69,7 +67,7 @@ _VALUES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "accuracy": lambda rows: rows["accuracy"],
     "change": lambda rows: rows["accuracy"] - rows["dense_accuracy"],
     "overfit": _overfit,
-    "above_dense": _share("above_dense", "live"),
-    "coexisting": _share("coexisting_layers", "layers"),
-    "variance_loss": lambda rows: _channels(rows, lambda n: n["variance_loss"]),
+    "above_dense": _share("above_after", "channels"),
+    "coexisting": _share("mixed_layers", "layers"),
+    "variance_loss": lambda rows: _channels(rows, lambda n: np.nan if n["loss"] is None else n["loss"]),
 }

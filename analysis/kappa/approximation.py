@@ -12,7 +12,8 @@ cosine
 wavelet
     Degree 2^j: the scaling functions (Daubechies 2, by PyWavelets) of which 2^j stand side by side on the interval;
     with those that overlap its ends 2^j + 2. All detail coefficients of finer scales are 0. They hold the straight
-    lines exactly, at the ends too (the choice of wavelet is ours).
+    lines exactly, at the ends too (the choice of wavelet is ours). A grid whose length is no power of two lies at
+    the start of the next longer one.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def scaled(curves: npt.ArrayLike) -> FloatArray:
     if not np.isfinite(values).all():
         raise ValueError("a curve has a value that is not finite")
     low, spread = values.min(axis=-1, keepdims=True), np.ptp(values, axis=-1, keepdims=True)
-    return np.divide(values - low, spread, out=np.zeros_like(values), where=spread > 0)
+    return np.asarray(np.divide(values - low, spread, out=np.zeros_like(values), where=spread > 0))
 
 
 def basis_functions(points: int, degree: int, basis: Basis = "polynomial") -> FloatArray:
@@ -318,7 +319,8 @@ def interpolation_degrees(
     x, truth = (u - middle) / half, function(u)
     found: list[int | None] = [None] * len(truth)
     for degree in degrees:
-        coefficients = chebyshev.chebinterpolate(lambda nodes: function(middle + half * nodes).T, degree)
+        # Its one matrix product serves K functions at once, which its type does not say.
+        coefficients = chebyshev.chebinterpolate(lambda x: function(middle + half * x).T, degree)  # type: ignore[type-var]
         error = np.abs(chebyshev.chebval(x, coefficients) - truth).max(axis=1)
         for k in np.flatnonzero(error <= eps):
             found[k] = degree if found[k] is None else found[k]

@@ -243,7 +243,8 @@ def kappa_map(
     errors = np.array([[best_approximation(curve, degree, basis).error for degree in degrees] for curve in moving])
     limits = np.asarray(eps)[:, None, None] + TOLERANCE
     shape = (len(limits), len(moving), len(degrees))
-    return np.asarray(1 + (errors.reshape(shape[1:]) > limits)).max(axis=1, initial=0)
+    classes: IntArray = np.asarray(1 + (errors.reshape(shape[1:]) > limits), dtype=np.int64).max(axis=1, initial=0)
+    return classes
 
 
 def measure(
@@ -357,3 +358,12 @@ def over_draws(
         method="percentile", rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
     return DrawsInterval(median, float(low), float(high), least, most, len(sample), level)
+
+
+def random_features(results: Iterable[ScorerComplexity]) -> dict[str, DrawsInterval]:
+    """Summarise the scorers that were measured on several draws, as `over_draws` does the largest of their features."""
+    degrees: dict[str, list[int | None]] = {}
+    for result in results:
+        at = "" if result.sparsity is None else f" at {100 * result.sparsity:g} %"
+        degrees.setdefault(result.scorer + at, []).append(worst([one.interpolation for one in result.features]))
+    return {name: over_draws(found) for name, found in degrees.items() if len(found) > 1}

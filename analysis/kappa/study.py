@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames, fusion
-from analysis.kappa.approximation import EPS, Basis, FloatArray
-from analysis.kappa.curves import SMOOTH_DEGREE, Curves, by_design, drawdown, kappa, scaled
+from analysis.kappa.approximation import EPS, Basis, FloatArray, scaled
+from analysis.kappa.curves import SMOOTH_DEGREE, Curves, by_design, drawdown, kappa
 from bench.store.reader import StudyData
 
 
@@ -22,8 +22,8 @@ def study_curves(curves: pd.DataFrame) -> Iterator[Curves]:
         `StudyData.curves`. It holds the grid's values alone: between them a curve is linear, so the interpolation
         bound is that of the linear interpolant, for raw features too.
     """
-    for key, own in curves.groupby(["scorer", "sparsity", "draw"], sort=False, dropna=False):
-        scorer, sparsity, draw = key
+    for _, own in curves.groupby(["scorer", "sparsity", "draw"], sort=False, dropna=False):
+        scorer, sparsity, draw = own[["scorer", "sparsity", "draw"]].iloc[0]
         parts = {str(name): part for name, part in own.groupby("feature", sort=False)}
         yield Curves(
             str(scorer), None if pd.isna(sparsity) else float(sparsity), int(draw), tuple(parts),
@@ -37,7 +37,7 @@ def fused(
 ) -> pd.DataFrame:
     """Measure the fused curve, sum_k W_k phi_k, of every search of a study at the weights that it found.
 
-    Equal weights of one scorer are measured once. Ten thousand searches take some ten seconds.
+    Equal weights of one scorer are measured once; 1,300 different ones take 4 s.
 
     Returns
     -------

@@ -6,20 +6,21 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from statsmodels.stats.multitest import multipletests
+from scipy import stats
 
 Correction: TypeAlias = Literal["holm", "bh"]
 
-_STATSMODELS = {"holm": "holm", "bh": "fdr_bh"}
-
 
 def adjust(p_values: ArrayLike, method: Correction = "holm") -> NDArray[np.float64]:
-    """Return adjusted p-values of one family, by `statsmodels.stats.multitest.multipletests`.
+    """Return adjusted p-values of one family.
 
     Holm (1979, Scand. J. Stat. 6, 65) bounds the chance of any false rejection, for confirmatory families;
-    Benjamini and Hochberg (1995, JRSS B 57, 289) the expected share of false ones, for scans. A NaN (a test
-    that degenerate data did not allow) stays NaN but counts in the size of the family: leaving it out would
-    make the others easier.
+    Benjamini and Hochberg (1995, JRSS B 57, 289; `scipy.stats.false_discovery_control`) the expected share of
+    false ones, for scans. A NaN (a test that degenerate data did not allow) stays NaN but counts in the size of the
+    family: leaving it out would make the others easier.
+
+    Holm's step-down is written out: the one of statsmodels, which it equals, collects garbage at every call (0.1 s in
+    a report, which asks a hundred times).
 
     Parameters
     ----------
@@ -39,8 +40,15 @@ def adjust(p_values: ArrayLike, method: Correction = "holm") -> NDArray[np.float
     if raw.size == 0:
         return raw.copy()
     missing = np.isnan(raw)
-    adjusted = multipletests(np.where(missing, 1.0, raw), method=_STATSMODELS[method])[1]
-    return np.where(missing, np.nan, np.asarray(adjusted, dtype=np.float64))
+    filled = np.where(missing, 1.0, raw)
+    if method == "bh":
+        adjusted = np.asarray(stats.false_discovery_control(filled), dtype=np.float64)
+    else:
+        order = np.argsort(filled, kind="stable")
+        adjusted = np.empty_like(filled)
+        steps = filled[order] * np.arange(filled.size, 0, -1)
+        adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return np.where(missing, np.nan, adjusted)
 
 
 def holm_alphas(p_values: ArrayLike, alpha: float) -> NDArray[np.float64]:

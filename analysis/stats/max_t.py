@@ -132,8 +132,13 @@ def _oriented(values: NDArray[np.float64], alternative: Alternative) -> NDArray[
 
 
 def _all_signs(n: int) -> NDArray[np.float64]:
-    return 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1) - 1.0
+    bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    return _signs(bits)
 
 
 def _random_signs(n: int, repetitions: int, seed: int) -> NDArray[np.float64]:
-    return 2.0 * np.random.default_rng(seed).integers(0, 2, size=(repetitions, n), dtype=np.int8) - 1.0
+    return _signs(np.random.default_rng(seed).integers(0, 2, size=(repetitions, n)))
+
+
+def _signs(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.where(bits, 1.0, -1.0)

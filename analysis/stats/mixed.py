@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 from scipy.linalg import lapack
+from threadpoolctl import threadpool_limits
 
 from analysis.stats.degenerate import RESOLUTION, Category, classify
 
@@ -153,8 +154,6 @@ class _Design:
     """
 
     y: Values
-    unit: Codes
-    architecture: Codes
     architecture_term: Literal["fixed", "random", "factor", "none"]
     x: Values
     terms: dict[tuple[str, ...], slice]
@@ -273,12 +272,15 @@ def mixed(
     alone = int((sizes < 2).sum())
     messages = (f"{alone} of {len(sizes)} architectures have a single model",) if alone else ()
     layouts = _layouts(design)
-    rough = _fit(layouts, design.y, np.ones(len(design.grouping)), restricted=True)
-    reml = _fit(layouts, design.y, rough.ratios, restricted=True)  # the steps are scaled where a fit starts
-    ml = _fit(layouts, design.y, reml.ratios)
-    if not (reml.converged and ml.converged):
-        return Mixed("not converged", *counts, (*messages, "no maximum of the likelihood was found"))
     samples = repetitions if counts[0] < CHI_SQUARE_MODELS else 0
+    # Matrices this small gain nothing from a second thread, and waiting for it costs twenty times the work.
+    with threadpool_limits(1, "blas"):
+        rough = _fit(layouts, design.y, np.ones(len(design.grouping)), restricted=True)
+        reml = _fit(layouts, design.y, rough.ratios, restricted=True)  # the steps are scaled where a fit starts
+        ml = _fit(layouts, design.y, reml.ratios)
+        if not (reml.converged and ml.converged):
+            return Mixed("not converged", *counts, (*messages, "no maximum of the likelihood was found"))
+        tests = _tests(design, layouts, ml.ratios, samples, seed)
     variances = [*(reml.residual * reml.ratios).tolist(), reml.residual]
     return Mixed(
         category,
@@ -288,7 +290,7 @@ def mixed(
         variances=dict(zip([*design.grouping, "residual"], variances, strict=True)),
         boundary=tuple(name for name, ratio in zip(design.grouping, reml.ratios, strict=True) if ratio < BOUNDARY),
         dropped=design.dropped,
-        tests=_tests(design, layouts, ml.ratios, samples, seed),
+        tests=tests,
         repetitions=samples or None,
         log_likelihood=-reml.deviance / 2,
         log_likelihood_ml=-ml.deviance / 2,
@@ -375,8 +377,6 @@ def _design(
         grouping = {"architecture": arch} | grouping
     return _Design(
         y=table[value].to_numpy(dtype=np.float64),
-        unit=unit,
-        architecture=arch,
         architecture_term=term,
         x=np.concatenate(parts, axis=1),
         terms=terms,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -211,8 +212,16 @@ def _over_estimated_sd(given_sd: Callable[[Values], Values], df: int) -> float:
     A mean over equally likely quantiles: SciPy's noncentral t is NaN far out at few degrees of freedom,
     and the power of TOST has a kink that adaptive quadrature stumbles over.
     """
+    return float(given_sd(_sd_estimates(df)).mean())
+
+
+@functools.lru_cache(maxsize=64)
+def _sd_estimates(df: int) -> Values:
+    """Equally likely quantiles of the estimate of a sd of 1; a search for an effect asks for them again and again."""
     quantiles = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    return float(given_sd(stats.chi.ppf(quantiles, df, scale=df**-0.5)).mean())
+    estimates: Values = stats.chi.ppf(quantiles, df, scale=df**-0.5)
+    estimates.flags.writeable = False
+    return estimates
 
 
 def _root(increasing: Callable[[float], float]) -> float:

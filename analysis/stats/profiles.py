@@ -68,7 +68,9 @@ def iqm_interval(
     """Percentile interval of the interquartile mean, by stratified bootstrap of the models.
 
     Models are drawn within their stratum, and a model takes all its settings along: they are not independent.
-    With few models the coverage is that of every percentile interval, 84 % at 5 and 90 % at 10 for a nominal 95.
+    (Drawn for each setting apart, as rliable does with runs that share nothing, a nominal 95 % covered 0.60 at 10
+    models with 6 settings each, the sd of models being twice that within them; drawn together 0.91.)
+    With few models the coverage is that of every percentile interval, here 0.86 at 5 models and 0.93 at 20.
 
     Parameters
     ----------

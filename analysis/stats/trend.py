@@ -50,8 +50,9 @@ def page(table: ArrayLike, alternative: Direction = "increasing") -> Trend:
     """Page's test that the values of every block follow the order of the columns.
 
     Source: Page (1963), JASA 58, 216, by `scipy.stats.page_trend_test`: exact up to 8 treatments and 20 blocks;
-    beyond, SciPy's normal approximation, whose small p-values are a little too small. Ties share their mean rank;
-    both p-values are those of untied ranks, which is conservative, more so the more ties there are.
+    beyond, SciPy's normal approximation, whose small p-values are a little too small. Ties share their mean rank,
+    but the p-values are those of untied ranks. Under 0.1 that is conservative (no exception among 24,000 simulated
+    tables full of ties, compared with their own orders); nearer to 1 it need not be.
 
     Parameters
     ----------

@@ -30,7 +30,8 @@ from bench.plan import Plan, axis_values
 from bench.provenance import provenance
 from bench.registry import Registry
 from bench.settings import apply_settings
-from bench.store.artifacts import write_artifact
+from bench.store import schema
+from bench.store.artifacts import write_table
 from bench.store.database import DATABASE_FILE, Store
 from bench.study import DataSpec, ModelSpec
 from bench.types import Cell, DataFacts, Group, Outcome, Settings
@@ -156,10 +157,18 @@ class LocalEngine:
         path = self.plan.study.folder / ARTIFACTS / "curves" / f"{self.plan.study.digest()}.parquet"
         table = pd.DataFrame() if path.exists() else curve_table(self.plan.study, self.registry)
         if not table.empty:
-            write_artifact(path, table.to_parquet(index=False, compression="zstd"))
+            write_table(path, table, schema.CURVES)
+
+    def _alignment_files(self, group: Group) -> tuple[Path, Path]:
+        """Where a group's alignment and its sampled units are kept."""
+        alignment, units = (
+            self.plan.study.folder / ARTIFACTS / kind / self.plan.study.digest() / f"{group.id}.parquet"
+            for kind in ("alignment", "units")
+        )
+        return alignment, units
 
     def _is_complete(self, group: Group, cells: set[str]) -> bool:
-        """Whether a group has nothing left to do: no cells, and its checks made."""
+        """Whether a group has nothing left to do: no cells, its checks made, its alignment kept."""
         if cells:
             return False
         states = self.store.states()
@@ -167,7 +176,8 @@ class LocalEngine:
             return True  # left for another run by --only or --limit
         if not any(states[cell.id] == "done" for cell in group.cells):
             return True  # its dense model could not be made; --retry-failed tries again
-        return self.store.meta(self._checked_key(group)) is not None
+        kept = all(path.exists() for path in self._alignment_files(group))
+        return kept and self.store.meta(self._checked_key(group)) is not None
 
     def _checked_key(self, group: Group) -> str:
         return f"checked:{self.plan.study.digest()}:{group.id}"
@@ -189,13 +199,13 @@ class LocalEngine:
         running = [None if cell.id in failed else _running(cell) for cell in group.cells if cell.id in cells]
         if running and running[0] is not None:
             self.store.write_row(running[0])
-        for outcome, upcoming in zip(pipeline.run(cells), [*running[1:], None], strict=True):
+        for outcome, upcoming in zip(pipeline.run(cells), [*running, None][1:], strict=True):
             self.store.write_row(row_values(outcome), upcoming)
             self._count(outcome, reporter)
             if self.summary.stopped:
                 return
         reporter.stage(f"evaluating a sample again: {group.dataset}, {group.model}")
-        self._check_group(group, pipeline)
+        self._finish_group(group, pipeline)
 
     def _prepare(self, group: Group, reporter: Reporter) -> tuple[Dataset, DenseModel, Pipeline]:
         file, folder = self.plan.study.file, self.plan.study.folder
@@ -242,8 +252,8 @@ class LocalEngine:
         if outcome.state == "failed" and self.summary.failures[outcome.reason or "unknown"] >= allowed:
             self.summary.stopped = f"{allowed} cells failed in the same way: {outcome.reason}"
 
-    def _check_group(self, group: Group, pipeline: Pipeline) -> None:
-        """Make the checks once every cell of the group has a row."""
+    def _finish_group(self, group: Group, pipeline: Pipeline) -> None:
+        """Make the checks and keep the alignment once every cell of the group has a row."""
         states = self.store.states()
         if any(states.get(cell.id) not in ("done", "skipped", "failed") for cell in group.cells):
             return
@@ -254,11 +264,16 @@ class LocalEngine:
                     "cell": check.cell.id, "kind": check.kind, "accuracy": check.accuracy,
                     "mismatches": check.mismatches,
                 })  # fmt: skip
+            tables = pipeline.alignment(rows)
         except CellError as error:
             raise UserError(
-                f"{group.dataset}, {group.model}: a finished cell could not be evaluated again as a check: {error}; "
+                f"{group.dataset}, {group.model}: a finished cell could not be computed again as a check: {error}; "
                 f"run again to repeat the checks of this group"
             ) from error
+        for path, table, columns in zip(
+            self._alignment_files(group), tables, (schema.ALIGNMENT, schema.UNITS), strict=True
+        ):
+            write_table(path, table, columns)
         self.store.set_meta(self._checked_key(group), "yes")
 
 

@@ -55,6 +55,8 @@ class RepairContext:
         The draw.
     dense_model : nn.Module
         The unpruned model; not to be changed.
+    pruned : mapping of str to list of Moments, optional
+        Moments of the masked model, layer by layer and batch by batch, where they are known already.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class RepairContext:
     masks: MaskSet
     calibration: Calibration
     dense_model: nn.Module
+    pruned: Mapping[str, list[Moments]] | None = None
 
 
 @dataclass(frozen=True)
@@ -267,13 +270,17 @@ def _correct(
 ) -> dict[str, Tensor]:
     """Compute every layer's factors and fold them in, and with `match_mean` the shifts of live channels too.
 
-    One pass over the masked model measures all layers (`parallel`), or each layer has a pass of its own
-    over the model as corrected so far (`sequential`).
+    One pass over the masked model measures all layers (`parallel`; none where its moments are known), or each
+    layer has a pass of its own over the model as corrected so far (`sequential`).
     """
     layers = context.units.layers
     factors = {}
+    measured: Mapping[str, list[Moments]]
     for step in [layers] if order == "parallel" else [(layer,) for layer in layers]:
-        measured = batch_moments(context.model, [layer.name for layer in step], context.calibration)
+        if order == "parallel" and context.pruned is not None:
+            measured = context.pruned
+        else:
+            measured = batch_moments(context.model, [layer.name for layer in step], context.calibration)
         for layer in step:
             dense, batches = context.dense[layer.name], measured[layer.name]
             pruned = reduce(Moments.pool, batches)

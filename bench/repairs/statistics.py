@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -78,7 +78,11 @@ def channel_moments(model: nn.Module, layers: Iterable[str], calibration: Calibr
     dict of str to Moments
         Exact over the whole draw, whatever its batches.
     """
-    batches = batch_moments(model, layers, calibration)
+    return pooled(batch_moments(model, layers, calibration))
+
+
+def pooled(batches: Mapping[str, list[Moments]]) -> dict[str, Moments]:
+    """Pool the moments that `batch_moments` returned: for each layer those of the whole draw."""
     return {name: reduce(Moments.pool, moments) for name, moments in batches.items()}
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
+import pandas as pd
+
 from bench.errors import UserError
+from bench.store import schema
+from bench.store.reader import typed
 
 
 def write_artifact(path: Path, content: bytes) -> None:
@@ -43,3 +48,16 @@ def write_artifact(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         reason = f"{error.strerror}; make room or choose another folder"
         raise UserError(f"{path}: cannot be written: {reason}") from error
+
+
+def write_table(path: Path, frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> None:
+    """Write a frame with the given columns as Parquet, whole or not at all; equal frames give equal bytes.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    buffer = io.BytesIO()
+    typed(frame, columns).to_parquet(buffer, index=False, compression="zstd")
+    write_artifact(path, buffer.getvalue())

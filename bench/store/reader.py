@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,14 @@ DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "b
 FULL_BUDGET = 600
 
 
-def no_curves() -> pd.DataFrame:
-    """Return the curves of a study without feature scorers: the columns of `schema.CURVES` and no row."""
-    return _typed(pd.DataFrame(columns=[c.name for c in schema.CURVES]), schema.CURVES)
+def empty(columns: tuple[schema.Column, ...]) -> pd.DataFrame:
+    """Return a frame of these columns and no row."""
+    return typed(pd.DataFrame(columns=[c.name for c in columns]), columns)
+
+
+def typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
+    """Give every column the dtype of its kind."""
+    return frame.astype({c.name: DTYPES[c.kind] for c in columns})
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,19 @@ class StudyData:
         Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
         ``registered``, ``settings``, ``provenance``, ``counters``.
     curves : DataFrame
-        The columns of `schema.CURVES`; empty where the study has no feature scorer. They are no part of the
-        database.
+        The columns of `schema.CURVES`; empty where the study has no feature scorer.
+    alignment, units : DataFrame
+        The columns of `schema.ALIGNMENT` and `schema.UNITS`, of the groups that are complete. Like the curves they
+        are no part of the database.
     """
 
     rows: pd.DataFrame
     checks: pd.DataFrame
     dense: pd.DataFrame
     meta: Mapping[str, Any]
-    curves: pd.DataFrame = field(default_factory=no_curves)
+    curves: pd.DataFrame = field(default_factory=partial(empty, schema.CURVES))
+    alignment: pd.DataFrame = field(default_factory=partial(empty, schema.ALIGNMENT))
+    units: pd.DataFrame = field(default_factory=partial(empty, schema.UNITS))
 
 
 def read_database(folder: Path, profile: str | None = None) -> StudyData:
@@ -79,7 +89,7 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
     return StudyData(
         rows=frame,
         checks=checks[checks["cell"].isin(frame["cell"])].reset_index(drop=True),
-        dense=_typed(dense[dense["group"].isin(frame["group"])], schema.DENSE)
+        dense=typed(dense[dense["group"].isin(frame["group"])], schema.DENSE)
         .sort_values(["dataset", "model", "train_seed"], ignore_index=True),
         meta={**meta, "settings": settings},
     )  # fmt: skip
@@ -102,11 +112,19 @@ def _join(plan: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     axes = pd.DataFrame([json.loads(text) for text in plan["axes"]], columns=[c.name for c in schema.AXES])
     axes["position"] = plan["position"]
     outcome = rows[["cell", *(c.name for c in schema.OUTCOME)]]
-    return derive(_typed(axes.merge(outcome, on="cell", how="left"), schema.ROWS))
+    return derive(typed(axes.merge(outcome, on="cell", how="left"), schema.ROWS))
 
 
-def _typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-    return frame.astype({c.name: DTYPES[c.kind] for c in columns})
+def planned_rows(axes: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of a plan of which nothing was run.
+
+    Parameters
+    ----------
+    axes : iterable of mapping
+        The columns of `schema.AXES` of every cell.
+    """
+    frame = pd.DataFrame(list(axes), columns=[c.name for c in schema.AXES])
+    return derive(typed(frame.reindex(columns=[c.name for c in schema.ROWS]), schema.ROWS))
 
 
 def derive(rows: pd.DataFrame) -> pd.DataFrame:

@@ -72,7 +72,7 @@ OUTCOME: tuple[Column, ...] = (
     Column("batch", "integer", "images", "evaluation batch"),
     Column("batch_halved", "integer", "times", "how often the batch was halved for memory"),
     Column("seeds", "text", "JSON", "named seeds of the random streams that were used"),
-    Column("notes", "text", "JSON", "what the methods of the cell had to say"),
+    Column("notes", "text", "JSON", "what the methods of the cell had to say; `channels`: see bench.repairs.channels"),
     Column("seconds", "real", "s", "time of this cell alone; not part of the bit-for-bit promise"),
     Column("written", "text", "UTC", "when the row was written; likewise"),
 )
@@ -97,6 +97,40 @@ CURVES: tuple[Column, ...] = (
     Column("feature", "text", "-", "name of the feature"),
     Column("u", "real", "-", "rank by magnitude within the layer, from 0.1 (smallest) to 1"),
     Column("value", "real", "-", "the feature at u, scaled to [0, 1]"),
+)
+
+_SCORE_SET: tuple[Column, ...] = (
+    Column("group", "text", "-", "group id"),
+    Column("calibration_draw", "integer", "-", "number of the calibration draw"),
+    Column("calibration_images", "integer", "images", "size of the calibration draw"),
+    Column("calibration_batch", "integer", "images", "calibration batch"),
+    Column("scorer", "text", "-", "scorer label"),
+)
+
+#: How scores align with magnitude, layer by layer, in files of their own beside the store.
+ALIGNMENT: tuple[Column, ...] = (
+    *_SCORE_SET,
+    Column("search", "text", "-", "search label"),
+    Column("granularity", "text", "-", "weight or channel"),
+    Column("allocation", "text", "-", "allocation label; null where the scores do not depend on it"),
+    Column("sparsity", "real", "fraction", "requested sparsity, at whose rank the window lies; null without one"),
+    Column("layer", "text", "-", "layer name"),
+    Column("units", "integer", "units", "units of the layer"),
+    Column("rho", "real", "-", "Spearman correlation of scores and ranks of magnitude; null if constant"),
+    Column("window_units", "integer", "units", "units whose rank is within 0.15 of that at the sparsity"),
+    Column("window_rho", "real", "-", "the correlation among these units"),
+)
+
+#: A sample of units, the same for all scorers of a dense model and granularity; likewise.
+UNITS: tuple[Column, ...] = (
+    *_SCORE_SET,
+    Column("granularity", "text", "-", "weight or channel"),
+    Column("sparsity", "real", "fraction", "requested sparsity; null where the scores do not depend on it"),
+    Column("layer", "text", "-", "layer name"),
+    Column("unit", "integer", "-", "flat index of the unit in its layer"),
+    Column("magnitude", "real", "-", "magnitude of the unit"),
+    Column("u", "real", "-", "rank by magnitude within the layer, from 0.1 (smallest) to 1"),
+    Column("score", "real", "-", "score of the unit"),
 )
 
 CHECKS: tuple[Column, ...] = (

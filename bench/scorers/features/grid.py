@@ -59,12 +59,13 @@ def feature_map(view: ModelView, names: tuple[str, ...], function: Function, *, 
     if include_rank:
         names, function = ("u", *names), _after_rank(function)
     low, high = torch.from_numpy(function(grid())).aminmax(dim=1, keepdim=True)
-    by_size = {
-        n: scale(torch.from_numpy(function(ladder(n).numpy())), low, high)
-        for n in {layer.size for layer in view.units.layers}
-    }
+
+    def scaled(u: FloatArray) -> Tensor:
+        return scale(torch.from_numpy(function(u)), low, high)
+
+    by_size = {n: scaled(ladder(n).numpy()) for n in {layer.size for layer in view.units.layers}}
     features = {name: by_size[m.numel()].to(m.device)[:, positions(m)] for name, m in view.magnitudes().items()}
-    return FeatureMap(names, features)
+    return FeatureMap(names, features, function=lambda u: scaled(u).numpy())
 
 
 def scale(values: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -20,6 +20,7 @@ def test_limits_are_those_of_mbess():
     assert _noncentrality(2.83, 126, 0.975) == pytest.approx(4.815359, abs=1e-6)
 
 
+@settings(max_examples=50)
 @given(differences, st.sampled_from([0.8, 0.95, 0.99]))
 def test_the_observed_t_is_a_quantile_at_either_bound(values, level):
     found = dz_interval(values, level)
@@ -31,6 +32,7 @@ def test_the_observed_t_is_a_quantile_at_either_bound(values, level):
     assert found.estimate == hedges_dz(values)
 
 
+@settings(max_examples=50)
 @given(differences)
 def test_the_interval_agrees_with_the_t_test(values):
     p = paired_t(values).p
@@ -39,6 +41,7 @@ def test_the_interval_agrees_with_the_t_test(values):
     assert (p < 0.05) == (found.low > 0 or found.high < 0)
 
 
+@settings(max_examples=50)
 @given(differences, st.randoms(use_true_random=False))
 def test_order_and_scale_do_not_matter_and_orientation_mirrors(values, random):
     mixed = list(values * 7)

@@ -1,0 +1,239 @@
+"""How a scorer's unit scores align with the ranks of magnitude (METHODS section 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.masks.erk import round_to_total
+from bench.scorers.features.controls import cut
+from bench.scorers.rank import ladder, positions
+from bench.store import schema
+from bench.tensors import ScoreMap, UnitSpace
+from bench.types import Cell
+
+#: Half the width, in u, of the window about the rank at the target sparsity.
+WINDOW = 0.15
+#: Units of a model and granularity that are sampled at most (ours).
+SAMPLED = 512
+
+
+class ScoreSet(NamedTuple):
+    """What unit scores depend on in a group: the columns that rows of both tables begin with.
+
+    `allocation` and `sparsity` are None where the scores do not depend on them.
+    """
+
+    calibration_draw: int
+    calibration_images: int
+    calibration_batch: int
+    scorer: str
+    search: str
+    granularity: str
+    allocation: str | None
+    sparsity: float | None
+
+
+def score_set(cell: Cell, takes_sparsity: bool) -> ScoreSet:
+    """Return what the scores of a cell depend on; searched weights belong to one allocation and sparsity."""
+    assert cell.granularity is not None
+    assert cell.allocation is not None
+    draw, searched = cell.calibration, cell.search.name != "none"
+    return ScoreSet(
+        draw.draw, draw.images, draw.batch, cell.scorer.label, cell.search.label, cell.granularity,
+        cell.allocation.label if searched else None, cell.sparsity if searched or takes_sparsity else None,
+    )  # fmt: skip
+
+
+class LayerAlignment(NamedTuple):
+    """Rank correlation of a layer's scores with magnitude, over all its units and in the window of one sparsity."""
+
+    sparsity: float | None
+    layer: str
+    units: int
+    rho: float
+    window_units: int
+    window_rho: float
+
+
+class SampledUnit(NamedTuple):
+    """A unit of the sample: flat index in its layer, magnitude, normalised rank and score."""
+
+    layer: str
+    unit: int
+    magnitude: float
+    u: float
+    score: float
+
+
+class Aligned(NamedTuple):
+    """The alignment of one score set: every layer at every sparsity, and the sampled units."""
+
+    layers: list[LayerAlignment]
+    units: list[SampledUnit]
+
+
+class MagnitudeRanks:
+    """The ranks of a model's units by magnitude, with which scores are compared, and a sample of these units.
+
+    Parameters
+    ----------
+    units : UnitSpace
+        The prunable units.
+    magnitudes : mapping of str to Tensor
+        One tensor of `unit_shape` per layer.
+    seed : int
+        Of the sample: the same units for every scorer.
+
+    Examples
+    --------
+    >>> from bench.tensors import PrunableLayer
+    >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
+    >>> ranks = MagnitudeRanks(units, {"conv": torch.tensor([3.0, 1.0, 4.0, 2.0])}, seed=0)
+    >>> scores = ScoreMap({"conv": torch.tensor([9.0, 2.0, 7.0, 1.0]).double()})
+    >>> ranks.correlations(scores, [0.5])
+    [LayerAlignment(sparsity=0.5, layer='conv', units=4, rho=0.6, window_units=2, window_rho=1.0)]
+    >>> ranks.sample(scores)[0]
+    SampledUnit(layer='conv', unit=0, magnitude=3.0, u=0.7, score=9.0)
+    """
+
+    def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], seed: int) -> None:
+        self._ascending, self._chosen, self._known = {}, sample_units(units, seed), {}
+        for name, chosen in self._chosen.items():
+            magnitude = magnitudes[name].reshape(-1)
+            place = positions(magnitude)
+            self._ascending[name] = place.argsort()
+            self._known[name] = _at(magnitude, chosen), _at(ladder(len(place)).to(place.device)[place], chosen)
+
+    def correlations(self, scores: ScoreMap, sparsities: Sequence[float | None]) -> list[LayerAlignment]:
+        """Correlate scores with the ranks in every layer, and in the window that belongs to each sparsity.
+
+        Parameters
+        ----------
+        scores : ScoreMap
+            Higher means keep.
+        sparsities : sequence of float or None
+            Targets; for None, where the allocation sets the sparsity, no unit is in the window.
+        """
+        found = []
+        for name, ascending in self._ascending.items():
+            ordered = scores[name].reshape(-1)[ascending]
+            n, rho = len(ordered), spearman(ordered)
+            for sparsity in sparsities:
+                near = ordered[:0] if sparsity is None else ordered[window(n, sparsity)]
+                found.append(LayerAlignment(sparsity, name, n, rho, len(near), spearman(near)))
+        return found
+
+    def sample(self, scores: ScoreMap) -> list[SampledUnit]:
+        """Return the scores of the sampled units."""
+        return [
+            SampledUnit(name, *values)
+            for name, chosen in self._chosen.items()
+            for values in zip(chosen.tolist(), *self._known[name], _at(scores[name], chosen), strict=True)
+        ]
+
+
+def _at(values: Tensor, chosen: NDArray[np.int64]) -> list[float]:
+    found: list[float] = values.reshape(-1)[torch.from_numpy(chosen).to(values.device)].tolist()
+    return found
+
+
+def spearman(ordered: Tensor) -> float:
+    """Spearman's rank correlation of values with their own places; equal values share their average rank.
+
+    As `scipy.stats.spearmanr`, but on the values' device and with one sort, since the places are ranks already.
+
+    Parameters
+    ----------
+    ordered : Tensor
+        Scores of units in ascending order of magnitude, shape ``(n,)``.
+
+    Returns
+    -------
+    float
+        In [-1, 1]; NaN for constant values or fewer than two.
+
+    Examples
+    --------
+    >>> spearman(torch.tensor([1.0, 1.0, 5.0, 2.0])).__round__(4), spearman(torch.ones(3))
+    (0.7379, nan)
+    """
+    n = len(ordered)
+    values, places = ordered.sort()
+    _, run, sizes = torch.unique_consecutive(values, return_inverse=True, return_counts=True)
+    sizes = sizes.double()
+    ranks = sizes.cumsum(0) - (sizes - 1) / 2 - (n + 1) / 2  # of each run of equal values, centred
+    most = n * (n * n - 1) / 12  # sum of squares of centred ranks without ties
+    tied = float((sizes * (sizes.square() - 1)).sum()) / 12
+    if n < 2 or len(sizes) == 1:
+        return math.nan
+    product = float(torch.dot(ranks[run], places.double() - (n - 1) / 2))
+    return min(1.0, max(-1.0, product / math.sqrt(most * (most - tied))))
+
+
+def window(n: int, sparsity: float) -> slice:
+    """Return the places, in a layer of n units, of those with abs(u - u_S) <= 0.15.
+
+    Examples
+    --------
+    >>> window(101, 0.5)
+    slice(34, 67, None)
+    """
+    centre, rounding = cut(sparsity), 1e-12
+    bounds = torch.tensor([centre - WINDOW - rounding, centre + WINDOW + rounding], dtype=torch.float64)
+    start, stop = torch.searchsorted(ladder(n), bounds).tolist()
+    return slice(start, stop)
+
+
+def sample_units(units: UnitSpace, seed: int, most: int = SAMPLED) -> dict[str, NDArray[np.int64]]:
+    """Draw units of every layer, at least one, the others in proportion to its size.
+
+    Parameters
+    ----------
+    units : UnitSpace
+        The prunable units.
+    seed : int
+        Of the draw.
+    most : int
+        How many in all, if there are not more layers; all units where there are no more.
+
+    Returns
+    -------
+    dict of str to array
+        Flat indices in ascending order, int64.
+
+    Examples
+    --------
+    >>> from bench.tensors import PrunableLayer
+    >>> layers = tuple(PrunableLayer(name, (n, 1), (n,)) for name, n in (("a", 1), ("b", 20), ("c", 80)))
+    >>> [len(chosen) for chosen in sample_units(UnitSpace("channel", layers), 0, 12).values()]
+    [1, 3, 8]
+    """
+    generator = np.random.default_rng(seed)
+    rest = units.total - len(units.layers)
+    share = Fraction(max(0, min(most, units.total) - len(units.layers)), max(1, rest))
+    counts = round_to_total([share * (layer.size - 1) for layer in units.layers])
+    return {
+        layer.name: np.sort(generator.choice(layer.size, 1 + count, replace=False))
+        for layer, count in zip(units.layers, counts, strict=True)
+    }
+
+
+def alignment_tables(group: str, aligned: Mapping[ScoreSet, Aligned]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lay out a group's score sets, in their order, as the columns of `schema.ALIGNMENT` and of `schema.UNITS`."""
+    layers = [(group, *key[:-1], *row) for key, found in aligned.items() for row in found.layers]
+    units = [
+        (group, *key[:4], key.granularity, key.sparsity, *row) for key, found in aligned.items() for row in found.units
+    ]
+    return (
+        pd.DataFrame(layers, columns=[column.name for column in schema.ALIGNMENT]),
+        pd.DataFrame(units, columns=[column.name for column in schema.UNITS]),
+    )
