@@ -22,7 +22,7 @@ def emp_rows(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         The rows with all their columns; ``n_eff`` and ``k`` (units, summed), ``s_eff`` (fraction of the scores'
         mass; the least of any scope) and ``bound`` (of that scope), ``scopes``, ``violations`` (scopes whose
-        kept mass is below its bound), ``change`` (fraction: accuracy minus the dense model's). NaN where
+        kept mass is below its bound), ``bounded`` (scopes that have one), ``slack`` (least mass above a bound), ``change`` (fraction: accuracy minus the dense model's). NaN where
         nothing is known.
     """
     own = frames.done(frames.unrepaired(frames.pruned(rows)))
@@ -34,7 +34,7 @@ def emp_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return chosen.join(found).assign(change=chosen["accuracy"] - chosen["dense_accuracy"])
 
 
-_COLUMNS = ["n_eff", "k", "s_eff", "bound", "scopes", "violations"]
+_COLUMNS = ["n_eff", "k", "s_eff", "bound", "scopes", "violations", "bounded", "slack"]
 
 
 def _summed(scopes: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -45,19 +45,20 @@ def _summed(scopes: dict[str, dict[str, Any]]) -> dict[str, float]:
     >>> conv = {"n_eff": 2.5, "k": 2, "s_eff": 0.9, "bound": 0.7}
     >>> fc = {"n_eff": 4.0, "k": 4, "s_eff": 0.8, "bound": 0.85}
     >>> _summed({"conv": conv, "fc": fc})
-    {'n_eff': 6.5, 'k': 6, 's_eff': 0.8, 'bound': 0.85, 'scopes': 2, 'violations': 1}
+    {'n_eff': 6.5, 'k': 6, 's_eff': 0.8, 'bound': 0.85, 'scopes': 2, 'violations': 1, 'bounded': 2, 'slack': -0.05}
     """
     parts = list(scopes.values())
     known = [part for part in parts if part["s_eff"] is not None]
     least = min(known, key=lambda part: part["s_eff"], default={})
     bound = least.get("bound")
+    above = [part["s_eff"] - part["bound"] for part in known if part["bound"] is not None]
     return {
         "n_eff": sum(part["n_eff"] for part in known) if known else math.nan,
         "k": sum(part["k"] for part in parts),
         "s_eff": least.get("s_eff", math.nan),
         "bound": math.nan if bound is None else bound,
         "scopes": len(parts),
-        "violations": sum(
-            part["s_eff"] < part["bound"] - _ROUNDING for part in known if part["bound"] is not None
-        ),
+        "violations": sum(slack < -_ROUNDING for slack in above),
+        "bounded": len(above),
+        "slack": round(min(above), 12) if above else math.nan,
     }  # fmt: skip

@@ -335,3 +335,29 @@ def test_evidence_is_complete(finished):
     uniform = done[done["allocation"].eq("uniform") & done["granularity"].eq("weight")]
     achieved = uniform["sparsity_achieved"] - uniform["sparsity"]
     assert achieved.abs().max() < 1e-3
+
+
+def test_power_before_and_after_a_run(tiny, finished, command):
+    before = command("power", tiny, "--sd", "1.5", "--models", "5", "--models", "10")
+    assert before.code == 0
+    assert "Spread: stated, 1.5 points" in before.out
+    assert "n = 5:" in before.out
+    assert not (tiny / "results.db").exists()
+    found = json.loads(command("power", finished, "--json").out)
+    assert {one["claim"] for one in found} >= {"P2", "P3", "A1 (ema)"}
+    assert command("power", tiny, "--pilot", finished).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--sd", "-1"), "sd"),
+        (("--models", "1"), "models"),
+        (("--pilot", "nowhere"), "nowhere: neither results.db nor report/data.parquet is there"),
+    ],
+)
+def test_power_mistakes_get_one_line(tiny, command, words, said):
+    result = command("power", tiny, *words)
+    assert result.code == 2
+    assert said in result.err
+    assert "Traceback" not in result.err

@@ -23,7 +23,7 @@ LAYERS = {
     "bench.cli": 6,
 }  # fmt: skip
 NO_TORCH = ("bench.types", "bench.identity", "bench.errors", "bench.store", "bench.study", "bench.templates")
-READING_COMMANDS = ("--help", "status", "show", "report", "claims")
+READING_COMMANDS = ("--help", "status", "show", "report", "claims", "power")
 
 
 def modules() -> dict[str, Path]:

@@ -118,7 +118,7 @@ def _sign_change(part: SignChange, sample: Sample) -> dict[str, Any]:
 
 
 def _differs(part: Differs, sample: Sample) -> dict[str, Any]:
-    """Friedman's test; refuted where every pair is equal within the margin."""
+    """Friedman's test, of two levels the paired t test; refuted where every pair is equal within the margin."""
     table = sample.table()
     said = {"test": "Friedman (Iman-Davenport)", "details": _means(table)}
     if table.shape[1] < 2:
@@ -128,10 +128,21 @@ def _differs(part: Differs, sample: Sample) -> dict[str, Any]:
     values = table.to_numpy()
     margin = part.margin if part.margin is not None else default_margin(sample.images)
     pairs = [values[:, i] - values[:, j] for i in range(values.shape[1]) for j in range(i)]
-    found = friedman(values)
-    p = found.p_f if found.category == "regular" else 1.0
-    return said | {
-        "statistic": number(found.f), "df": number(found.df1), "p": number(p),
+    if values.shape[1] == 2:
+        pair = paired_t(values[:, 0] - values[:, 1])
+        tested: dict[str, Any] = {
+            "test": pair.name,
+            "statistic": number(pair.statistic),
+            "df": number(pair.df),
+            "p": pair.p,
+        }
+        if pair.category in ("identical", "constant"):
+            tested["p"] = 1.0 if pair.category == "identical" else 0.0
+    else:
+        found = friedman(values)
+        p = found.p_f if found.category == "regular" else 1.0
+        tested = {"statistic": number(found.f), "df": number(found.df1), "p": number(p)}
+    return said | tested | {
         "p_against": _worst(_equal(pair, margin) for pair in pairs), "margin": margin, "category": "regular",
     }  # fmt: skip
 
@@ -277,6 +288,8 @@ def _overall(part: Overall, claim: Claim, data: StudyData, base: dict[str, Any])
     shift = -margin if part.kind == "superiority" else margin
     fit = mixed(frame.assign(difference=frame["difference"] + shift), within=within, seed=SEED)
     fields |= {"category": fit.category, "margin": margin, "effect": number(float(frame["difference"].mean()))}
+    if fit.category in ("identical", "constant") and fit.models == fit.architectures:
+        fields["category"] = "one model per architecture"
     if fit.category == "regular":
         effect = mixed_contrast(fit, level=1 - 2 * part.level)
         tested = fit.tests[0]

@@ -44,10 +44,10 @@ def emp_bound(part: EmpBound, data: StudyData, base: dict[str, Any]) -> list[Rec
     """Count the scopes (layers, or the whole network) in which EMP kept less of the score mass than its bound."""
     kept = emp_rows(select(data.rows, part))
     records = []
-    for setting, cells in _groups(kept[kept["bound"].notna()]):
+    for setting, cells in _groups(kept[kept["bounded"].gt(0)]):
         wrong = int(cells["violations"].sum())
-        slack = float((cells["s_eff"] - cells["bound"]).min())
-        counts = {"scopes compared": int(cells["scopes"].sum())}
+        slack = float(cells["slack"].min())
+        counts = {"scopes compared": int(cells["bounded"].sum())}
         more = {"test": "kept score mass >= its bound", "details": {"least mass above the bound": slack}}
         records.append(
             _identity(base, part, setting, "score mass that EMP keeps, above its bound", cells, wrong, counts, more)

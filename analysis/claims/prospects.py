@@ -99,7 +99,8 @@ def prospects(
             continue
         family = max(1, sizes[_family(name, part)])
         spread = sd if sd is not None else _pilot_sd(pilot, part)
-        made.append(_prospect(name, part, found, family, spread, models, power, missing(rows, part)))
+        lacks = "" if found else missing(rows, part)
+        made.append(_prospect(name, part, found, family, spread, models, power, lacks))
     return made
 
 
@@ -148,7 +149,7 @@ def _prospect(
         least[n] = None if units is None else units if sd is None else units * sd
     planned = part.planned_effect if mean else None  # type: ignore[union-attr]
     margin = _margin(part, found) if mean else None
-    reason = lacks if not found else ""
+    reason = lacks
     if found and not mean:
         reason = "decided by its p-value: power depends on more than one standard deviation"
         if all(attainable_p(test, n) >= alpha for n in models):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -15,8 +17,8 @@ from analysis.stats.degenerate import Category, as_sample, as_table, classify_ta
 
 Direction: TypeAlias = Literal["increasing", "decreasing"]
 
-#: SciPy lists all k! orders of a block, and convolves the blocks: under a second to here, then cached.
-EXACT_TREATMENTS, EXACT_BLOCKS = 8, 20
+#: All k! orders of a block are listed, and the blocks convolved: under 0.1 s to here.
+EXACT_TREATMENTS, EXACT_BLOCKS = 8, 100
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Trend:
     Attributes
     ----------
     statistic : float
-        Page's L: sum over treatments of place times sum of ranks; large where values increase.
+        Page's L: sum over treatments of place times sum of ranks (mid-ranks where values tie); large where values
+        increase.
     p, p_against : float
         One-sided, for the trend asked for and for its mirror image.
     exact : bool
@@ -49,10 +52,14 @@ class Trend:
 def page(table: ArrayLike, alternative: Direction = "increasing") -> Trend:
     """Page's test that the values of every block follow the order of the columns.
 
-    Source: Page (1963), JASA 58, 216, by `scipy.stats.page_trend_test`: exact up to 8 treatments and 20 blocks;
-    beyond, SciPy's normal approximation, whose small p-values are a little too small. Ties share their mean rank,
-    but the p-values are those of untied ranks. Under 0.1 that is conservative (no exception among 24,000 simulated
-    tables full of ties, compared with their own orders); nearer to 1 it need not be.
+    Source: Page (1963), JASA 58, 216. Ties share their mean rank, and the p-values are those given the ties: every
+    order of a block's own ranks is equally likely. All of them are counted up to 8 treatments and 100 blocks; beyond,
+    L is taken as normal with its permutation variance, ``k (k + 1) / 12`` times the sum of squared deviations of the
+    ranks from their block's mean, which without ties is Page's. Its small p-values are a little too small.
+
+    Not by `scipy.stats.page_trend_test`, which it equals without ties: with them SciPy's p-values are those of other
+    ranks, L is cut to an integer ([[2, 0, 2], [2, 3, 3]] has L = 25.5 and p = 1/3, SciPy says 0.36), and it takes
+    0.2 s on 20 blocks of 6 treatments.
 
     Parameters
     ----------
@@ -82,13 +89,46 @@ def page(table: ArrayLike, alternative: Direction = "increasing") -> Trend:
         category = "identical"
     if category != "regular":
         return Trend(math.nan, math.nan, math.nan, exact, n, k, category)
-    method = "exact" if exact else "asymptotic"
-    rising = stats.page_trend_test(values, method=method)
-    falling = stats.page_trend_test(-values, method=method)
-    p, p_against = float(rising.pvalue), float(falling.pvalue)
+    ranks = stats.rankdata(values, axis=1)
+    p, p_against = _exact_tails(ranks) if exact else _normal_tails(ranks)
     if alternative == "decreasing":
         p, p_against = p_against, p
-    return Trend(float(rising.statistic), p, p_against, exact, n, k, category)
+    return Trend(_statistic(ranks), p, p_against, exact, n, k, category)
+
+
+def _statistic(ranks: NDArray[np.float64]) -> float:
+    return float((ranks @ np.arange(1, ranks.shape[1] + 1)).sum())
+
+
+def _exact_tails(ranks: NDArray[np.float64]) -> tuple[float, float]:
+    """Chances of an L at least, and at most, as large as the observed one, over all orders within the blocks."""
+    doubled = np.sort(np.rint(2 * ranks).astype(np.int64), axis=1)  # twice a mid-rank is an integer
+    chances = np.ones(1)
+    for block in doubled.tolist():
+        chances = np.convolve(chances, _chances_of_a_block(tuple(block)))
+    least = (doubled[:, ::-1] @ np.arange(1, doubled.shape[1] + 1)).sum()
+    observed = round(2 * _statistic(ranks)) - int(least)
+    return min(1.0, float(chances[observed:].sum())), min(1.0, float(chances[: observed + 1].sum()))
+
+
+@functools.lru_cache(maxsize=256)  # there are 2^(k - 1) patterns of ties
+def _chances_of_a_block(ranks: tuple[int, ...]) -> NDArray[np.float64]:
+    """Chance of every sum of place times rank over all orders of these ranks, from the least sum on."""
+    sums = np.array(ranks)[_orders(len(ranks))] @ np.arange(1, len(ranks) + 1)
+    counts = np.bincount(sums - sums.min())
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
+
+
+@functools.cache
+def _orders(k: int) -> NDArray[np.int64]:
+    return np.array(list(itertools.permutations(range(k))))
+
+
+def _normal_tails(ranks: NDArray[np.float64]) -> tuple[float, float]:
+    n, k = ranks.shape
+    variance = k * (k + 1) / 12 * ((ranks - (k + 1) / 2) ** 2).sum()
+    z = (_statistic(ranks) - n * k * (k + 1) ** 2 / 4) / math.sqrt(variance)
+    return float(stats.norm.sf(z)), float(stats.norm.cdf(z))
 
 
 def isotonic(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:

@@ -55,6 +55,7 @@ def differences(rng: np.random.Generator) -> dict[str, list[float]]:
 def tables(rng: np.random.Generator) -> dict[str, list[list[float]]]:
     """Tables of blocks (rows) by treatments (columns); higher is better."""
     base = rng.normal(0.6, 0.05, (10, 1))
+    later = np.random.default_rng([SEED, 1])  # added later, so of another stream
     return {
         "plain": rounded(base + rng.normal(0, 0.02, (10, 5)) + np.array([0.03, 0.01, 0.0, 0.0, -0.02])),
         "tied": (rng.integers(0, 4, (8, 4)) / 4).tolist(),
@@ -65,6 +66,7 @@ def tables(rng: np.random.Generator) -> dict[str, list[list[float]]]:
         "hypotheses": rounded(rng.normal(0, 0.02, (8, 4)) + rng.normal(0, 0.015, (8, 1)) + [0.0, 0.01, 0.02, -0.01]),
         "ordered_many": rounded(rng.normal(0.5, 0.03, (21, 4)) + 0.006 * np.arange(4)),
         "settings": rounded(0.6 + rng.normal(0, 0.1, (10, 3)) + np.array([0, 0.1, -0.1])),
+        "ordered_wide": (later.integers(0, 6, (12, 9)) / 20 + 0.05 * (np.arange(9) > 5)).round(2).tolist(),
     }
 
 

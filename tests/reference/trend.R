@@ -1,4 +1,4 @@
-# Page's trend test by its normal approximation and by enumeration; isotonic regression (stats::isoreg).
+# Page's trend test by enumeration and by its normal approximation, ties and all; isotonic regression (stats::isoreg).
 source("common.R")
 
 rank_rows <- function(table) t(apply(table, 1, rank))
@@ -6,11 +6,14 @@ rank_rows <- function(table) t(apply(table, 1, rank))
 # Page (1963), JASA 58, 216: L = sum over treatments of place times rank sum.
 page <- function(table) sum(seq_len(ncol(table)) * colSums(rank_rows(table)))
 
+# Over the orders of one block; the blocks are independent.
+page_variance <- function(table) {
+  (ncol(table) - 1) * var(seq_len(ncol(table))) * sum(apply(rank_rows(table), 1, var))
+}
+
 page_normal <- function(table) {
-  n <- nrow(table)
   k <- ncol(table)
-  variance <- n * k^2 * (k + 1)^2 * (k - 1) / 144
-  z <- (page(table) - n * k * (k + 1)^2 / 4) / sqrt(variance)
+  z <- (page(table) - nrow(table) * k * (k + 1)^2 / 4) / sqrt(page_variance(table))
   list(statistic = page(table), greater = pnorm(z, lower.tail = FALSE), less = pnorm(z))
 }
 
@@ -30,6 +33,9 @@ page_exact <- function(table) {
   list(statistic = l, greater = sum(chance[value >= l]), less = sum(chance[value <= l]))
 }
 
-tables <- data$tables[c("ordered", "ordered4", "ordered_large", "plain", "tied", "half_rank")]
-emit(list(normal = page_normal(data$tables$ordered_many), exact = lapply(tables, page_exact),
+untied <- data$tables$ordered_many
+formula <- nrow(untied) * ncol(untied)^2 * (ncol(untied) + 1)^2 * (ncol(untied) - 1) / 144
+stopifnot(all.equal(page_variance(untied), formula))  # Page's own, without ties
+tables <- data$tables[c("ordered", "ordered4", "ordered_large", "ordered_many", "plain", "tied", "half_rank")]
+emit(list(normal = page_normal(data$tables$ordered_wide), exact = lapply(tables, page_exact),
           isotonic = isoreg(data$curves$x, data$curves$y)$yf))

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,8 +18,12 @@ from analysis.stats.trend import isotonic, page
 small = st.tuples(st.integers(2, 3), st.integers(3, 4))
 
 
+#: Tables full of ties.
+tied_tables = small.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, 3)))
+
+
 def by_hand(table):
-    """Share of all orders of the ranks within blocks whose L is at least the observed one."""
+    """Share of all orders of the ranks within blocks, ties and all, whose L is at least the observed one."""
     ranks = stats.rankdata(table, axis=1)
     place = np.arange(1, ranks.shape[1] + 1)
     own = [[place @ np.array(order) for order in itertools.permutations(row)] for row in ranks]
@@ -25,8 +31,31 @@ def by_hand(table):
     return np.mean([sum(parts) >= observed - 1e-9 for parts in itertools.product(*own)])
 
 
-def test_page_gives_the_published_numbers():
-    # Statext's example, ten students and three ways of teaching, ties included.
+def table_with(statistic, n, k):
+    """A table of n blocks of k untied ranks with this L: as many blocks as possible in full order."""
+    sums = {np.arange(1, k + 1) @ np.array(order): order for order in itertools.permutations(range(1, k + 1))}
+    rows = []
+    for left in range(n - 1, -1, -1):
+        own = max(value for value in sums if value + left * min(sums) <= statistic)
+        rows.append(sums[own])
+        statistic -= own
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "critical"),
+    [(10, 3, (128, 131, 134)), (20, 3, (251, 256, 260)), (6, 4, (163, 167, 172)), (5, 5, (244, 251, 259))],
+)
+def test_critical_values_are_pages(n, k, critical):
+    # Page (1963), table 2: the least L that is significant at 5, 1 and 0.1 %, one-sided
+    for value, alpha in zip(critical, (0.05, 0.01, 0.001), strict=True):
+        reached, below = page(table_with(value, n, k)), page(table_with(value - 1, n, k))
+        assert reached.statistic == value
+        assert reached.p <= alpha < below.p
+
+
+def test_page_on_tied_ranks_where_published_numbers_are_of_untied_ones():
+    # Statext's example, ten students and three ways of teaching: p = 0.0018191 there and in SciPy, as if without ties.
     table = [
         [3, 4, 3],
         [2, 2, 4],
@@ -40,8 +69,15 @@ def test_page_gives_the_published_numbers():
         [1, 3, 4],
     ]
     found = page(table)
-    assert found.statistic == 133.5
-    assert found.p == pytest.approx(0.0018191, abs=1e-7)
+    assert stats.page_trend_test(table, method="exact").pvalue == pytest.approx(0.0018191, abs=1e-7)
+    # all 3 ^ 5 x 6 ^ 5 sums of five blocks with a tie and five without, counted
+    sums = Counter({0.0: 1})
+    for ranks in stats.rankdata(table, axis=1):
+        own = [np.arange(1, 4) @ np.array(order) for order in set(itertools.permutations(ranks))]
+        sums = sum((Counter({total + part: count for total, count in sums.items()}) for part in own), Counter())
+    assert sum(sums.values()) == 3**5 * 6**5
+    reached = sum(count for total, count in sums.items() if total >= 133.5)
+    assert (found.statistic, found.p) == (133.5, pytest.approx(reached / (3**5 * 6**5)))
     assert (found.exact, found.n, found.k, found.category) == (True, 10, 3, "regular")
 
 
@@ -51,21 +87,43 @@ def test_a_case_by_hand():
     assert (found.statistic, found.p, found.p_against) == (28.0, pytest.approx(1 / 36), 1.0)
 
 
-@given(small.flatmap(lambda s: st.lists(st.permutations(range(s[1])), min_size=s[0], max_size=s[0])))
-def test_without_ties_every_order_is_counted(rows):
+def test_a_half_rank_counts_as_it_is():
+    # The lowest of ranks 1, 2.5, 2.5 may come first, second or third: 13.5, 12 or 10.5 for each block. Of the nine
+    # sums three reach 12 + 13.5.
+    found = page([[2, 0, 2], [2, 3, 3]])
+    assert (found.statistic, found.p, found.p_against) == (25.5, pytest.approx(3 / 9), pytest.approx(8 / 9))
+
+
+@given(
+    st.tuples(st.integers(2, 12), st.integers(3, 6)).flatmap(
+        lambda s: st.lists(st.permutations(range(s[1])), min_size=s[0], max_size=s[0])
+    )
+)
+def test_without_ties_it_is_scipys(rows):
     table = np.array(rows)
     found = page(table)
-    assert found.p == pytest.approx(by_hand(table))
-    assert found.p_against == pytest.approx(by_hand(-table))
+    rising, falling = (stats.page_trend_test(signed, method="exact") for signed in (table, -table))
+    assert found.statistic == rising.statistic
+    assert (found.p, found.p_against) == pytest.approx((rising.pvalue, falling.pvalue), rel=1e-9)
 
 
-@given(small.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, 3))))
-def test_with_ties_the_p_value_of_a_trend_is_no_smaller_than_the_exact_one(table):
+@given(
+    st.one_of(
+        tied_tables, small.flatmap(lambda s: st.lists(st.permutations(range(s[1])), min_size=s[0], max_size=s[0]))
+    )
+)
+def test_every_order_of_the_ranks_is_counted(rows):
+    table = np.array(rows)
     found = page(table)
     assume(found.category == "regular")
-    exact = by_hand(table)
-    if exact <= 0.1:  # where it matters: ties pull L towards its mean, so the far tail is what untied ranks overstate
-        assert found.p >= exact - 1e-9
+    assert (found.p, found.p_against) == pytest.approx((by_hand(table), by_hand(-table)))
+
+
+@given(tied_tables)
+def test_a_block_without_any_order_changes_nothing(table):
+    found, more = page(table), page(np.vstack([table, np.full(table.shape[1], 7)]))
+    assume(found.category == "regular")
+    assert (more.p, more.p_against) == pytest.approx((found.p, found.p_against))
 
 
 @given(
@@ -83,17 +141,36 @@ def test_order_and_level_of_the_blocks_do_not_matter_and_the_mirror_image_swaps(
         assert (mirrored.p, mirrored.p_against) == pytest.approx((found.p_against, found.p), nan_ok=True)
 
 
-def test_beyond_the_exact_range_the_approximation_is_near():
-    table = np.random.default_rng(3).normal(size=(20, 8)) + np.linspace(0, 0.5, 8)
-    exact, more = page(table), page(np.vstack([table, table[:1]]))
-    assert (exact.exact, more.exact) == (True, False)
-    assert exact.p == pytest.approx(stats.page_trend_test(table, method="asymptotic").pvalue, rel=0.1)
-    assert more.p == stats.page_trend_test(np.vstack([table, table[:1]]), method="asymptotic").pvalue
+@pytest.mark.parametrize("digits", [0, 6])  # with ties in nearly every block, and without any
+def test_beyond_the_exact_sizes_the_approximation_is_near(digits):
+    table = (np.random.default_rng(3).normal(size=(100, 8)) + np.linspace(0, 0.2, 8)).round(digits)
+    more = np.vstack([table, table[:1]])
+    exact, approximate = page(table), page(more)
+    assert (exact.exact, approximate.exact, page(np.tile(table, 2)).exact) == (True, False, False)
+    ranks = stats.rankdata(more, axis=1)
+    # the variance of a sum over one order, block by block, from all orders of the places
+    places = np.array(list(itertools.permutations(range(1, 9))))
+    variance = sum((places @ own).var() for own in ranks)
+    z = (approximate.statistic - 101 * 8 * 81 / 4) / variance**0.5
+    assert (approximate.p, approximate.p_against) == pytest.approx((stats.norm.sf(z), stats.norm.cdf(z)), rel=1e-9)
+    assert approximate.p == pytest.approx(exact.p, rel=0.3)  # one block more
+    if digits == 6:
+        assert approximate.p == pytest.approx(stats.page_trend_test(more, method="asymptotic").pvalue)
 
 
-def test_page_keeps_its_level():
+def test_twenty_blocks_of_six_take_no_time():
+    table = np.random.default_rng(4).integers(0, 400, (20, 6))
+    page(table)
+    start = time.perf_counter()
+    for _ in range(20):
+        page(table)
+    assert time.perf_counter() - start < 20 * 0.02
+
+
+@pytest.mark.parametrize("levels", [3, 30])
+def test_page_keeps_its_level(levels):
     rng = np.random.default_rng(20260607)
-    rejected = sum(page(rng.integers(0, 30, (10, 5))).p <= 0.05 for _ in range(1500))
+    rejected = sum(page(rng.integers(0, levels, (10, 5))).p <= 0.05 for _ in range(1500))
     assert rejected <= stats.binom.ppf(0.995, 1500, 0.05)
 
 
