@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
+from bench.masks.apply import apply_masks
 from bench.models.checkpoints import state_digest
 from bench.models.dense import DenseModel, obtain_dense
 from bench.pipeline import Pipeline
+from bench.repairs.channels import channel_changes
+from bench.repairs.correction import RepairContext, asr
+from bench.repairs.statistics import channel_moments
+from bench.scorers.rank import normalised_rank
 from bench.session import open_session
 from bench.types import Settings
 
@@ -118,6 +126,97 @@ def test_what_is_known_is_not_evaluated_again(session, dataset, dense, outcomes)
     for outcome in found:
         if outcome.cell.id in wanted and outcome.state == "done":
             assert again[outcome.cell.id].values["accuracy"] == outcome.values["accuracy"]
+
+
+def channels_of(outcome):
+    return json.loads(outcome.values["notes"]).get("channels") if outcome.state == "done" else None
+
+
+def test_every_corrected_cell_notes_what_became_of_its_channels(outcomes):
+    found, _ = outcomes
+    corrected = [o for o in found if o.cell.correction.name != "none" and o.state == "done"]
+    assert len(corrected) == 2 * 2 * 2 * 2  # granularities, allocations, sparsities, recalibrations
+    assert [o for o in found if channels_of(o) is not None] == corrected
+    blocks = {}
+    for o in corrected:
+        blocks.setdefault((o.cell.granularity, o.cell.allocation.name, o.cell.sparsity), []).append(channels_of(o))
+    assert all(before == after for before, after in blocks.values())  # before recalibration, so the same in both
+    assert all(block[0]["above_after"] > 0 for block in blocks.values())
+    for granularity in ("weight", "channel"):
+        half, most = (blocks[granularity, "global", s][0] for s in (0.5, 0.8))
+        assert 0 < half["loss"] < most["loss"] < 1
+
+
+def test_noted_channels_are_those_of_a_correction_by_hand(session, dataset, dense, outcomes):
+    outcome = next(o for o in outcomes[0] if o.cell.correction.name == "asr" and o.cell.sparsity == 0.8)
+    made, _ = pipeline(session, dataset, dense)
+    masks, draw = made._masked(outcome.cell)[0], made._calibration(outcome.cell.calibration)
+    moments = [channel_moments(dense.model, masks.units.names, draw)]
+    model = copy.deepcopy(dense.model)
+    apply_masks(model, masks.units, masks)
+    moments.append(channel_moments(model, masks.units.names, draw))
+    asr(RepairContext(model, moments[0], masks.units, masks, draw, dense.model))
+    moments.append(channel_moments(model, masks.units.names, draw))
+    assert channels_of(outcome) == channel_changes(*moments)
+
+
+def test_noted_channels_are_kept_with_their_evaluation(session, dataset, dense, outcomes):
+    found, _ = outcomes
+    corrected = [o for o in found if channels_of(o) is not None]
+    made, counters = pipeline(session, dataset, dense)
+    made.remember(o.values for o in corrected)
+    again = list(made.run({o.cell.id for o in corrected}))
+    assert counters["forward_passes"] == 0
+    assert [o.values["notes"] for o in again] == [o.values["notes"] for o in corrected]
+    made.remember([{**o.values, "notes": "{}"} for o in corrected])  # rows of an older version
+    assert {o.values["notes"] for o in made.run({o.cell.id for o in corrected})} == {"{}"}
+
+
+def test_corrections_and_recalibrations_of_a_mask_share_its_moments(session, dataset, dense):
+    made, counters = pipeline(session, dataset, dense)
+    cells = [c for c in made.group.cells if c.correction.name == "asr" and c.granularity == "weight"]
+    block = [c for c in cells if (c.allocation.name, c.sparsity) == ("global", 0.5)]
+    assert [o.state for o in made.run({c.id for c in block})] == ["done", "done"]
+    draw = block[0].calibration.images
+    # dense, masked and corrected once each, one recalibration, and the test images of two evaluations
+    assert counters["forward_passes"] == 4 * draw + 2 * 400
+
+
+def test_alignment_covers_the_scores_of_all_done_cells(session, dataset, dense, outcomes):
+    found, _ = outcomes
+    made, counters = pipeline(session, dataset, dense)
+    list(made.run({c.id for c in made.group.cells}))
+    passes = counters["score_passes"]
+    layers, units = made.alignment({o.cell.id for o in found if o.state == "done"})
+    assert counters["score_passes"] == passes
+    scored = {("weight", s) for s in ("random", "magnitude", "exp_magnitude", "taylor")}
+    scored |= {("channel", s) for s in ("random", "magnitude", "exp_magnitude", "l2", "taylor")}
+    assert set(zip(layers["granularity"], layers["scorer"], strict=True)) == scored
+    assert set(zip(units["granularity"], units["scorer"], strict=True)) == scored
+    assert len(layers) == len(scored) * 2 * len(made.units("weight").layers)
+    assert layers["allocation"].isna().all()
+    monotone = layers[layers["scorer"].isin(["magnitude", "exp_magnitude"])]
+    assert (monotone[["rho", "window_rho"]] > 1 - 1e-12).all(axis=None)
+    taylor = next(c for c in made.group.cells if c.scorer.name == "taylor" and c.granularity == "channel")
+    scores, magnitudes = made._scores(taylor)[1], made._view("channel").magnitudes()
+    own = layers[layers["scorer"].eq("taylor") & layers["granularity"].eq("channel") & layers["sparsity"].eq(0.5)]
+    for row in own.to_dict("records"):
+        u = normalised_rank(magnitudes[row["layer"]])
+        assert row["rho"] == pytest.approx(spearmanr(scores[row["layer"]], u).statistic, abs=1e-12)
+    sampled = units[units["scorer"].eq("taylor") & units["granularity"].eq("channel")].to_dict("records")
+    assert [row["score"] for row in sampled] == [float(scores[row["layer"]][row["unit"]]) for row in sampled]
+
+
+def test_alignment_that_was_not_met_in_the_run_is_scored_anew(session, dataset, dense, outcomes):
+    found, _ = outcomes
+    done = {o.cell.id for o in found if o.state == "done"}
+    made, _ = pipeline(session, dataset, dense)
+    list(made.run(done))
+    other, counters = pipeline(session, dataset, dense)
+    for mine, theirs in zip(made.alignment(done), other.alignment(done), strict=True):
+        assert mine.equals(theirs)
+    assert counters == {"score_passes": 9, "sorts": 2}  # magnitude's own order alone
+    assert len(other.alignment(set())[0]) == 0
 
 
 def test_checks_evaluate_shared_cells_again_and_find_the_same(session, dataset, dense, outcomes):

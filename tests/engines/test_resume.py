@@ -72,6 +72,12 @@ def assert_same(first: StudyData, second: StudyData) -> None:
         pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
+def alignment(folder: Path) -> dict[str, bytes]:
+    """The artifacts on alignment: name -> content."""
+    files = [path for kind in ("alignment", "units") for path in (folder / "artifacts" / kind).rglob("*.parquet")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 @pytest.fixture(scope="module")
 def expected(finished_tiny) -> StudyData:
     """Evidence of an undisturbed run."""
@@ -80,7 +86,7 @@ def expected(finished_tiny) -> StudyData:
     return data
 
 
-def test_six_kills_in_every_stage_lose_nothing(expected, tiny, tmp_path):
+def test_six_kills_in_every_stage_lose_nothing(expected, finished_tiny, tiny, tmp_path):
     folder = tiny
     landed = []
     for stage, count in KILLS:
@@ -93,6 +99,8 @@ def test_six_kills_in_every_stage_lose_nothing(expected, tiny, tmp_path):
     assert [place.rsplit(" ", 1)[0] for place in landed] == [stage for stage, _ in KILLS]
     finish(folder, tmp_path / "log")
     assert_same(read_database(folder), expected)
+    assert alignment(folder) == alignment(finished_tiny)
+    assert len(alignment(folder)) == 2 * 2
     assert not list((folder / "artifacts").rglob(".*.tmp"))
 
 
@@ -113,6 +121,12 @@ def test_a_kill_inside_a_search_loses_that_search_alone(tmp_path):
     searches = read_database(killed).rows["notes"].dropna()
     assert searches[searches.str.contains('"search"')].nunique() == 2
     assert (killed / "artifacts" / "curves").is_dir()
+    kept = alignment(undisturbed)
+    assert alignment(killed) == kept
+    for kind in ("alignment", "units"):
+        shutil.rmtree(killed / "artifacts" / kind)
+    assert "0 cells done" in finish(killed, tmp_path / "log")
+    assert alignment(killed) == kept
 
 
 def test_a_second_run_computes_nothing(expected, finished_tiny, tmp_path):
@@ -123,7 +137,7 @@ def test_a_second_run_computes_nothing(expected, finished_tiny, tmp_path):
     assert again.meta["registered"] == expected.meta["registered"]
 
 
-def test_any_order_of_runs_gives_the_same_rows(expected, tiny, run_command):
+def test_any_order_of_runs_gives_the_same_rows(expected, finished_tiny, tiny, run_command):
     for arguments in (["--only", "scorer=taylor"], ["--limit", "7"], ["--profile", "one"], []):
         done = run_command("run", tiny, *arguments)
         assert done.returncode == 0, done.stdout
@@ -131,6 +145,7 @@ def test_any_order_of_runs_gives_the_same_rows(expected, tiny, run_command):
     # the profile is a study of its own, with a sample of its own: its checks come on top
     mine = found.checks.merge(expected.checks, how="inner")
     assert_same(replace(found, checks=mine), expected)
+    assert alignment(tiny).items() >= alignment(finished_tiny).items()
 
 
 @pytest.mark.slow

@@ -1,0 +1,174 @@
+"""From kappa(S) to tables of text and sentences (STATISTICS rule 11)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.complexity import PAPER, Change
+from analysis.complexity_study import RAW, SMOOTH, Setting
+from analysis.formats import NONE, count, decimal, p_value, percent, points, span
+
+
+def points_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """One row per data set, model, search and sparsity: both escapes, their tests, kappa and its distribution."""
+    return pd.DataFrame([
+        _where(setting) | {
+            "Sparsity (%)": percent(point.sparsity, 1), "Models": count(setting.found.models),
+            "Escape, class 1 (points)": points(point.escapes[0].mean),
+            "95 % t interval, class 1": span(point.escapes[0].low, point.escapes[0].high, signed=True),
+            "p, class 1": p_value(point.p[0]),
+            "Escape, class 2 (points)": points(point.escapes[1].mean),
+            "95 % t interval, class 2": span(point.escapes[1].low, point.escapes[1].high, signed=True),
+            "p, class 2": p_value(point.p[1]),
+            "kappa": NONE if point.kappa is None else str(point.kappa),
+            "P(kappa >= 1)": decimal(point.at_least[0]), "P(kappa >= 2)": decimal(point.at_least[1]),
+            "kappa in the paper": str(in_paper(point.sparsity)),
+            "Remark": NONE if point.category == "regular" else point.category,
+        }
+        for setting in settings for point in setting.found.points
+    ])  # fmt: skip
+
+
+def in_paper(sparsity: float) -> int:
+    """Return the kappa that the paper says a sparsity needs.
+
+    Examples
+    --------
+    >>> [in_paper(sparsity) for sparsity in (0.6, 0.7, 0.8)]
+    [0, 1, 2]
+    """
+    return sum(sparsity >= threshold for threshold in PAPER.values())
+
+
+def changes_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """One row per data set, model, search and kappa: where kappa(S) rises to it, beside the paper's threshold."""
+    rows = []
+    for setting in settings:
+        trend, grid = setting.found.trend, [point.sparsity for point in setting.found.points]
+        for change in setting.found.changes:
+            rows.append(_where(setting) | {
+                "Rises to": f"kappa {change.kappa}", "Sparsities": ", ".join(f"{100 * s:g}" for s in grid) or NONE,
+                "Paper (%)": percent(change.paper, 0), "Change point": change_point(change, grid),
+                "In 95 % of resamples": _bracket(change),
+                "Paper's number in there": NONE if math.isnan(change.low)
+                else "yes" if change.low <= change.paper <= change.high else "no",
+                "Page's trend of e_2 - e_1, p": p_value(None if trend is None else trend.p),
+                "p against": p_value(None if trend is None else trend.p_against),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def change_point(change: Change, grid: Sequence[float]) -> str:
+    """Say where P(kappa(S) >= k) crosses 1/2, or why that cannot be told.
+
+    Examples
+    --------
+    >>> nan = math.nan
+    >>> change_point(Change(1, "estimated", 0.654, 0.6, 0.7, 0.6, 0.8, 0.65), (0.6, 0.7))
+    '65.4 %'
+    >>> change_point(Change(2, "never", nan, nan, nan, 0.8, math.inf, 0.75), (0.7, 0.8))
+    'not up to 80 %'
+    """
+    if change.outcome == "estimated":
+        return f"{percent(change.sparsity, 1)} %"
+    if change.outcome == "not estimable between grid points":
+        return f"between {100 * change.below:g} and {100 * change.above:g} %"
+    if change.outcome == "always":
+        return f"at {100 * min(grid):g} % or below"
+    if change.outcome == "never":
+        return f"not up to {100 * max(grid):g} %"
+    return change.outcome
+
+
+def _bracket(change: Change) -> str:
+    """Show grid points as an interval; beyond the grid it has no end."""
+    low, high = change.low, change.high
+    if math.isnan(low):
+        return NONE
+    if math.isinf(low) and math.isinf(high):
+        return "anywhere"
+    if math.isinf(low):
+        return f"up to {100 * high:g} %"
+    return f"from {100 * low:g} %" + (" on" if math.isinf(high) else f" to {100 * high:g} %")
+
+
+def premium_table(settings: Sequence[Setting]) -> pd.DataFrame:
+    """One row per data set, model, search and sparsity: the wiggle premium, raw minus smooth features."""
+    return pd.DataFrame([
+        _where(setting) | {
+            "Sparsity (%)": percent(row["sparsity"], 1), "Models": count(row["n"]),
+            f"{RAW} less {SMOOTH} (points)": points(row["mean"]),
+            "95 % t interval (points)": span(row["low"], row["high"], signed=True),
+            "p, above 0": p_value(row["p_above"]), "p, below 0": p_value(row["p_below"]),
+            "Remark": NONE if row["category"] == "regular" else row["category"],
+        }
+        for setting in settings for row in setting.premium.to_dict("records")
+    ])  # fmt: skip
+
+
+def _where(setting: Setting) -> dict[str, str]:
+    return {"Data set": setting.dataset, "Model": setting.model, "Search": setting.search}
+
+
+def classes_sentence(settings: Sequence[Setting]) -> str:
+    """Say which scorers stand for the classes."""
+    said = {k: "; or ".join(dict.fromkeys(", ".join(one.classes[k]) for one in settings)) for k in (1, 2)}
+    return (
+        f"Class 1 is the mean of {said[1]}, class 2 that of {said[2]}: the scorers that claim P3 names, as far as the "
+        "study has them."
+    )
+
+
+def agreement_sentence(settings: Sequence[Setting]) -> str:
+    """Count where kappa(S) is what the paper says."""
+    decided = [(point.kappa, in_paper(point.sparsity)) for one in settings for point in one.found.points]
+    known = [(ours, paper) for ours, paper in decided if ours is not None]
+    if not known:
+        return "Too few models: kappa is decided nowhere."
+    equal = sum(ours == paper for ours, paper in known)
+    lower = sum(ours < paper for ours, paper in known)
+    text = (
+        f"The paper: kappa 0 is enough under {percent(PAPER[1], 0)} % sparsity, 1 from there, 2 from "
+        f"{percent(PAPER[2], 0)} %. Here kappa is that in {count(equal)} of {count(len(known))} points, lower in "
+        f"{count(lower)} and higher in {count(len(known) - equal - lower)}"
+    )
+    left = len(decided) - len(known)
+    return text + (f"; in {count(left)} there are too few models to decide." if left else ".")
+
+
+def limits_sentence(settings: Sequence[Setting]) -> str:
+    """Say what cannot be estimated for want of sparsities; empty where nothing is."""
+    few: dict[tuple[float, ...], list[str]] = {}
+    for one in settings:
+        grid = tuple(point.sparsity for point in one.found.points)
+        if len(grid) < 3:
+            few.setdefault(grid, []).append(one.search)
+    if not few:
+        return ""
+    said = [
+        f"{', '.join(dict.fromkeys(searches))} ({', '.join(f'{100 * s:g}' for s in grid)} %)" if grid
+        else f"{', '.join(dict.fromkeys(searches))} (none that all models have)"
+        for grid, searches in few.items()
+    ]  # fmt: skip
+    return (
+        "A trend needs three sparsities, and a change of kappa is seen only between two of them. Too few for a trend: "
+        f"{'; '.join(said)}."
+    )
+
+
+def premium_sentence(settings: Sequence[Setting]) -> str:
+    """Say at how many points the wiggle premium is above or below zero."""
+    parts = [one.premium for one in settings if len(one.premium)]
+    if not parts:
+        return ""
+    rows = pd.concat(parts)
+    above, below = int((rows["p_above"] <= 0.025).sum()), int((rows["p_below"] <= 0.025).sum())
+    same = int(rows["category"].eq("identical").sum())
+    text = (
+        f"Wiggle premium ({RAW} less {SMOOTH}): above zero at {count(above)} of {count(len(rows))} points, below zero at "
+        f"{count(below)} (max-T over the sparsities of a search, 2.5 % each way)"
+    )
+    return text + (f"; at {count(same)} the two have the same accuracy in every model." if same else ".")
