@@ -82,7 +82,7 @@ def alignments(data: StudyData, level: float = 0.95, resamples: int = 2000, seed
     interval covers 31 % (simulated; 82 % with 20 layers).
     """
     cells = _cells(data.rows)
-    layers = _layers(cells, data.alignment).assign(layer=lambda frame: pd.factorize(frame["layer"])[0])
+    layers = _layers(cells, data.alignment).assign(layer=lambda frame: pd.factorize(frame["layer"], sort=True)[0])
     pooled = _matched(cells, pooled_correlations(data.units), _OF_UNITS, "sparsity").assign(layer=0)
     overlaps = cells.assign(layer=0, category="regular")
     sources = {
@@ -110,7 +110,7 @@ def _cells(rows: pd.DataFrame) -> pd.DataFrame:
     cells = own.drop_duplicates(keys)[[*keys, "magnitude_overlap"]]
     return cells.assign(
         setting=cells.groupby(_KEYS, sort=False, dropna=False, observed=True).ngroup(),
-        trained=pd.factorize(cells["checkpoint"])[0],
+        trained=pd.factorize(cells["checkpoint"], sort=True)[0],
     )
 
 

@@ -32,15 +32,15 @@ def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
         style = look(_LOOKS[kappa])
         axes.axvline(100 * threshold, color=style.colour, linewidth=0.9, linestyle=(0, (1, 1.5)))
         axes.annotate(
-            f"paper: {_at_least(kappa)}", (100 * threshold, 1), xycoords=("data", "axes fraction"), xytext=(2, -1),
-            textcoords="offset points", va="top", fontsize=7.5, color=style.colour,
+            f"paper: {_at_least(kappa)}", (100 * threshold, 1), xycoords=("data", "axes fraction"), va="bottom",
+            xytext=(2, -9 * kappa), textcoords="offset points", fontsize=7.5, color=style.colour,
         )  # fmt: skip
         axes.plot(
             100 * frame["sparsity"], frame[f"at_least_{kappa}"], color=style.colour, marker=style.marker,
             markerfacecolor="white" if kappa == 1 else style.colour, linestyle=("--", "-")[kappa - 1],
             label=f"P({_at_least(kappa)})",
         )  # fmt: skip
-    axes.set_ylim(-0.03, 1.12)
+    axes.set_ylim(-0.03, 1.28)
     axes.set_yticks(np.linspace(0, 1, 5))
     _sparsities(frame, axes)
 

@@ -14,6 +14,8 @@ from analysis.fusion import search_name
 
 #: Complexity by design -> its scorers, named before the data: those of claim P3.
 CLASSES: Mapping[int, tuple[str, ...]] = MappingProxyType({1: ("v1", "v1b_var", "v1d_range"), 2: ("a5", "a5_log6")})
+#: Resamples of the models: 500 take 15 s for 24 models, 8 searches and 5 sparsities.
+RESAMPLES = 200
 #: The wiggle premium: the first less the second.
 RAW, SMOOTH = "a5", "v1"
 
@@ -59,7 +61,7 @@ def study_complexity(rows: pd.DataFrame) -> list[Setting]:
         classes = {k: tuple(name for name in names if name in there) for k, names in CLASSES.items()}
         if search == "none" or not all(classes.values()):
             continue
-        found = complexity(own, classes)
+        found = complexity(own, classes, resamples=RESAMPLES)
         wiggle = premium(own, RAW, SMOOTH) if {RAW, SMOOTH} <= there else pd.DataFrame()
         name = search_name(own.iloc[0].to_dict())
         settings.append(Setting(str(dataset), str(model), name, classes, found, wiggle))

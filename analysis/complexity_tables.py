@@ -1,4 +1,4 @@
-"""From kappa(S) to tables of text and sentences (STATISTICS rule 11)."""
+"""From measured complexity and kappa(S) to tables of text and sentences (METHODS section 7, STATISTICS rule 11)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pandas as pd
 from analysis.complexity import PAPER, Change
 from analysis.complexity_study import RAW, SMOOTH, Setting
 from analysis.formats import NONE, count, decimal, p_value, percent, points, span
+from analysis.fusion import is_equal
+from analysis.kappa.curves import ScorerComplexity
+from analysis.kappa_tables import degree, scorer_title
 
 
 def points_table(settings: Sequence[Setting]) -> pd.DataFrame:
@@ -168,7 +171,39 @@ def premium_sentence(settings: Sequence[Setting]) -> str:
     above, below = int((rows["p_above"] <= 0.025).sum()), int((rows["p_below"] <= 0.025).sum())
     same = int(rows["category"].eq("identical").sum())
     text = (
-        f"Wiggle premium ({RAW} less {SMOOTH}): above zero at {count(above)} of {count(len(rows))} points, below zero at "
-        f"{count(below)} (max-T over the sparsities of a search, 2.5 % each way)"
+        f"Wiggle premium ({RAW} less {SMOOTH}): above zero at {count(above)} of {count(len(rows))} points, below zero "
+        f"at {count(below)} (max-T over the sparsities of a search, 2.5 % each way)"
     )
     return text + (f"; at {count(same)} the two have the same accuracy in every model." if same else ".")
+
+
+def design_sentence(results: Sequence[ScorerComplexity]) -> str:
+    """Say which scorers measure another kappa than they were designed to have."""
+    known = [one for one in results if isinstance(one.by_design, int)]
+    if not known:
+        return ""
+    other = [one for one in known if one.kappa != one.by_design]
+    text = f"Of {count(len(known))} score functions with a kappa by design, {count(len(known) - len(other))} measure it"
+    said = [f"{scorer_title(one)} ({one.by_design} by design, measured {one.kappa}: {_culprits(one)})" for one in other]
+    return f"{text}; not so {', '.join(said)}." if said else f"{text}."
+
+
+def _culprits(result: ScorerComplexity) -> str:
+    worst = [one for one in result.features if one.kappa == result.kappa]
+    return ", ".join(f"{one.feature} with D {degree(one.degrees['polynomial'])}" for one in worst)
+
+
+def fused_sentence(summary: pd.DataFrame) -> str:
+    """Say how often the fused score, which is what prunes, has the kappa that its features were designed to have."""
+    known = summary[[isinstance(value, int) for value in summary["by_design"]]]
+    if known.empty:
+        return ""
+    said = []
+    for name, own in (("equal", known[is_equal(known["search"])]), ("searched", known[~is_equal(known["search"])])):
+        if len(own):
+            gap = own["median"] - own["by_design"].astype(float)
+            said.append(
+                f"with {name} weights its median over models is the one by design in {count(gap.eq(0).sum())} of "
+                f"{count(len(own))} settings, lower in {count(gap.lt(0).sum())}, higher in {count(gap.gt(0).sum())}"
+            )
+    return f"What prunes is the fused score, the weighted sum of the features: {'; '.join(said)}."

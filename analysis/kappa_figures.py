@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from analysis.kappa.curves import DEGREES_SWEPT, EPS_SWEPT, Complexity, IntArray
 from analysis.kappa_tables import degree
 from analysis.style import styled
 
-_CURVE, _BEST = "#7a7a7a", "#0072b2"
+_CURVE, _BEST = "#1a1a1a", "#56b4e9"
 #: Kappa 0, 1, 2: light to dark, so that they stay apart in grey.
 _CLASSES = ("#f2f2f2", "#8fc1e3", "#0b3c5d")
 _INK = ("black", "black", "white")
@@ -37,8 +38,9 @@ def approximation(feature: Complexity, eps: float, axes: Axes) -> None:
         Where to draw.
     """
     best = feature.best.values
-    axes.fill_between(feature.u, best - eps, best + eps, color=_BEST, alpha=0.18, linewidth=0)
-    axes.plot(feature.u, feature.curve, color=_CURVE, linewidth=0.7)
+    some = np.linspace(0, len(best) - 1, 512).astype(int)  # enough for a polynomial; matplotlib simplifies no band
+    axes.fill_between(feature.u[some], best[some] - eps, best[some] + eps, color=_BEST, alpha=0.3, linewidth=0)
+    axes.plot(feature.u, feature.curve, color=_CURVE, linewidth=0.7, zorder=3)
     axes.plot(feature.u, best, color=_BEST, linewidth=1.3)
     axes.set_xlim(feature.u[0], feature.u[-1])
     axes.set_xticks([0.1, 0.25, 0.5, 0.75, 1], ["0.1", "0.25", "0.5", "0.75", "1"])
@@ -77,7 +79,7 @@ def approximations(results: Sequence[ScorerComplexity], eps: float) -> Figure:
         handles: list[Any] = [
             Line2D([], [], color=_CURVE, linewidth=0.7, label="feature, scaled to [0, 1]"),
             Line2D([], [], color=_BEST, label="best polynomial of degree D, or 64"),
-            Patch(color=_BEST, alpha=0.18, linewidth=0, label=f"within {eps:g} of it"),
+            Patch(color=_BEST, alpha=0.3, linewidth=0, label=f"within {eps:g} of it"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure

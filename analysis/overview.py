@@ -266,7 +266,7 @@ class FamilyModel:
 
 
 def family_model(common: Common, repetitions: int = REPETITIONS) -> FamilyModel | None:
-    """Fit the mixed model over settings: does the escape depend on the scorer's family, on the sparsity, on both?
+    """Fit the mixed model over settings, which asks how the escape depends on the scorer's family and the sparsity.
 
     The value of a family at a sparsity is the mean escape of its scorers. Scorers that are one with magnitude are
     left out, and so is `random`, a control that would outweigh all others.

@@ -62,7 +62,7 @@ def pairs_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
 
 
 def summary_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
-    """One row per scorer of each ranking: mean rank, and the interquartile mean of the share of accuracy that it keeps."""
+    """One row per scorer of each ranking: mean rank, and interquartile mean of the share of accuracy that it keeps."""
     rows = []
     for one in rankings:
         means = interquartile_means(one.common)
@@ -171,14 +171,14 @@ def mixed_sentence(fitted: Sequence[FamilyModel]) -> str:
         return f"The mixed model of scorer families was not fitted: {', '.join(sorted(why))}."
     samples = next((one.fit.repetitions for one in fitted if one.fit.repetitions), None)
     text = (
-        "Mixed model: escape by sparsity and scorer family, crossed, with random terms for the trained model, alone and "
-        "with either, and a fixed one for the architecture. "
+        "Mixed model: escape by sparsity and scorer family, crossed, with random terms for the trained model, alone "
+        "and with either, and a fixed one for the architecture; a family is the mean of its scorers. "
     )
     if samples is None:
         return text + f"From {CHI_SQUARE_MODELS} models on p is from the chi-square distribution."
     return text + (
-        f"Under {CHI_SQUARE_MODELS} models p by parametric bootstrap decides ({count(samples)} samples, so none is under "
-        f"{1 / (samples + 1):.2f}); the chi-square p beside it is too small with few models."
+        f"Under {CHI_SQUARE_MODELS} models p by parametric bootstrap decides ({count(samples)} samples, so none is "
+        f"under {1 / (samples + 1):.2f}); the chi-square p beside it is too small with few models."
     )
 
 
@@ -259,8 +259,8 @@ def mcnemar_sentence(tested: pd.DataFrame) -> str:
     clear = tested[tested["p_holm"].le(ALPHA)]
     above = int(clear["difference"].gt(0).sum())
     return (
-        f"{count(len(tested))} settings have a single model. There, McNemar's exact test asks whether two masks of this "
-        "checkpoint get equally many of these images right (Holm's correction over the table): "
+        f"{count(len(tested))} settings have a single model. There, McNemar's exact test asks whether two masks of "
+        "this checkpoint get equally many of these images right (Holm's correction over the table): "
         f"{count(above)} are above magnitude, {count(len(clear) - above)} below. It says nothing of other trainings of "
         "the same network."
     )

@@ -125,7 +125,7 @@ class MagnitudeRanks:
         """
         found = []
         for name, ascending in self._ascending.items():
-            ordered = scores[name].reshape(-1)[ascending]
+            ordered = scores[name].reshape(-1).to(ascending.device)[ascending]
             n, rho = len(ordered), spearman(ordered)
             for sparsity in sparsities:
                 near = ordered[:0] if sparsity is None else ordered[window(n, sparsity)]

@@ -271,7 +271,7 @@ def _overall(part: Overall, claim: Claim, data: StudyData, base: dict[str, Any])
         return []
     margin = part.margin or 0.0
     frame = pd.concat([_settings_of(sample) for sample in found], ignore_index=True)
-    within = [column for column in ("sparsity", "masking", "calibration") if frame[column].nunique() > 1]
+    within = [column for column in ("sparsity", "masking") if frame[column].nunique() > 1]
     counts: dict[str, int] = {}
     for sample in found:
         for name, count in sample.counts.items():
@@ -307,12 +307,11 @@ def _overall(part: Overall, claim: Claim, data: StudyData, base: dict[str, Any])
 
 
 def _settings_of(sample: Sample) -> pd.DataFrame:
-    """Return the models of one setting with what the mixed model must know of it."""
+    """Return the models of one setting with what the mixed model must know of it; it averages over calibrations."""
     setting = sample.setting
     place = [str(setting.get(key)) for key in ("granularity", "allocation", "scorer")]
-    draw = [str(setting.get(key)) for key in ("calibration_images", "calibration_batch")]
     return pd.DataFrame({
         "checkpoint": sample.values.index, "difference": sample.values.to_numpy(dtype=np.float64),
         "model": f"{setting.get('dataset')}: {setting.get('model')}", "sparsity": str(setting.get("sparsity")),
-        "masking": ", ".join(place), "calibration": ", ".join(draw),
+        "masking": ", ".join(place),
     })  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis import frames
@@ -185,13 +186,11 @@ def _sum_in_words(arms: Sequence[Arm]) -> str:
 def _combined(
     chosen: pd.DataFrame, arms: Sequence[Arm], labelled: dict[str, str], words: str, value: str, over: str | None
 ) -> Iterator[Sample]:
-    named = {column for arm in arms for column in arm.labels}
+    """Sum the arms in every setting of what they do not name."""
+    named = {column for arm in arms for column in arm.labels} | ({over} if over else set())
     if named & {"scorer", "search"}:
-        named |= {"search", "method"} | ({"scorer"} if any("scorer" in arm.labels for arm in arms) else set())
-    named |= {"method"} if "search" in named else set()
-    if over in ("scorer", "search"):
-        named |= {"search", "method"}
-    keys = [key for key in _KEYS if key not in named and key != over]
+        named |= {"search", "method"}  # a scorer comes with its searches, and both make the method
+    keys = [key for key in _KEYS if key not in named]
     block = [*keys, "checkpoint", "calibration_draw", "device_class", *([over] if over else [])]
     parts = [arm.among(chosen) for arm in arms]
     if any(part.empty for part in parts):
@@ -201,31 +200,52 @@ def _combined(
     fates = frames.count_states(planned, keys)
     asked = frames.done(parts[0]).groupby(keys, sort=False, dropna=False, observed=True).size()
     first = {_key(k): int(n) for k, n in asked.items()}
-    models = (
-        {_key(k): own for k, own in totals.groupby(keys, sort=False, dropna=False, observed=True)}
-        if len(totals)
-        else {}
-    )
+    models = _by_setting(totals, keys, over)
     for row in fates.to_dict("records"):
         own = models.get(_key(row[key] for key in keys))
         setting = describe({key: row[key] for key in keys if key not in ("precision", "search")}) | labelled
         if setting.get("method") == setting.get("scorer"):
             setting.pop("method", None)
         counts = {"failed": row["failed"], "skipped": row["skipped"], "to do": row["to_do"]}
-        counts["without a partner"] = first.get(_key(row[key] for key in keys), 0) - (
-            0 if own is None else int(own["cells"].sum())
-        )
+        counts["without a partner"] = first.get(_key(row[key] for key in keys), 0) - (0 if own is None else own.cells)
         counts = {name: int(count) for name, count in counts.items() if count}
         said = f"mean {WORDS[value]} of {words}{', paired by model' if len(arms) > 1 else ''}"
         if own is None:
             yield Sample(setting, pd.Series(dtype="float64"), said, counts)
-            continue
-        # the mean over a model's draws; a number that is not finite is kept, so that it is named
-        points = own.groupby(["checkpoint", *([over] if over else [])], sort=False, dropna=False)["total"]
-        values = (
-            points.mean().where(points.count().eq(points.size())).rename_axis(index={over: "point"} if over else None)
+        else:
+            yield Sample(setting, own.values, said, counts, own.images, own.best)
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What one setting's blocks come to: numbers per model (and point), paired cells, images and best accuracy."""
+
+    values: pd.Series
+    cells: int
+    images: float
+    best: float
+
+
+def _by_setting(totals: pd.DataFrame, keys: list[str], over: str | None) -> dict[tuple[Any, ...], _Totals]:
+    """Average the sums of arms over each model's draws, setting by setting; all at once, since grouping is slow."""
+    if totals.empty:
+        return {}
+    within = {"checkpoint": "checkpoint", **({over: "point"} if over else {})}
+    settings = totals.groupby(keys, sort=False, dropna=False, observed=True)
+    told = settings.agg(cells=("cells", "sum"), images=("images", "min"), best=("best", "mean")).reset_index()
+    points = totals.groupby([*keys, *within], sort=False, dropna=False, observed=True)["total"]
+    # a number that is not finite is kept, so that it is named
+    means = points.mean().where(points.count().eq(points.size())).reset_index()
+    place = means.groupby(keys, sort=False, dropna=False, observed=True).ngroup().to_numpy()
+    values = means.rename(columns=within).set_index([*within.values()])["total"]
+    order = np.argsort(place, kind="stable")
+    stops = np.searchsorted(place[order], np.arange(len(told) + 1))
+    return {
+        _key(row[key] for key in keys): _Totals(
+            values.iloc[order[start:stop]], int(row["cells"]), float(row["images"]), float(row["best"])
         )
-        yield Sample(setting, values, said, counts, float(own["images"].min()), float(own["best"].mean()))
+        for row, start, stop in zip(told.to_dict("records"), stops, stops[1:], strict=False)
+    }
 
 
 def _sum_of_arms(

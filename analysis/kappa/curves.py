@@ -240,10 +240,15 @@ def kappa_map(
     """
     values = scaled(curves)
     moving = values[drawdown(values) > DRAWDOWN]
-    errors = np.array([[best_approximation(curve, degree, basis).error for degree in degrees] for curve in moving])
-    limits = np.asarray(eps)[:, None, None] + TOLERANCE
-    shape = (len(limits), len(moving), len(degrees))
-    classes: IntArray = np.asarray(1 + (errors.reshape(shape[1:]) > limits), dtype=np.int64).max(axis=1, initial=0)
+    classes: IntArray = np.full((len(eps), len(degrees)), 2 if len(moving) else 0, dtype=np.int64)
+    loosest = sorted(range(len(eps)), key=lambda place: -eps[place])
+    reached = 0
+    # What is within eps at a degree is so at every higher one: each step goes to a smaller eps or a higher degree.
+    for place in sorted(range(len(degrees)), key=lambda place: degrees[place]) if len(moving) else ():
+        functions = basis_functions(values.shape[1], degrees[place], basis)
+        while reached < len(eps) and within(moving, functions, eps[loosest[reached]]).all():
+            reached += 1
+        classes[loosest[:reached], place] = 1
     return classes
 
 

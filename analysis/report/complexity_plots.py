@@ -23,14 +23,23 @@ _MAPPED = (*CLASSES[1], *CLASSES[2], "a5_log6_smooth")
 
 
 def best_polynomials(results: Sequence[ScorerComplexity]) -> Plot:
-    """Draw every distinct feature with its best polynomial."""
+    """Draw every distinct feature with its best polynomial; one that depends on the sparsity, at the middle one."""
+    grids: dict[str, list[float]] = {}
+    for one in results:
+        if one.sparsity is not None:
+            grids.setdefault(one.scorer, []).append(one.sparsity)
+    middle = {scorer: sorted(grid)[len(grid) // 2] for scorer, grid in grids.items()}
+    shown = [one for one in results if one.sparsity is None or one.sparsity == middle[one.scorer]]
     caption = (
-        "Every feature (grey), scaled to run from 0 to 1, with its best polynomial (blue) and the band within "
+        "Every feature (black), scaled to run from 0 to 1, with its best polynomial (blue) and the band within "
         f"{EPS:g} of that. D is the least degree whose polynomial has the whole feature in its band; where 64 is not "
         "enough, the polynomial of degree 64 is drawn and the feature leaves the band. In each facet: the scorers that "
         "use the feature."
     )
-    return finish("complexity-curves", approximations(results, EPS), caption, ())
+    if middle:
+        named = ", ".join(f"{scorer} at {100 * sparsity:g} %" for scorer, sparsity in middle.items())
+        caption += f" Features that depend on the target sparsity are drawn at one: {named}."
+    return finish("complexity-curves", approximations(shown, EPS), caption, ())
 
 
 def maps(curves: Sequence[Curves]) -> list[Plot]:
@@ -48,7 +57,9 @@ def maps(curves: Sequence[Curves]) -> list[Plot]:
 def probabilities(settings: Sequence[Setting]) -> Plot:
     """Draw how often resampled models decide for each kappa, over sparsity."""
     frames = [curve(one.found) for one in settings]
-    figure = _facets(settings, lambda number, axes: complexity_figures.probabilities(frames[number], axes), "Probability")
+    figure = _facets(
+        settings, lambda number, axes: complexity_figures.probabilities(frames[number], axes), "Probability"
+    )
     with styled():
         handles, _ = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
@@ -66,7 +77,9 @@ def premiums(settings: Sequence[Setting]) -> list[Plot]:
     if not have:
         return []
     figure = _facets(
-        have, lambda number, axes: complexity_figures.premium(have[number].premium, axes), f"{RAW} less {SMOOTH} (points)"
+        have,
+        lambda number, axes: complexity_figures.premium(have[number].premium, axes),
+        f"{RAW} less {SMOOTH} (points)",
     )
     with styled():
         handles = [
@@ -76,8 +89,8 @@ def premiums(settings: Sequence[Setting]) -> list[Plot]:
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
         f"Wiggle premium: accuracy of the raw features ({RAW}) less that of the smooth ones ({SMOOTH}), mean over "
-        "models with 95 % t interval. Filled: told from zero by the max-T test over all sparsities of the search (2.5 % "
-        "each way)."
+        "models with 95 % t interval. Filled: told from zero by the max-T test over all sparsities of the search "
+        "(2.5 % each way)."
     )
     return [finish("kappa-premium", figure, caption, _places(have))]
 

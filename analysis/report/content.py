@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,31 +15,12 @@ from analysis.emp import emp_rows
 from analysis.formats import NONE
 from analysis.records import ClaimResult
 from analysis.report import plots, search_plots
-from analysis.report.drawing import Plot
+from analysis.report.across import across_settings, same_images
+from analysis.report.layout import Section, Table
+from analysis.report.mechanism import complexity, kappa_of_sparsity
+from analysis.report.verdicts import verdicts
 from analysis.report.words import METHODS, glossary
 from bench.store.reader import StudyData
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text; `folded` ones are opened by a click and left out of report.md."""
-
-    name: str
-    title: str
-    frame: pd.DataFrame
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section: sentences, then figures, then tables. `exploratory`: nothing in it was registered."""
-
-    id: str
-    title: str
-    text: tuple[str, ...] = ()
-    figures: tuple[Plot, ...] = ()
-    tables: tuple[Table, ...] = ()
-    exploratory: bool = False
 
 
 def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, ...]:
@@ -57,7 +37,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
     compared, gains = escapes(rows), repair_gains(rows)
     settings = tables.settings_table(rows)
     found = (
-        _verdicts(data, results),
+        verdicts(data, results),
         Section(
             "accuracy", "Accuracy against sparsity",
             ("Every mean is over independently trained models; draws of one model are averaged first.",
@@ -78,6 +58,8 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             exploratory=True,
         ),
         _searches(data),
+        complexity(data),
+        kappa_of_sparsity(data),
         Section(
             "repairs", "Repairs compared", (narrate.repairs(gains),), tuple(plots.repairs(rows)),
             (Table("repairs", "Paired tests of each correction against none under the same recalibration",
@@ -89,6 +71,8 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             (Table("overlap", "Mask overlap", tables.overlap_table(rows), True),), exploratory=True,
         ),
         _emp(rows),
+        across_settings(rows),
+        same_images(rows, compared),
         Section("dense", "Dense models", (), (), (Table("dense", "Dense models", tables.dense_table(data)),)),
         _checks(data),
         _fates(rows),
@@ -176,19 +160,6 @@ def _emp(rows: pd.DataFrame) -> Section | None:
         "emp", "Effective model pruning", text, tuple(plots.emp(kept)),
         (Table("emp", "What EMP kept, without repair", tables.emp_table(kept), True),), exploratory=True,
     )  # fmt: skip
-
-
-def _verdicts(data: StudyData, results: Sequence[ClaimResult]) -> Section:
-    text = [narrate.verdicts(results), narrate.registration(results, data.meta.get("registered"))]
-    found = [Table("verdicts", "Verdicts", tables.verdict_table(results))]
-    for name, title, frame in (
-        ("identities", "Decision records: identities", tables.identity_table(results)),
-        ("contrasts", "Decision records: statistical parts", tables.contrast_table(results)),
-    ):
-        if not frame.empty:
-            found.append(Table(name, title, frame, folded=True))
-    text.append(narrate.progress(data.rows))
-    return Section("verdicts", "Verdicts", tuple(t for t in text if t), (), tuple(found) if results else ())
 
 
 def _checks(data: StudyData) -> Section:

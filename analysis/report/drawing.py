@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from analysis import frames
@@ -75,10 +76,19 @@ def plot(
 
 
 def finish(name: str, figure: Figure, caption: str, places: Sequence[Facet]) -> Plot:
-    """Turn a figure into SVG, the same bytes every time."""
+    """Turn a figure into SVG, the same bytes every time.
+
+    `Figure.savefig` gives the same bytes, but draws everything twice, the first time for the layout alone.
+    """
     buffer = io.StringIO()
     with styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        canvas = FigureCanvasSVG(figure)
+        figure.dpi = 72  # that of SVG
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     alt = f"Figure {name}"
     if places:
         alt += f": {', '.join(dict.fromkeys(place.title for place in places))}"

@@ -30,7 +30,10 @@ def critical_differences(rankings: Sequence[Ranking]) -> list[Plot]:
         rows = max((len(one.common.scorers) + 1) // 2 + len(one.groups) for one in own)
         titles = [f"{scope_title(one.common)} ({len(one.common.checkpoints)} models)" for one in own]
         with styled():
-            figure = facets(titles, draw, x="", y="", columns=1, width=8.0, height=0.8 + 0.2 * rows, share_y=False)
+            figure = facets(
+                titles, draw, x="mean rank (1 = best)", y="", columns=1, width=8.0, height=0.8 + 0.2 * rows,
+                share_y=False,
+            )  # fmt: skip
         caption = (
             "A picture beside the tests, not one of them: mean rank of every scorer over trained models (1 = best), by "
             "mean accuracy over the sparsities. A thick bar joins scorers that Wilcoxon's tests with Holm's correction "
@@ -62,8 +65,8 @@ def performance_profiles(commons: Sequence[Common]) -> list[Plot]:
                 names, draw, x="Accuracy kept (% of dense)", y="Runs above (%)", columns=5, width=2.35, height=1.9
             )
         caption = (
-            "Performance profiles: the share of runs (a trained model at a sparsity) that keep more of the dense model's "
-            "accuracy than stands across, with pointwise 95 % bands over models. Black: magnitude. "
+            "Performance profiles: the share of runs (a trained model at a sparsity) that keep more of the dense "
+            "model's accuracy than stands across, with pointwise 95 % bands over models. Black: magnitude. "
             f"{scope_title(common)[0].upper()}{scope_title(common)[1:]}, granularity {common.granularity}, allocation "
             f"{common.allocation}, no repair."
         )

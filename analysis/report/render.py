@@ -18,8 +18,10 @@ from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
 from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.records import ClaimResult
-from analysis.report.content import Section, sections
+from analysis.report.content import sections
+from analysis.report.layout import Section
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
+from analysis.report.verdicts import by_paper
 from bench.store.reader import StudyData
 
 #: Folder of the report inside a study.
@@ -109,14 +111,14 @@ def _html(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Sec
     environment = _environment(autoescape=True)
     environment.filters["numeric"] = numeric_columns
     environment.filters["image"] = _data_uri
-    return environment.get_template("index.html.j2").render(meta=data.meta, results=results, sections=content)
+    return environment.get_template("index.html.j2").render(meta=data.meta, papers=by_paper(results), sections=content)
 
 
 def _markdown(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
     environment = _environment(autoescape=False)
     environment.filters["md"] = markdown_text
     environment.filters["md_table"] = markdown_table
-    return environment.get_template("report.md.j2").render(meta=data.meta, results=results, sections=content)
+    return environment.get_template("report.md.j2").render(meta=data.meta, papers=by_paper(results), sections=content)
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:

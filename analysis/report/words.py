@@ -6,6 +6,13 @@ import pandas as pd
 
 from analysis import frames
 
+#: arXiv number -> short title of a paper whose claims are shipped.
+PAPERS = {
+    "2605.09345": "Selection Plateau and SICS",
+    "2605.21426": "Adaptive Signal Resuscitation",
+    "2509.25606": "Effective Model Pruning",
+}
+
 METHODS: tuple[str, ...] = (
     "Unit of inference: an independently trained model, known by the hash of its checkpoint. "
     "Calibration draws nest in it and are averaged; architectures and data sets are reported apart, "
@@ -24,7 +31,8 @@ METHODS: tuple[str, ...] = (
     " on which A is better, ties one half.",
     "No difference is said only by equivalence: two one-sided t tests (TOST) inside a margin fixed "
     "before the data. An undecided difference is never called equality.",
-    "Many questions: Holm's correction within a family. An equivalence over all pairs is an "
+    "Many questions: Holm's correction within a family; Benjamini and Hochberg's for a scan, which "
+    "decides nothing. An equivalence over all pairs is an "
     "intersection-union test, so its support needs no correction; a refutation by one of many records"
     " is Holm-corrected.",
     "Identities are counted, not tested: 0 mismatches beyond the tolerance support one, any mismatch "
@@ -68,6 +76,18 @@ _WORDS: tuple[tuple[str, str], ...] = (
         " per channel), asr (per channel, shrunk towards 1), none.",
     ),
     (
+        "critical difference",
+        "Here a picture of mean ranks, with a bar over scorers that the pairwise tests do not tell apart.",
+    ),
+    (
+        "crossed interval",
+        "Bootstrap interval that resamples trained models and, once for all of them, test images.",
+    ),
+    (
+        "deciding test",
+        "The test that a claim names for its verdict; the others stand beside it.",
+    ),
+    (
         "dense model",
         "The trained network before pruning.",
     ),
@@ -84,8 +104,22 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "A removed channel leaves nothing behind, not even a constant from its BatchNorm.",
     ),
     (
+        "family",
+        "The questions that are corrected together for being many. A scorer family is something else: scorers that "
+        "know alike of the network (weights alone, gradients, curvature, inputs, synaptic flow; ours).",
+    ),
+    (
+        "Friedman's test, Iman-Davenport F",
+        "Whether scorers that are ranked within every model have the same mean rank; F decides, its chi-square form "
+        "is too careful with few models.",
+    ),
+    (
         "identity",
         "A claim of equality that follows from mathematics, checked cell by cell.",
+    ),
+    (
+        "IQM, interquartile mean",
+        "Mean of the middle half of all runs, a run being one model at one sparsity.",
     ),
     (
         "Jaccard overlap",
@@ -96,8 +130,33 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "Which units are kept; recorded as a hash, so equal hashes are equal masks.",
     ),
     (
+        "max-T test",
+        "Sign-flip test of the largest of several t statistics: choosing the best of several costs what it should.",
+    ),
+    (
+        "McNemar's test",
+        "Whether two masks of one checkpoint get equally many test images right, from the images on which they "
+        "differ; it knows nothing of other trainings.",
+    ),
+    (
+        "mixed model",
+        "Means over settings with random terms for the trained model, so that its settings do not count as models.",
+    ),
+    (
         "monotone scorer",
         "A score that rises with the unit's magnitude: log, square root, square, exponential, rank.",
+    ),
+    (
+        "Page's trend",
+        "Test that a quantity rises with the sparsity within the models; p against is for its fall.",
+    ),
+    (
+        "paper's number",
+        "What the paper measured: inside our 95 % interval (agrees), ours smaller or larger; never a verdict.",
+    ),
+    (
+        "performance profile",
+        "For every share of the dense accuracy, the share of runs that keep more.",
     ),
     (
         "plateau",
@@ -115,6 +174,10 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (
         "refuted by, p against",
         "p-value for the opposite of the claim: how surely it is wrong.",
+    ),
+    (
+        "scan",
+        "Part of a claim that looks at every setting, to describe; it decides nothing.",
     ),
     (
         "scorer",
@@ -192,8 +255,19 @@ _NAMES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
+    (
+        "D, D_eps",
+        "Least degree of a polynomial that is within eps of a feature at every u (the feature scaled to run from 0 to 1).",
+    ),
+    ("drawdown", "How far a feature, scaled to run from 0 to 1, falls at most from what it reached at a smaller u."),
     ("feature", "A function of u that says how much a unit of this rank should be kept; scaled to run from 0 to 1."),
     ("feature scorer", "A scorer whose score is the weighted sum of several features."),
+    (
+        "kappa",
+        "Complexity of a feature: 0 never falls, 1 falls and is close to a polynomial of low degree, 2 is close to none. "
+        "By design: what the paper assigns; measured: computed from the curve.",
+    ),
+    ("kappa(S)", "The least complexity of features that escapes the plateau at sparsity S, from the accuracies."),
     ("over-fit", "A search's gain over equal weights on its search images, less its gain on the test images."),
     ("raw, smooth", "Features of the logistic map's orbit as they are, or after a Savitzky-Golay filter over u."),
     ("search", "How the weights of a feature scorer's features were found."),
@@ -202,6 +276,7 @@ _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
         "How many weight vectors a search may try; 600 is the rule, and a smaller one is said everywhere.",
     ),
     ("search images", "Images apart from all others, on which a search compares its weights."),
+    ("wiggle premium", "Accuracy of the raw features (a5) less that of the same, smoothed (v1)."),
     ("u", "A unit's rank by magnitude within its layer, from 0.1 (the smallest) to 1 (the largest)."),
 )
 

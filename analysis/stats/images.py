@@ -190,7 +190,7 @@ def crossed_intervals(
     a, b = np.asarray(first, dtype=np.bool_), np.asarray(second, dtype=np.bool_)
     if a.ndim != 3 or a.shape != b.shape:
         raise ValueError(f"expected models x images twice, got arrays of shape {a.shape[1:]} and {b.shape[1:]}")
-    settings, models, images = a.shape
+    settings, models, _ = a.shape
     nan = math.nan
     if a.size == 0:
         return [Interval(nan, nan, nan, nan, level, models, "no data")] * settings

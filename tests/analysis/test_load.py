@@ -1,20 +1,24 @@
 """Loading: old data files, curves from where they are, methods named by the reader."""
 
 import json
+import shutil
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.load import load, read_parquet, write_beside, write_parquet
-from bench.store.reader import method_names
+from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
+from analysis.report.render import render_report
+from bench.store import schema
+from bench.store.artifacts import write_table
+from bench.store.reader import method_names, typed
 
 
 @pytest.fixture
 def folder(tmp_path, fused):
     """A study folder that holds a report's data without its curves."""
-    data = fused(seeds=2)
+    data = fused(seeds=2, models=("cnn",), sparsities=(0.5,), scorers=("magnitude", "l2"))
     (tmp_path / "report").mkdir()
     write_parquet(data, tmp_path / "report" / "data.parquet")
     return tmp_path, data
@@ -65,6 +69,44 @@ def test_equal_curves_give_equal_bytes(folder):
     for name in ("a", "b"):
         write_beside(data, "curves", path / name)
     assert (path / "a").read_bytes() == (path / "b").read_bytes()
+
+
+def a_table(name, data):
+    """Two rows of every group in the columns of one of `BESIDE`, with nulls."""
+    filled = {"text": "x", "integer": 3, "real": 0.1}
+    columns = BESIDE[name]
+    rows = [
+        {c.name: filled[c.kind] for c in columns} | {"group": group, "layer": layer, "sparsity": None}
+        for group in data.rows["group"].unique() for layer in ("b", "a")
+    ]  # fmt: skip
+    return typed(pd.DataFrame(rows, columns=[c.name for c in columns]), columns)
+
+
+def test_alignment_comes_from_the_artifacts_of_all_groups_or_else_from_the_report(folder):
+    path, data = folder
+    tables = {name: a_table(name, data) for name in ("alignment", "units")}
+    for name, table in tables.items():
+        place = path / "artifacts" / name / data.meta["study_hash"]
+        for group, own in table.groupby("group"):
+            write_table(place / f"{group}.parquet", own, BESIDE[name])
+        write_table(place / "of-no-group.parquet", table, BESIDE[name])
+    found = load(path)
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(getattr(found, name), table)
+    assert len(found.alignment) == 2 * 2
+    render_report(path)
+    shutil.rmtree(path / "artifacts")
+    kept = load(path)
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(getattr(kept, name), table)
+        assert (path / "report" / f"{name}.parquet").is_file()
+
+
+def test_an_old_report_has_no_alignment(folder):
+    path, _ = folder
+    found = load(path)
+    assert found.alignment.empty
+    assert list(found.units.columns) == [c.name for c in schema.UNITS]
 
 
 def test_a_budget_is_said_for_every_row_of_its_search():

@@ -104,8 +104,8 @@ def test_sections_come_in_their_order_verdicts_first(report):
     text = (report / "index.html").read_text()
     order = re.findall(r'<section id="(\w+)">', text)
     assert order == [
-        "verdicts", "accuracy", "escape", "repairs", "overlap", "dense", "checks", "fates", "checklist",
-        "methods", "provenance",
+        "verdicts", "accuracy", "escape", "repairs", "overlap", "across", "images", "dense", "checks", "fates",
+        "checklist", "methods", "provenance",
     ]  # fmt: skip
     assert text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
 
@@ -126,11 +126,11 @@ def test_a_study_with_searches_has_sections_on_them(fused_report):
     text = (fused_report / "index.html").read_text()
     order = re.findall(r'<section id="(\w+)">', text)
     assert order == [
-        "verdicts", "accuracy", "escape", "searches", "repairs", "overlap", "emp", "dense", "checks", "fates",
-        "checklist", "methods", "provenance",
+        "verdicts", "accuracy", "escape", "searches", "complexity", "kappa", "repairs", "overlap", "emp", "across",
+        "images", "dense", "checks", "fates", "checklist", "methods", "provenance",
     ]  # fmt: skip
-    assert "the six sections that follow" in text
-    assert "the four sections that follow" not in text
+    assert "the ten sections that follow" in text
+    assert "the six sections that follow" not in text
     assert {"curves.svg", "features-channel-uniform.svg", "searches-channel-uniform.svg"} <= {
         figure.name for figure in (fused_report / "figures").iterdir()
     }

@@ -1,0 +1,81 @@
+"""Sections on why features escape: how complex score functions are, kappa(S) from data, alignment with magnitude."""
+
+from __future__ import annotations
+
+from analysis import complexity_tables
+from analysis.complexity_study import study_complexity
+from analysis.kappa.approximation import EPS
+from analysis.kappa.curves import DRAWDOWN, SMOOTH_DEGREE, measure
+from analysis.kappa.study import fused, fused_summary, study_curves
+from analysis.kappa_tables import fused_table, kappa_table
+from analysis.report import complexity_plots
+from analysis.report.layout import Section, Table, known
+from bench.store.reader import StudyData
+
+
+def complexity(data: StudyData) -> Section | None:
+    """Measure kappa of the study's score functions, beside kappa by design."""
+    scorers = set(data.rows["scorer"])
+    curves = [one for one in study_curves(data.curves) if one.scorer in scorers]
+    if not curves:
+        return None
+    first = min(one.draw for one in curves)
+    curves = [one for one in curves if one.draw == first]
+    results = measure(curves)
+    table = kappa_table(results)
+    whole = table["By design"].ne("")
+    summary = fused_summary(fused(data))
+    text = (
+        "kappa says how complex a score is as a function of u, a unit's rank by magnitude. It is 0 if the function "
+        f"never falls by more than {DRAWDOWN:g} of its height (its drawdown), so that it keeps magnitude's order; 1 if "
+        f"it falls and a polynomial of degree {SMOOTH_DEGREE} or less comes within eps = {EPS:g} of it everywhere; 2 "
+        "if none does. D is the least such degree (minimax, by linear programming), tried to 64; interpolation at "
+        "Chebyshev nodes bounds it from above; cosine and wavelet are the least degrees in these bases.",
+        f"The paper gives each feature class its kappa by design and computes none. eps = {EPS:g} and degree "
+        f"{SMOOTH_DEGREE} are ours: the paper has no principled choice, so the map shows others.",
+        complexity_tables.design_sentence(results),
+        complexity_tables.fused_sentence(summary),
+    )
+    return Section(
+        "complexity", "Complexity of score functions", tuple(sentence for sentence in text if sentence),
+        (complexity_plots.best_polynomials(results), *complexity_plots.maps(curves)),
+        known(
+            Table("complexity", "kappa measured and by design, the largest of a scorer's features",
+                  table[whole].drop(columns="Feature")),
+            Table("complexity-features", "kappa of every feature", table, folded=True),
+            Table("complexity-fused", "kappa of the fused score at the weights found, median over models (range)",
+                  fused_table(summary), folded=True),
+        ),
+        exploratory=True,
+    )  # fmt: skip
+
+
+def kappa_of_sparsity(data: StudyData) -> Section | None:
+    """Compute kappa(S) from the escapes of the paper's feature classes."""
+    settings = [one for one in study_complexity(data.rows) if one.found.points]
+    if not settings:
+        return None
+    models = sorted({one.found.models for one in settings})
+    text = (
+        "kappa(S) is the least complexity of features that escapes the plateau at sparsity S: 0 if neither class does, "
+        "else 1 if class 1 does, else 2. Whether one does is decided by the max-T test over both classes (sign-flip, "
+        f"one-sided, 5 %), its distribution by resampling the models ({settings[0].found.resamples} times, everything "
+        "decided anew). Channels, uniform allocation, no repair.",
+        complexity_tables.classes_sentence(settings),
+        complexity_tables.agreement_sentence(settings),
+        complexity_tables.limits_sentence(settings),
+        complexity_tables.premium_sentence(settings),
+        "One model, or so few that no p under 5 % exists: descriptive only." if min(models) < 6 else "",
+    )
+    return Section(
+        "kappa", "kappa(S) from data", tuple(sentence for sentence in text if sentence),
+        (complexity_plots.probabilities(settings), *complexity_plots.premiums(settings)),
+        known(
+            Table("kappa-points", "kappa at every sparsity", complexity_tables.points_table(settings),
+                  folded=len(settings) > 4),
+            Table("kappa-changes", "Where kappa changes, beside the paper's thresholds",
+                  complexity_tables.changes_table(settings)),
+            Table("kappa-premium", "Wiggle premium", complexity_tables.premium_table(settings), folded=True),
+        ),
+        exploratory=True,
+    )  # fmt: skip
