@@ -50,7 +50,7 @@ def study_complexity(rows: pd.DataFrame) -> list[Setting]:
     Returns
     -------
     list of Setting
-        In the order of the study; empty where it has no such cells.
+        In the order of the study, those of one model together; empty where it has no such cells.
     """
     main = frames.unrepaired(frames.main_rows(rows))
     main = main[main["granularity"].eq("channel") & main["allocation"].eq("uniform")]
@@ -65,4 +65,5 @@ def study_complexity(rows: pd.DataFrame) -> list[Setting]:
         wiggle = premium(own, RAW, SMOOTH) if {RAW, SMOOTH} <= there else pd.DataFrame()
         name = search_name(own.iloc[0].to_dict())
         settings.append(Setting(str(dataset), str(model), name, classes, found, wiggle))
-    return settings
+    models = list(dict.fromkeys((one.dataset, one.model) for one in settings))
+    return sorted(settings, key=lambda one: models.index((one.dataset, one.model)))

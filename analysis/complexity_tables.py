@@ -168,7 +168,9 @@ def premium_sentence(settings: Sequence[Setting]) -> str:
     if not parts:
         return ""
     rows = pd.concat(parts)
-    above, below = int((rows["p_above"] <= 0.025).sum()), int((rows["p_below"] <= 0.025).sum())
+    constant = rows["category"].eq("constant")  # decided by its value
+    above = int(((rows["p_above"] <= 0.025) | (constant & rows["mean"].gt(0))).sum())
+    below = int(((rows["p_below"] <= 0.025) | (constant & rows["mean"].lt(0))).sum())
     same = int(rows["category"].eq("identical").sum())
     text = (
         f"Wiggle premium ({RAW} less {SMOOTH}): above zero at {count(above)} of {count(len(rows))} points, below zero "

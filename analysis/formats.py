@@ -110,8 +110,8 @@ def short(value: Any, length: int = 12) -> str:
     return NONE if _absent(value) else str(value)[:length]
 
 
-def where(setting: Mapping[str, Any]) -> str:
-    """Say a setting in words; repairs that are none and calibration sizes are left out.
+def where(setting: Mapping[str, Any], *, compared: bool = False) -> str:
+    """Say a setting in words; repairs that are none are left out, and calibration sizes unless they are compared.
 
     Examples
     --------
@@ -129,6 +129,9 @@ def where(setting: Mapping[str, Any]) -> str:
     for key in ("correction", "recalibration"):
         if setting.get(key, "none") != "none":
             text += f", {key} {setting[key]}"
+    for key in ("calibration_images", "calibration_batch"):
+        if compared and key in setting:
+            text += f", {key.replace('_', ' ')} {count(setting[key])}"
     return text
 
 

@@ -131,7 +131,7 @@ def _identity(record: Record) -> str:
 
 
 def _contrast(record: Record) -> str:
-    text = f"{where(record.setting)}: {record.verdict}"
+    text = f"{where(record.setting, compared=True)}: {record.verdict}"
     if record.effect is not None:
         text += f", mean {points(record.effect)} points"
     if record.low is not None and record.level is not None:

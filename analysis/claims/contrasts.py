@@ -114,7 +114,7 @@ def open_record(
     return {
         **base, "part": part.id, "kind": part.kind, "estimand": sample.words, "setting": sample.setting, "n": models,
         "counts": sample.counts, "family": part.family or claim.id, "alpha": part.level, "scan": part.scan,
-        "planned_effect": part.planned_effect, "descriptive": models < CONFIRMATORY_MODELS,
+        "planned_effect": part.planned_effect, "descriptive": 0 < models < CONFIRMATORY_MODELS,
     }  # fmt: skip
 
 

@@ -198,12 +198,16 @@ def _combined(
     planned = chosen.loc[chosen.index.isin(pd.concat(parts).index)]
     totals = _sum_of_arms(parts, arms, keys, block, value)
     fates = frames.count_states(planned, keys)
+    everywhere = set.intersection(*({_key(row) for row in part[keys].itertuples(index=False)} for part in parts))
+    shown = [key for key in keys if key not in ("precision", "search") and not _one_calibration(key, chosen)]
     asked = frames.done(parts[0]).groupby(keys, sort=False, dropna=False, observed=True).size()
     first = {_key(k): int(n) for k, n in asked.items()}
     models = _by_setting(totals, keys, over)
     for row in fates.to_dict("records"):
         own = models.get(_key(row[key] for key in keys))
-        setting = describe({key: row[key] for key in keys if key not in ("precision", "search")}) | labelled
+        if _key(row[key] for key in keys) not in everywhere:
+            continue  # the study plans no cell of one arm here: no question
+        setting = describe({key: row[key] for key in shown}) | labelled
         if setting.get("method") == setting.get("scorer"):
             setting.pop("method", None)
         counts = {"failed": row["failed"], "skipped": row["skipped"], "to do": row["to_do"]}
@@ -214,6 +218,11 @@ def _combined(
             yield Sample(setting, pd.Series(dtype="float64"), said, counts)
         else:
             yield Sample(setting, own.values, said, counts, own.images, own.best)
+
+
+def _one_calibration(key: str, rows: pd.DataFrame) -> bool:
+    """Whether a column is a calibration size of which there is one: it tells no setting from another."""
+    return key.startswith("calibration_") and rows[key].nunique() <= 1
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _decide(record: Record, sd: float, level: float) -> Record:
     """Add verdict and reason; `level` is the one-sided alpha that the family leaves to this record."""
     if record.category in ("no data", "not finite"):
         left = [f"{count} {name}" for name, count in record.counts.items()]
-        found = "no pair of rows" if record.category == "no data" else "an accuracy is not finite"
+        found = "no row to compare" if record.category == "no data" else "an accuracy is not finite"
         return _with(record, "not testable", found + (f" ({', '.join(left)})" if left else ""))
     if record.category not in ("regular", "identical", "constant"):
         return _with(record, "not testable", _UNDECIDABLE.get(record.category, record.category))
