@@ -47,20 +47,17 @@ def in_paper(sparsity: float) -> int:
 
 
 def changes_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """One row per data set, model, search and kappa: where kappa(S) rises to it, beside the paper's threshold."""
+    """One row per data set, model and search: where kappa(S) rises, under a heading with the paper's threshold."""
     rows = []
     for setting in settings:
         trend, grid = setting.found.trend, [point.sparsity for point in setting.found.points]
+        row = _where(setting) | {"Sparsities (%)": ", ".join(f"{100 * s:g}" for s in grid)}
         for change in setting.found.changes:
-            rows.append(_where(setting) | {
-                "Rises to": f"kappa {change.kappa}", "Sparsities": ", ".join(f"{100 * s:g}" for s in grid) or NONE,
-                "Paper (%)": percent(change.paper, 0), "Change point": change_point(change, grid),
-                "In 95 % of resamples": _bracket(change),
-                "Paper's number in there": NONE if math.isnan(change.low)
-                else "yes" if change.low <= change.paper <= change.high else "no",
-                "Page's trend of e_2 - e_1, p": p_value(None if trend is None else trend.p),
-                "p against": p_value(None if trend is None else trend.p_against),
-            })  # fmt: skip
+            row[f"To kappa {change.kappa} (paper: {percent(change.paper, 0)} %)"] = change_point(change, grid)
+            row[f"To kappa {change.kappa}, 95 % of resamples"] = _bracket(change)
+        row["Page's trend of e_2 - e_1, p"] = p_value(None if trend is None else trend.p)
+        row["p against"] = p_value(None if trend is None else trend.p_against)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -182,11 +179,15 @@ def premium_sentence(settings: Sequence[Setting]) -> str:
 def design_sentence(results: Sequence[ScorerComplexity]) -> str:
     """Say which scorers measure another kappa than they were designed to have."""
     known = [one for one in results if isinstance(one.by_design, int)]
-    if not known:
+    other = {one.scorer: one for one in known if one.kappa != one.by_design}
+    scorers = {one.scorer for one in known}
+    if not scorers:
         return ""
-    other = [one for one in known if one.kappa != one.by_design]
-    text = f"Of {count(len(known))} score functions with a kappa by design, {count(len(known) - len(other))} measure it"
-    said = [f"{scorer_title(one)} ({one.by_design} by design, measured {one.kappa}: {_culprits(one)})" for one in other]
+    said = [
+        f"{scorer_title(one)} ({one.by_design} by design, measured {one.kappa}: {_culprits(one)})"
+        for one in other.values()
+    ]
+    text = f"Of {count(len(scorers))} scorers with a kappa by design, {count(len(scorers) - len(other))} measure it"
     return f"{text}; not so {', '.join(said)}." if said else f"{text}."
 
 

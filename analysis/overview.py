@@ -134,38 +134,42 @@ def _common(
     keys = ["dataset", "model", "checkpoint"]
     own = cells[pd.MultiIndex.from_frame(cells[keys[:2]]).isin(scope)]
     wide = own.pivot(index=keys, columns=["sparsity", "scorer"], values="accuracy")
-    cells_of = wide.notna().sum(axis=1)
-    whole = wide[cells_of.eq(cells_of.groupby(level=["dataset", "model"], sort=False).transform("max"))]
-    there = whole.notna()
-    some = there.T.groupby(level="sparsity").any().T  # does the model have the sparsity at all?
-    sparsities = [float(s) for s in some.columns[some.all()]]
-    grid = [s for s in wide.columns.get_level_values("sparsity").unique() if float(s) in sparsities]
+    has = wide.notna().sum(axis=1)
+    whole = wide[has.eq(has.groupby(level=["dataset", "model"], sort=False).transform("max"))]
+    there = whole.notna().all()
+    with_any = whole.notna().T.groupby(level="sparsity").any().all(axis=1)
+    grid = [float(sparsity) for sparsity in with_any.index[with_any]]
     scorers = frames.ordered(own["scorer"])
-    complete = [
-        name for name in scorers
-        if all((s, name) in there.columns and there[s, name].all() for s in grid) and grid
-    ]  # fmt: skip
-    table = np.stack(
-        [whole[[(s, name) for s in sorted(grid)]].to_numpy(dtype=np.float64) for name in complete], axis=1
-    ) if complete else np.empty((len(whole), 0, 0))  # fmt: skip
+    complete = [name for name in scorers if grid and all(there.get((sparsity, name), False) for sparsity in grid)]
+    flat = whole[[(sparsity, name) for name in complete for sparsity in grid]].to_numpy(dtype=np.float64)
+    table = flat.reshape(len(whole), len(complete), len(grid))
     same = _same(table, complete)
     kept = [place for place, name in enumerate(complete) if name not in same]
-    place = [(str(dataset), str(model)) for dataset, model, _ in whole.index]
     checkpoints = [str(checkpoint) for *_, checkpoint in whole.index]
     return Common(
-        granularity, allocation, tuple(scope), tuple(place), tuple(checkpoints),
-        tuple(complete[place] for place in kept), same,
-        tuple(name for name in scorers if name not in complete), len(wide) - len(whole), tuple(sorted(sparsities)),
-        table[:, kept], dense.loc[checkpoints].to_numpy(dtype=np.float64),
-    )  # fmt: skip
+        granularity=granularity,
+        allocation=allocation,
+        places=tuple(scope),
+        place=tuple((str(dataset), str(model)) for dataset, model, _ in whole.index),
+        checkpoints=tuple(checkpoints),
+        scorers=tuple(complete[place] for place in kept),
+        same=same,
+        left_out=tuple(name for name in scorers if name not in complete),
+        excluded=len(wide) - len(whole),
+        sparsities=tuple(grid),
+        accuracy=table[:, kept],
+        dense=dense.loc[checkpoints].to_numpy(dtype=np.float64),
+    )
 
 
 def _same(table: Values, scorers: list[str]) -> tuple[str, ...]:
+    """Scorers that have magnitude's accuracy in every run."""
     if frames.MAGNITUDE not in scorers:
         return ()
-    plateau = table[:, scorers.index(frames.MAGNITUDE)]
-    equal = (np.abs(table - plateau[:, None]) <= 1e-12).all(axis=(0, 2))
-    return tuple(name for name, same in zip(scorers, equal, strict=True) if same and name != frames.MAGNITUDE)
+    gaps = np.abs(table - table[:, [scorers.index(frames.MAGNITUDE)]]).max(axis=(0, 2))
+    return tuple(
+        name for name, gap in zip(scorers, gaps.tolist(), strict=True) if gap <= 1e-12 and name != frames.MAGNITUDE
+    )
 
 
 def widest(found: Sequence[Common]) -> list[Common]:

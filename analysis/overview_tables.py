@@ -27,7 +27,7 @@ def rankings_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
     for one in rankings:
         found, common = one.friedman, one.common
         order = one.mean_ranks.sort_values(kind="stable")
-        told = [] if found.category == "regular" else [found.category]
+        told: list[str] = [] if found.category == "regular" else [found.category]
         if found.n < CONFIRMATORY_MODELS:
             told.append("descriptive only")
         if common.excluded:
@@ -68,8 +68,11 @@ def summary_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
         means = interquartile_means(one.common)
         for name, rank in one.mean_ranks.sort_values(kind="stable").items():
             kept = means[str(name)]
+            others = one.common.same if name == one.common.plateau else ()
             rows.append({
-                **_space(one.common), "Scorer": str(name), "Models": count(kept.n), "Sparsities": count(kept.k),
+                **_space(one.common), "Scorer": str(name),
+                "Stands also for": ", ".join(others) or NONE,
+                "Models": count(kept.n), "Sparsities": count(kept.k),
                 "Mean rank": decimal(rank), "Accuracy kept, interquartile mean (%)": percent(kept.iqm),
                 "95 % bootstrap interval (%)": span(kept.low, kept.high),
                 "Remark": NONE if kept.category == "regular" else kept.category,
@@ -77,13 +80,15 @@ def summary_table(rankings: Sequence[Ranking]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def same_as_magnitude(rankings: Sequence[Ranking]) -> str:
-    """Name the scorers that have magnitude's accuracy everywhere, per granularity and allocation."""
-    said = [
-        f"{one.common.granularity}, {one.common.allocation}: {', '.join(one.common.same)}"
-        for one in rankings if one.common.same
+def pictured(rankings: Sequence[Ranking]) -> list[Ranking]:
+    """Return the rankings that are worth a picture: pairs can be told apart, or the space has no such ranking."""
+    told = [one for one in rankings if one.least_p <= ALPHA]
+    spaces = {(one.common.granularity, one.common.allocation) for one in told}
+    last = {(one.common.granularity, one.common.allocation): one for one in rankings}
+    return [
+        one for one in rankings
+        if one in told or (one in last.values() and (one.common.granularity, one.common.allocation) not in spaces)
     ]  # fmt: skip
-    return f"Scorers with magnitude's accuracy in every run are one with it. {'; '.join(said)}." if said else ""
 
 
 def ranking_sentences(rankings: Sequence[Ranking]) -> list[str]:
@@ -222,7 +227,8 @@ def side_by_side(crossed: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [*frames.SETTING, *frames.METHOD]
     own = crossed.rename(columns={"low": "crossed_low", "high": "crossed_high"})
-    joined = compared.merge(own[[*keys, "images", "crossed_low", "crossed_high"]], on=keys)
+    typed = compared.astype({key: own[key].dtype for key in keys})  # an empty frame has lost its types
+    joined = typed.merge(own[[*keys, "images", "crossed_low", "crossed_high"]], on=keys)
     return joined.assign(
         t_excludes=joined["low"].gt(0) | joined["high"].lt(0),
         crossed_excludes=joined["crossed_low"].gt(0) | joined["crossed_high"].lt(0),

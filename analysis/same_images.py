@@ -91,10 +91,11 @@ def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _alike(pairs: pd.DataFrame) -> Iterator[tuple[int, int, pd.DataFrame]]:
     """Parts of whole settings with as many models and images as one another: (images, models, rows)."""
-    for (images, models), own in pairs.groupby(["n_test", "n"], sort=False):
-        step = int(models) * max(1, CHUNK // int(images * models))
+    for _, own in pairs.groupby(["n_test", "n"], sort=False):
+        images, models = (int(own[column].iloc[0]) for column in ("n_test", "n"))
+        step = models * max(1, CHUNK // (images * models))
         for start in range(0, len(own), step):
-            yield int(images), int(models), own.iloc[start : start + step]
+            yield images, models, own.iloc[start : start + step]
 
 
 def _table(packed: pd.Series, images: int, models: int) -> Bits:

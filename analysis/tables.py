@@ -76,7 +76,8 @@ def _contrast_row(record: Record) -> dict[str, str]:
     correction = "Benjamini-Hochberg" if record.scan else "none" if record.kind == "equivalence" else "Holm"
     dz = "" if record.d_z_low is None else f" ({decimal(record.d_z_low)} to {decimal(record.d_z_high)})"
     return {
-        "Claim": record.claim, "Part": record.part, "Where": where(record.setting, compared=True), "Estimand": record.estimand,
+        "Claim": record.claim, "Part": record.part, "Where": where(record.setting, compared=True),
+        "Estimand": record.estimand,
         "Models": count(record.n), "Mean (points)": points(record.effect),
         "Interval (points)": f"{span(record.low, record.high, signed=True)} ({confidence} %)",
         "Margin (points)": NONE if record.margin is None else decimal(100 * record.margin),

@@ -16,7 +16,6 @@ from analysis.kappa.approximation import (
     EPS,
     INTERPOLATED,
     LARGEST,
-    TOLERANCE,
     Approximation,
     Basis,
     FloatArray,

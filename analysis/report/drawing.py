@@ -88,7 +88,7 @@ def finish(name: str, figure: Figure, caption: str, places: Sequence[Facet]) -> 
         if layout is not None:
             layout.execute(figure)
             figure.set_layout_engine("none")
-        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     alt = f"Figure {name}"
     if places:
         alt += f": {', '.join(dict.fromkeys(place.title for place in places))}"

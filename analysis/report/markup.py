@@ -15,7 +15,7 @@ _LATEX = {
     "\N{EN DASH}": "--", "\N{MINUS SIGN}": r"$-$", "\n": " ", "|": r"\textbar{}", '"': r"\textquotedbl{}",
 }  # fmt: skip
 _NUMBER = re.compile(
-    r"^(?:<\s)?[+\N{MINUS SIGN}-]?\d[\d,.]*(?: (?:to|of) [+\N{MINUS SIGN}-]?\d[\d,.]*)?$|^\N{EN DASH}$"
+    r"^(?:[<>]\s)?[+\N{MINUS SIGN}-]?\d[\d,.]*(?: (?:to|of) [+\N{MINUS SIGN}-]?\d[\d,.]*)?$|^\N{EN DASH}$"
 )
 
 

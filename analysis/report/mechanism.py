@@ -8,6 +8,7 @@ from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import DRAWDOWN, SMOOTH_DEGREE, measure
 from analysis.kappa.study import fused, fused_summary, study_curves
 from analysis.kappa_tables import fused_table, kappa_table
+from analysis.records import CONFIRMATORY_MODELS
 from analysis.report import complexity_plots
 from analysis.report.layout import Section, Table, known
 from bench.store.reader import StudyData
@@ -65,7 +66,9 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
         complexity_tables.agreement_sentence(settings),
         complexity_tables.limits_sentence(settings),
         complexity_tables.premium_sentence(settings),
-        "One model, or so few that no p under 5 % exists: descriptive only." if min(models) < 6 else "",
+        f"Fewer than {CONFIRMATORY_MODELS} models somewhere: descriptive only there."
+        if min(models) < CONFIRMATORY_MODELS
+        else "",
     )
     return Section(
         "kappa", "kappa(S) from data", tuple(sentence for sentence in text if sentence),

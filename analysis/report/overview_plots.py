@@ -17,32 +17,31 @@ from analysis.style import styled
 
 
 def critical_differences(rankings: Sequence[Ranking]) -> list[Plot]:
-    """Draw mean ranks, one figure per granularity and allocation, one facet per data set and model."""
-    spaces: dict[tuple[str, str], list[Ranking]] = {}
-    for one in rankings:
-        spaces.setdefault((one.common.granularity, one.common.allocation), []).append(one)
-    plots = []
-    for (granularity, allocation), own in spaces.items():
+    """Draw mean ranks, one facet per ranking."""
+    if not rankings:
+        return []
 
-        def draw(number: int, axes: Axes, own: Sequence[Ranking] = own) -> None:
-            critical_difference(own[number].mean_ranks, own[number].groups, axes)
+    def draw(number: int, axes: Axes) -> None:
+        critical_difference(rankings[number].mean_ranks, rankings[number].groups, axes)
 
-        rows = max((len(one.common.scorers) + 1) // 2 + len(one.groups) for one in own)
-        titles = [f"{scope_title(one.common)} ({len(one.common.checkpoints)} models)" for one in own]
-        with styled():
-            figure = facets(
-                titles, draw, x="mean rank (1 = best)", y="", columns=1, width=8.0, height=0.8 + 0.2 * rows,
-                share_y=False,
-            )  # fmt: skip
-        caption = (
-            "A picture beside the tests, not one of them: mean rank of every scorer over trained models (1 = best), by "
-            "mean accuracy over the sparsities. A thick bar joins scorers that Wilcoxon's tests with Holm's correction "
-            "do not tell apart; where there is no bar at all, the models are too few for any pair to be told apart. "
-            f"Granularity {granularity}, allocation {allocation}, no repair."
-        )
-        places = [Facet(*place) for place in own[-1].common.places]
-        plots.append(finish(f"ranks-{granularity}-{allocation}", figure, caption, places))
-    return plots
+    rows = max((len(one.common.scorers) + 1) // 2 + len(one.groups) for one in rankings)
+    titles = [
+        f"{one.common.granularity}, {one.common.allocation}: {scope_title(one.common)} ({len(one.common.checkpoints)})"
+        for one in rankings
+    ]
+    with styled():
+        figure = facets(
+            titles, draw, x="mean rank (1 = best)", y="", columns=1, width=8.0, height=0.8 + 0.2 * rows, share_y=False,
+        )  # fmt: skip
+    caption = (
+        "A picture beside the tests, not one of them: mean rank of every scorer over trained models (their number in "
+        "brackets), by mean accuracy over the sparsities, without repair. A thick bar joins scorers that Wilcoxon's "
+        "tests with Holm's correction do not tell apart; where there is no bar at all, every pair is told apart, or "
+        "the models are too few for any to be. Rankings in which they are too few, while another has enough, are in "
+        "the table alone."
+    )
+    places = list(dict.fromkeys(Facet(*place) for one in rankings for place in one.common.places))
+    return [finish("ranks", figure, caption, places)]
 
 
 def performance_profiles(commons: Sequence[Common]) -> list[Plot]:
@@ -50,7 +49,7 @@ def performance_profiles(commons: Sequence[Common]) -> list[Plot]:
     plots = []
     for common in commons:
         found = profiles(common)
-        reference = found[found["scorer"].eq(common.plateau)].assign(low=np.nan, high=np.nan)
+        reference = found[found["scorer"].eq(common.plateau or "")].assign(low=np.nan, high=np.nan)
         names = [name for name in common.names if name != common.plateau]
 
         def draw(

@@ -257,15 +257,16 @@ _NAMES: dict[str, dict[str, str]] = {
 _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
     (
         "D, D_eps",
-        "Least degree of a polynomial that is within eps of a feature at every u (the feature scaled to run from 0 to 1).",
+        "Least degree of a polynomial that is within eps of a feature at every u (the feature scaled to run from 0 "
+        "to 1).",
     ),
     ("drawdown", "How far a feature, scaled to run from 0 to 1, falls at most from what it reached at a smaller u."),
     ("feature", "A function of u that says how much a unit of this rank should be kept; scaled to run from 0 to 1."),
     ("feature scorer", "A scorer whose score is the weighted sum of several features."),
     (
         "kappa",
-        "Complexity of a feature: 0 never falls, 1 falls and is close to a polynomial of low degree, 2 is close to none. "
-        "By design: what the paper assigns; measured: computed from the curve.",
+        "Complexity of a feature: 0 never falls, 1 falls and is close to a polynomial of low degree, 2 is close to "
+        "none. By design: what the paper assigns; measured: computed from the curve.",
     ),
     ("kappa(S)", "The least complexity of features that escapes the plateau at sparsity S, from the accuracies."),
     ("over-fit", "A search's gain over equal weights on its search images, less its gain on the test images."),

@@ -93,18 +93,19 @@ def test_two_sparsities_are_said_to_be_too_few(fused):
     found = study_complexity(fused(seeds=6, sparsities=(0.7, 0.8)).rows)
     assert "Too few for a trend: equal, dbo (70, 80 %)." in limits_sentence(found)
     table = changes_table(found)
-    assert set(table["Sparsities"]) == {"70, 80"}
+    assert set(table["Sparsities (%)"]) == {"70, 80"}
     assert set(table["Page's trend of e_2 - e_1, p"]) == {"\N{EN DASH}"}
-    assert set(table.loc[table["Rises to"].eq("kappa 1"), "Change point"]) == {"at 70 % or below"}
-    assert set(table.loc[table["Rises to"].eq("kappa 1"), "Paper's number in there"]) == {"yes"}
-    assert set(table.loc[table["Rises to"].eq("kappa 2"), "In 95 % of resamples"]) == {"from 80 % on"}
+    assert set(table["To kappa 1 (paper: 65 %)"]) == {"at 70 % or below"}
+    assert set(table["To kappa 1, 95 % of resamples"]) == {"up to 70 %"}
+    assert set(table["To kappa 2 (paper: 75 %)"]) == {"not up to 80 %"}
+    assert set(table["To kappa 2, 95 % of resamples"]) == {"from 80 % on"}
 
 
 def test_too_few_models_decide_nothing_and_say_so(fused):
     found = study_complexity(fused(seeds=3).rows)
     assert agreement_sentence(found) == "Too few models: kappa is decided nowhere."
     assert set(points_table(found)["kappa"]) == {"\N{EN DASH}"}
-    assert set(changes_table(found)["Change point"]) == {"not decidable"}
+    assert set(changes_table(found)["To kappa 1 (paper: 65 %)"]) == {"not decidable"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_scorers_that_measure_another_kappa_are_named():
     ]
     said = design_sentence(measure(curves))
     assert said == (
-        "Of 2 score functions with a kappa by design, 1 measure it; not so v1 (1 by design, measured 2: jump with D > 64)."
+        "Of 2 scorers with a kappa by design, 1 measure it; not so v1 (1 by design, measured 2: jump with D > 64)."
     )
     assert design_sentence(measure(curves[2:])) == ""
 

@@ -24,9 +24,9 @@ from analysis.overview_tables import (
     mixed_sentence,
     mixed_table,
     pairs_table,
+    pictured,
     ranking_sentences,
     rankings_table,
-    same_as_magnitude,
     summary_table,
     variances_table,
 )
@@ -104,6 +104,8 @@ def test_pairs_are_tested_only_where_one_can_be_told_apart(study, found):
     assert rankings_table([eight])["Pairs told apart"].tolist() == ["none can be"]
     assert set(pairs_table([ten, eight])["Models ranked over"]) == {"cnn on digits"}
     assert pairs_table([eight]).empty
+    assert pictured([eight, ten]) == [ten]
+    assert pictured([eight]) == [eight]
 
 
 def test_best_ranks_are_those_of_the_largest_effects(found):
@@ -115,7 +117,9 @@ def test_best_ranks_are_those_of_the_largest_effects(found):
     assert sentence.startswith("Granularity channel, allocation uniform: the scorers differ (F = ")
     assert "20 models" in sentence
     assert "descriptive" not in sentence
-    assert same_as_magnitude([one]).endswith("channel, uniform: " + ", ".join((*frames.MONOTONE, "rank")) + ".")
+    table = summary_table([one]).set_index("Scorer")["Stands also for"]
+    assert table["magnitude (+ 5)"] == ", ".join((*frames.MONOTONE, "rank"))
+    assert set(table.drop("magnitude (+ 5)")) == {"\N{EN DASH}"}
 
 
 def test_what_a_scorer_lacks_leaves_it_out_and_what_a_model_lacks_leaves_out_the_model(rows):

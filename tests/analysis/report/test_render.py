@@ -1,6 +1,7 @@
 """The report folder: complete, repeatable, self-contained, and safe against any name."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.load import read_parquet, write_beside, write_parquet
+from analysis.report import across
 from analysis.report import render as rendering
 from analysis.report.content import sections
 from analysis.report.render import render_report
@@ -27,6 +29,14 @@ SMALL = {
     "scorers": ("magnitude", "l2"),
 }
 HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_repetitions():
+    """A report's bootstraps of the mixed model take longer than all the rest of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(across, "family_model", functools.partial(across.family_model, repetitions=9))
+        yield
 
 
 @pytest.fixture
@@ -110,6 +120,26 @@ def test_sections_come_in_their_order_verdicts_first(report):
     assert text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
 
 
+def test_every_claim_is_folded_and_stands_with_its_paper(report):
+    text = (report / "index.html").read_text()
+    records = json.loads((report / "records.json").read_text())
+    folded = re.findall(r'<details class="claim"><summary>(.*?): ([a-z ]+)</summary>', text)
+    assert sorted(folded) == sorted((claim["id"], claim["verdict"]) for claim in records)
+    rows = [line for name in ("2605-09345", "2605-21426", "untested")
+            for line in (report / "tables" / f"verdicts-{name}.tex").read_text().splitlines() if " & " in line]  # fmt: skip
+    shown = {row.split(" & ")[0].partition(" (")[0] for row in rows} - {"Claim"}
+    assert shown == {claim["id"].partition(" (")[0] for claim in records}
+
+
+def test_scorers_across_settings_are_described_and_nothing_is_decided(report):
+    text = (report / "index.html").read_text()
+    section = text[text.index('<section id="across">') : text.index('<section id="images">')]
+    assert "Granularity channel, allocation uniform: the scorers differ (F = " in section
+    assert "9 samples, so none is under 0.10" in section
+    assert "A picture beside the tests, not one of them" in section
+    assert text.index("Exploratory.") < text.index(section) < text.index('<section id="dense">')
+
+
 @pytest.fixture(scope="module")
 def fused_report(fused, own_sparsities, tmp_path_factory):
     """The report folder of a study with feature scorers, searched with a small budget, EMP and 2:4."""
@@ -169,7 +199,16 @@ def test_a_report_with_curves_is_self_contained(fused_report, tmp_path):
 
 def test_words_are_explained_where_they_are_used(report, fused_report):
     plain, fused = ((path / "tables" / "words.tex").read_text() for path in (report, fused_report))
-    for word in ("over-fit &", "feature scorer &", "N\\_eff &", "dbo (dung beetle optimizer)", "2:4 (2 of every 4"):
+    for word in (
+        "over-fit &",
+        "feature scorer &",
+        "kappa &",
+        "D, D\\_eps &",
+        "wiggle premium &",
+        "N\\_eff &",
+        "dbo (dung beetle optimizer)",
+        "2:4 (2 of every 4",
+    ):
         assert word in fused
         assert word not in plain
 
@@ -230,10 +269,14 @@ def test_an_unknown_name_in_a_template_is_an_error():
 
 def test_one_model_per_architecture_has_no_interval(study, folder, recwarn):
     data = study(models=("resnet20", "resnet32"), seeds=1, granularities=("weight",))
-    text = render_report(folder(data)).read_text()
+    path = render_report(folder(data))
+    text = path.read_text()
     assert "descriptive only" in text
     assert "BCa interval (%" not in text
     assert "one model each: no intervals" in text
+    assert "The mixed model of scorer families was not fitted: one model per architecture." in text
+    assert "this checkpoint" in text[text.index('<section id="images">') :]
+    assert not (path.parent / "tables" / "images-crossed.tex").exists()
     assert not recwarn.list
 
 
