@@ -76,7 +76,8 @@ def same_images(rows: pd.DataFrame, compared: pd.DataFrame) -> Section | None:
             "Both masks of a comparison are evaluated on the same test images. The crossed interval resamples models "
             f"and, once for all of them, images ({RESAMPLES} times): another training on another test set. It decides "
             "nothing: its real coverage of a nominal 95 %, simulated with 400 images, is 0.99 at 3 to 20 models where "
-            "the models differ alike, but 0.79, 0.86, 0.92 and 0.94 at 3, 5, 10 and 20 models where they differ much."
+            "the difference is the same in all of them, but 0.79, 0.86, 0.92 and 0.94 at 3, 5, 10 and 20 models where "
+            "it varies much between them."
         )
         text.append(crossed_sentence(joined))
         draws = frames.pruned(rows)["calibration_draw"].nunique()

@@ -17,7 +17,7 @@ from analysis.records import ClaimResult
 from analysis.report import plots, search_plots
 from analysis.report.across import across_settings, same_images
 from analysis.report.layout import Section, Table
-from analysis.report.mechanism import complexity, kappa_of_sparsity
+from analysis.report.mechanism import alignment, complexity, kappa_of_sparsity
 from analysis.report.verdicts import verdicts
 from analysis.report.words import METHODS, glossary
 from bench.store.reader import StudyData
@@ -70,6 +70,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             "overlap", "Overlap with the magnitude mask", (), tuple(plots.overlap(rows)),
             (Table("overlap", "Mask overlap", tables.overlap_table(rows), True),), exploratory=True,
         ),
+        alignment(data),
         _emp(rows),
         across_settings(rows),
         same_images(rows, compared),

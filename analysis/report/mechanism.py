@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from analysis import complexity_tables
+from analysis.alignment import alignments
+from analysis.alignment_figures import alignment as draw_alignment
+from analysis.alignment_tables import alignment_table
 from analysis.complexity_study import study_complexity
 from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import DRAWDOWN, SMOOTH_DEGREE, measure
@@ -10,6 +13,7 @@ from analysis.kappa.study import fused, fused_summary, study_curves
 from analysis.kappa_tables import fused_table, kappa_table
 from analysis.records import CONFIRMATORY_MODELS
 from analysis.report import complexity_plots
+from analysis.report.drawing import by_space, facets_of, finish
 from analysis.report.layout import Section, Table, known
 from bench.store.reader import StudyData
 
@@ -80,5 +84,36 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
                   complexity_tables.changes_table(settings)),
             Table("kappa-premium", "Wiggle premium", complexity_tables.premium_table(settings), folded=True),
         ),
+        exploratory=True,
+    )  # fmt: skip
+
+
+def alignment(data: StudyData) -> Section | None:
+    """Say how scorers align with magnitude, where the run kept what that needs."""
+    if data.alignment.empty:
+        return None
+    found = alignments(data)
+    plain = found[found["correction"].eq("none") & found["recalibration"].eq("none") & found["sparsity"].notna()]
+    plots = []
+    for granularity, allocation, own in by_space(plain):
+        grid = sorted(own["sparsity"].unique())
+        sparsity = float(grid[len(grid) // 2])
+        caption = (
+            "Spearman's correlation of a scorer's unit scores with magnitude, mean over models and layers: over all "
+            f"units of a layer, and over those near the threshold of {100 * sparsity:g} % sparsity; intervals over "
+            f"models (Student's t) and over layers (bootstrap). Granularity {granularity}, allocation {allocation}."
+        )
+        figure = draw_alignment(plain, granularity, allocation, sparsity)
+        plots.append(finish(f"alignment-{granularity}-{allocation}", figure, caption, facets_of(own)))
+    text = (
+        "How far a scorer agrees with magnitude on the order of a layer's units, 1 being the same order: over the "
+        "whole layer, near the threshold (u within 0.15 of the rank at which the sparsity cuts), and over a sample of "
+        "all layers' units together. Units of one layer are not independent, so that a layer counts once, whatever its "
+        "size: one interval is over models, the other over layers."
+    )
+    return Section(
+        "alignment", "Alignment with magnitude", (text,), tuple(plots),
+        (Table("alignment", "Rank correlation with magnitude, and overlap of the masks", alignment_table(found),
+               folded=True),),
         exploratory=True,
     )  # fmt: skip

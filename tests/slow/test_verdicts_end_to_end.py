@@ -424,7 +424,7 @@ def plateau(n: int) -> list[Case]:
     def case(key: str, truth: str, means: tuple[float, ...], text: str = PAPERS, **more: Any) -> Case:
         sparsities = (0.8,) if len(means) == 1 else (0.5, 0.8)
         world = World(((MAGNITUDE, (0.0,) * len(means)), (L2, means)), sparsities, sd=more.pop("sd", SD))
-        return Case(key, "P2", text, truth, world, n, parts=("l2",), alpha=0.05, **more)
+        return Case(key, "P2", text, truth, world, n, parts=("l2",), **({"alpha": 0.05} | more))
 
     spread = _against((0.0,)).spread
     power = tost_power(MARGIN / spread, n, float(stats.t.ppf(0.95, n - 1)))
@@ -435,6 +435,9 @@ def plateau(n: int) -> list[Case]:
         case("P2-off", "no plateau: l2 off by the margin at 0.8, equal at 0.5", (0.0, MARGIN), false=off),
         case("P2-narrow", "plateau: l2 a hair inside the default margin of 0.75 points, sd 3 points",
              (0.0075 - HAIR,), DEFAULTS, sd=0.03),
+        # A mean may be outside on either side: two chances of alpha, which count both where the margin is narrow.
+        case("P2-tiny", "plateau: l2 a hair inside a margin of a tenth of the sd", (0.1 * SD - HAIR,),
+             f"include: [sics]\nadjust:\n  P2: {{margin: {0.1 * SD}, reason: too narrow}}\n", alpha=0.1),
     ]  # fmt: skip
 
 

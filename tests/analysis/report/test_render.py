@@ -19,6 +19,8 @@ from analysis.report import across
 from analysis.report import render as rendering
 from analysis.report.content import sections
 from analysis.report.render import render_report
+from bench.store import schema
+from bench.store.reader import typed
 
 CLAIMS = "include: [sics, asr]\n"
 SMALL = {
@@ -125,8 +127,9 @@ def test_every_claim_is_folded_and_stands_with_its_paper(report):
     records = json.loads((report / "records.json").read_text())
     folded = re.findall(r'<details class="claim"><summary>(.*?): ([a-z ]+)</summary>', text)
     assert sorted(folded) == sorted((claim["id"], claim["verdict"]) for claim in records)
-    rows = [line for name in ("2605-09345", "2605-21426", "untested")
-            for line in (report / "tables" / f"verdicts-{name}.tex").read_text().splitlines() if " & " in line]  # fmt: skip
+    parts = ("2605-09345", "2605-21426", "untested")
+    tables = "\n".join((report / "tables" / f"verdicts-{part}.tex").read_text() for part in parts)
+    rows = [line for line in tables.splitlines() if " & " in line]
     shown = {row.split(" & ")[0].partition(" (")[0] for row in rows} - {"Claim"}
     assert shown == {claim["id"].partition(" (")[0] for claim in records}
 
@@ -164,6 +167,32 @@ def test_a_study_with_searches_has_sections_on_them(fused_report):
     assert {"curves.svg", "features-channel-uniform.svg", "searches-channel-uniform.svg"} <= {
         figure.name for figure in (fused_report / "figures").iterdir()
     }
+
+
+def test_a_study_that_kept_its_alignment_has_a_section_on_it(study, folder):
+    data = study(**SMALL, granularities=("channel",), allocations=("uniform",), repairs=False)
+    columns = [
+        "group",
+        "calibration_draw",
+        "calibration_images",
+        "calibration_batch",
+        "scorer",
+        "search",
+        "granularity",
+    ]
+    cells = data.rows.loc[data.rows["scorer"].ne("dense"), columns]
+    layers = pd.DataFrame(
+        {"layer": ["conv", "fc"], "units": 50, "rho": [0.5, 0.7], "window_units": 9, "window_rho": 0.1}
+    )
+    alignment = typed(cells.assign(allocation=None, sparsity=0.5).merge(layers, how="cross"), schema.ALIGNMENT)
+    path = folder(data)
+    write_beside(dataclasses.replace(data, alignment=alignment), "alignment", path / "report" / "alignment.parquet")
+    text = render_report(path).read_text()
+    order = re.findall(r'<section id="(\w+)">', text)
+    assert order.index("alignment") == order.index("overlap") + 1
+    assert "near the threshold of 50 % sparsity" in text
+    assert "0.60" in (path / "report" / "tables" / "alignment.tex").read_text()  # the mean of both layers
+    assert (path / "report" / "figures" / "alignment-channel-uniform.svg").exists()
 
 
 def test_a_small_budget_is_said_first_and_beside_every_searched_score(fused_report):

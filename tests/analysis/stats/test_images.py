@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from analysis.stats.images import crossed_interval, mcnemar, unpack
+from analysis.stats.images import crossed_interval, crossed_intervals, mcnemar, unpack
 
 bits = st.integers(1, 40).flatmap(lambda n: arrays(np.bool_, (2, n)))
 
@@ -126,6 +126,17 @@ def test_order_does_not_matter_and_orientation_turns_the_sign():
     assert (mixed.low, mixed.high) == pytest.approx((one.low, one.high), abs=0.004)
     turned = crossed_interval(second, first, resamples=20_000)
     assert (turned.mean, turned.low, turned.high) == pytest.approx((-one.mean, -one.high, -one.low))
+
+
+def test_settings_together_have_the_intervals_that_they_have_alone():
+    rng = np.random.default_rng(8)
+    first, second = rng.random((2, 5, 4, 60)) < 0.8
+    second[0], second[1] = first[0], ~first[1]  # identical masks; and masks that always disagree
+    first[2], second[2] = True, False  # a constant difference
+    together = crossed_intervals(list(first), list(second), resamples=200, seed=3)
+    assert together == [crossed_interval(a, b, resamples=200, seed=3) for a, b in zip(first, second, strict=True)]
+    assert [one.category for one in together] == ["identical", "regular", "constant", "regular", "regular"]
+    assert [one.category for one in crossed_intervals(first[:, :1], second[:, :1])] == ["one model"] * 5
 
 
 def test_the_seed_is_used():
