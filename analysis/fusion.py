@@ -106,7 +106,7 @@ def histories(found: pd.DataFrame) -> pd.DataFrame:
         models = pd.DataFrame(best).groupby(own["checkpoint"].to_numpy(), sort=False).mean()
         equal = own.groupby("checkpoint", sort=False)["search_accuracy_equal"].mean().mean()
         frame = pd.DataFrame({"evaluations": grid, "best": models.mean().to_numpy(), "equal": equal})
-        parts.append(own[keys].head(1).merge(frame, how="cross"))
+        parts.append(own[keys].iloc[[0] * len(frame)].reset_index(drop=True).join(frame))
     if not parts:
         return pd.DataFrame(columns=[*keys, "evaluations", "best", "equal"])
     return pd.concat(parts, ignore_index=True)

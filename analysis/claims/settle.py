@@ -49,14 +49,20 @@ def settle(estimates: Sequence[Estimate]) -> list[Record]:
         refuting = adjust(against, method).tolist()
         alpha = [_nan(member.record.alpha) for member in members]
         levels = alpha if union or scan else [float(holm_alphas(support, a)[i]) for i, a in enumerate(alpha)]
-        for place, member, p, q, level in zip(asked, members, corrected, refuting, levels, strict=True):
+        opposed = alpha if scan else [float(holm_alphas(against, a)[i]) for i, a in enumerate(alpha)]
+        columns = zip(asked, members, corrected, refuting, levels, opposed, strict=True)
+        for place, member, p, q, level, opposing in columns:
             changes: dict[str, Any] = {
                 "p_adjusted": number(p), "p_against_adjusted": number(q), "family_size": len(members),
             }  # fmt: skip
             interval = t_interval(member.differences, 1 - 2 * level)
+            record = _decide(member.record.model_copy(update=changes), interval.sd, level)
+            # the interval that agrees with the decision: at the level that Holm leaves to its direction
+            shown = t_interval(member.differences, 1 - 2 * opposing) if record.verdict == "refuted" else interval
             if member.differences.size:
-                changes |= {"level": interval.level, "low": number(interval.low), "high": number(interval.high)}
-            decided[place] = _decide(member.record.model_copy(update=changes), interval.sd, level)
+                told = {"level": shown.level, "low": number(shown.low), "high": number(shown.high)}
+                record = record.model_copy(update=told)
+            decided[place] = record
     return [decided[place] for place in range(len(estimates))]
 
 

@@ -63,9 +63,13 @@ def performance_profiles(commons: Sequence[Common]) -> list[Plot]:
             figure = facets(
                 names, draw, x="Accuracy kept (% of dense)", y="Runs above (%)", columns=5, width=2.35, height=1.9
             )
+        bands = (
+            "with pointwise 95 % bands over models" if found["low"].notna().any()
+            else "without bands, as there is one model per architecture"
+        )  # fmt: skip
         caption = (
             "Performance profiles: the share of runs (a trained model at a sparsity) that keep more of the dense "
-            "model's accuracy than stands across, with pointwise 95 % bands over models. Black: magnitude. "
+            f"model's accuracy than stands across, {bands}. Black: magnitude. "
             f"{scope_title(common)[0].upper()}{scope_title(common)[1:]}, granularity {common.granularity}, allocation "
             f"{common.allocation}, no repair."
         )

@@ -281,7 +281,17 @@ def test_contrasts_of_known_sign(study, decide, text, verdict):
 
 def test_interval_and_adjusted_p_give_one_answer(study, decide):
     for record in records(decide(study(noise=0.08), own(margin=0.03))["M1"]):
-        assert (record.p_adjusted < record.alpha) == (record.low > record.margin)
+        assert (record.verdict == "supported") == (record.p_adjusted < record.alpha) == (record.low > record.margin)
+
+
+@pytest.mark.parametrize("kind", ["superiority", "noninferiority"])
+def test_the_interval_of_a_refutation_lies_beyond_its_bound(study, decide, kind):
+    found = records(decide(study(noise=0.06), own(kind=kind, of="gradient", margin=0.02))["M1"])
+    bound = 0.02 if kind == "superiority" else -0.02
+    assert any(record.verdict == "refuted" for record in found)
+    for record in found:
+        assert (record.verdict == "refuted") == (record.p_against_adjusted < record.alpha)
+        assert record.verdict != "refuted" or record.high < bound
 
 
 def test_sign_flip_says_where_no_p_is_attainable(study, decide):

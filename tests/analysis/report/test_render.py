@@ -304,6 +304,7 @@ def test_one_model_per_architecture_has_no_interval(study, folder, recwarn):
     assert "BCa interval (%" not in text
     assert "one model each: no intervals" in text
     assert "The mixed model of scorer families was not fitted: one model per architecture." in text
+    assert "without bands, as there is one model per architecture" in text
     assert "this checkpoint" in text[text.index('<section id="images">') :]
     assert not (path.parent / "tables" / "images-crossed.tex").exists()
     assert not recwarn.list
