@@ -198,7 +198,9 @@ def _combined(
     planned = chosen.loc[chosen.index.isin(pd.concat(parts).index)]
     totals = _sum_of_arms(parts, arms, keys, block, value)
     fates = frames.count_states(planned, keys)
-    everywhere = set.intersection(*({_key(row) for row in part[keys].itertuples(index=False)} for part in parts))
+    everywhere = set.intersection(
+        *({_key(row) for row in part[keys].drop_duplicates().itertuples(index=False)} for part in parts)
+    )
     shown = [key for key in keys if key not in ("precision", "search") and not _one_calibration(key, chosen)]
     asked = frames.done(parts[0]).groupby(keys, sort=False, dropna=False, observed=True).size()
     first = {_key(k): int(n) for k, n in asked.items()}
