@@ -105,7 +105,7 @@ def samples(rows: pd.DataFrame, part: Part, over: str | None = None) -> list[Sam
     arm is left out. Where the allocation sets the sparsity (EMP), rows of arms that reached different sparsities are
     no pair: the difference would be that of the sparsity.
     """
-    chosen = select(rows[list(_needed(part.value))], part)  # type: ignore[union-attr]
+    chosen = select(rows, part)[list(_needed(part.value))]  # type: ignore[union-attr]
     return [
         sample
         for arms, setting, words in _alternatives(chosen, part)
@@ -121,7 +121,7 @@ def _needed(value: str) -> tuple[str, ...]:
 
 def axis_samples(rows: pd.DataFrame, part: Differs) -> list[Sample]:
     """Return the accuracies of every model along an axis, in every setting of the rest; see `samples`."""
-    chosen = select(rows[list(_needed(part.value))], part)
+    chosen = select(rows, part)[list(_needed(part.value))]
     if part.of is not None:
         chosen = chosen[chosen[part.axis].isin(labels(chosen[part.axis], part.of))]
     names = ", ".join(map(str, chosen[part.axis].dropna().unique()))

@@ -62,17 +62,19 @@ def select(rows: pd.DataFrame, part: Part, also: Mapping[str, Values] | None = N
     also : mapping, optional
         Column -> labels wanted.
     """
-    chosen = frames.pruned(rows)
+    # column by column on places: rows are wide, and most parts leave few of them
+    places = np.flatnonzero(rows["scorer"].ne("dense").to_numpy(dtype=bool))
     for column, wanted in [*part.where.items(), *(also or {}).items()]:
-        chosen = chosen[chosen[column].isin(labels(chosen[column], wanted))]
-    if part.sparsities is None:
-        return chosen
-    requested = chosen["sparsity"].to_numpy(dtype=np.float64)
-    if isinstance(part.sparsities, Range):
-        inside = (requested >= part.sparsities.least - 1e-9) & (requested <= part.sparsities.most + 1e-9)
-    else:
-        inside = np.isclose(requested[:, None], np.array(part.sparsities)[None, :], rtol=0, atol=1e-9).any(axis=1)
-    return chosen[inside]
+        values = rows[column].iloc[places]
+        places = places[values.isin(labels(values, wanted)).to_numpy(dtype=bool)]
+    if part.sparsities is not None:
+        requested = rows["sparsity"].to_numpy(dtype=np.float64)[places]
+        if isinstance(part.sparsities, Range):
+            inside = (requested >= part.sparsities.least - 1e-9) & (requested <= part.sparsities.most + 1e-9)
+        else:
+            inside = np.isclose(requested[:, None], np.array(part.sparsities)[None, :], rtol=0, atol=1e-9).any(axis=1)
+        places = places[inside]
+    return rows.iloc[places]
 
 
 def lacking(rows: pd.DataFrame, part: Part) -> bool:
