@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from analysis import frames
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.formats import percent
-from analysis.fusion import histories, search_name
+from analysis.fusion import histories, is_equal, search_name
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
 
@@ -99,8 +99,14 @@ def search_escapes(compared: pd.DataFrame) -> list[Plot]:
 
 
 def search_histories(found: pd.DataFrame) -> list[Plot]:
-    """Best search accuracy against evaluations: one line per search, one facet per feature scorer."""
-    steps = histories(found)
+    """Best search accuracy against evaluations: one line per search, one facet per feature scorer.
+
+    Of the sparsities the one at which most searches were made, else the lowest: the courses are much alike.
+    """
+    made = found[~is_equal(found["search"])].groupby("sparsity")["search"].nunique()
+    if made.empty:
+        return []
+    steps = histories(found[found["sparsity"].eq(made.idxmax())])
     steps = steps.assign(name=[search_name(row) for row in steps.to_dict("records")])
     plots = []
     for granularity, allocation, cells in by_space(steps):
@@ -120,7 +126,8 @@ def search_histories(found: pd.DataFrame) -> list[Plot]:
             caption = (
                 f"Course of the searches: {place.title}, {removed:g} % sparsity. Best accuracy on the "
                 "search images after so many evaluations, mean over models; one facet per feature scorer, each with a "
-                f"scale of its own. Dotted across: equal weights. Granularity {granularity}, allocation {allocation}."
+                f"scale of its own. Dotted across: equal weights. Other sparsities are in the table. "
+                f"Granularity {granularity}, allocation {allocation}."
             )
             name = f"histories-{granularity}-{allocation}-{dataset}-{model}-{removed:g}"
             plots.append(finish(name, figure, caption, [place]))
