@@ -106,7 +106,8 @@ def search_histories(found: pd.DataFrame) -> list[Plot]:
     made = found[~is_equal(found["search"])].groupby("sparsity")["search"].nunique()
     if made.empty:
         return []
-    steps = histories(found[found["sparsity"].eq(made.idxmax())])
+    chosen = float(made.index[made.to_numpy().argmax()])
+    steps = histories(found[found["sparsity"].eq(chosen)])
     steps = steps.assign(name=[search_name(row) for row in steps.to_dict("records")])
     plots = []
     for granularity, allocation, cells in by_space(steps):
