@@ -103,10 +103,11 @@ def search_histories(found: pd.DataFrame) -> list[Plot]:
 
     Of the sparsities the one at which most searches were made, else the lowest: the courses are much alike.
     """
-    made = found[~is_equal(found["search"])].groupby("sparsity")["search"].nunique()
-    if made.empty:
+    sought = found[~is_equal(found["search"]) & found["sparsity"].notna()]
+    if sought.empty:
         return []
-    chosen = float(made.index[made.to_numpy().argmax()])
+    made = sought.groupby("sparsity")["search"].nunique().reset_index()
+    chosen = float(made["sparsity"].iloc[int(made["search"].to_numpy().argmax())])
     steps = histories(found[found["sparsity"].eq(chosen)])
     steps = steps.assign(name=[search_name(row) for row in steps.to_dict("records")])
     plots = []
