@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.stats.degenerate import Category, as_table, classify, classify_table
-from analysis.stats.paired import Alternative
+from analysis.stats.paired import Alternative, random_signs
 
 #: Correlations closer than this count as tied; sums of n floats differ by their order far less.
 TIE_TOLERANCE = 1e-10
@@ -108,7 +108,7 @@ def max_t(
     statistics[regular] = c * np.sqrt((n - 1) / (1 - c**2))
     if alternative == "less":
         scaled = -scaled
-    patterns = _all_signs(n) if exact else _random_signs(n, repetitions, seed)
+    patterns = _all_signs(n) if exact else random_signs(n, repetitions, seed)
     maxima = np.sort(
         np.concatenate(
             [
@@ -132,13 +132,4 @@ def _oriented(values: NDArray[np.float64], alternative: Alternative) -> NDArray[
 
 
 def _all_signs(n: int) -> NDArray[np.float64]:
-    bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
-    return _signs(bits)
-
-
-def _random_signs(n: int, repetitions: int, seed: int) -> NDArray[np.float64]:
-    return _signs(np.random.default_rng(seed).integers(0, 2, size=(repetitions, n)))
-
-
-def _signs(bits: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(bits, 1.0, -1.0)
+    return 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1) - 1.0

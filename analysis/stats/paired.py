@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -212,8 +213,7 @@ def _signed_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _random_share(
     values: NDArray[np.float64], alternative: Alternative, slack: float, repetitions: int, seed: int
 ) -> float:
-    signs = np.random.default_rng(seed).integers(0, 2, size=(repetitions, values.size), dtype=np.int8)
-    sums = (2.0 * signs - 1.0) @ values
+    sums = random_signs(values.size, repetitions, seed) @ values
     observed = float(values.sum())
     if alternative == "two-sided":
         extreme = np.abs(sums) >= abs(observed) - slack
@@ -222,6 +222,21 @@ def _random_share(
     else:
         extreme = sums <= observed + slack
     return (int(extreme.sum()) + 1) / (repetitions + 1)
+
+
+@functools.lru_cache(maxsize=4)  # a report asks for the same ones thousands of times
+def random_signs(n: int, repetitions: int, seed: int) -> NDArray[np.float64]:
+    """Draw sign patterns, shape (repetitions, n), read-only.
+
+    Examples
+    --------
+    >>> signs = random_signs(3, 1000, seed=0)
+    >>> signs.shape, sorted(set(signs.ravel().tolist()))
+    ((1000, 3), [-1.0, 1.0])
+    """
+    signs = 2.0 * np.random.default_rng(seed).integers(0, 2, size=(repetitions, n), dtype=np.int8) - 1.0
+    signs.flags.writeable = False
+    return signs
 
 
 def wilcoxon(differences: ArrayLike, alternative: Alternative = "two-sided") -> TestResult:

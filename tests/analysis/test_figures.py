@@ -196,10 +196,18 @@ def test_every_figure_names_a_small_budget(fused):
     rows = fused(budget=60, searches=("equal", "dbo(evaluations=60)")).rows
     found = searches(rows)
     figures = [*search_plots.search_escapes(searched_escapes(rows)), *search_plots.search_histories(found)]
-    assert len(figures) == 1 + 2 * 2  # models, sparsities
+    assert len(figures) == 1 + 2  # models
     for figure in figures:
         text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", figure.svg))
         assert text.count("dbo") == text.count("(60 evaluations)") > 0
+
+
+def test_courses_are_drawn_at_the_sparsity_with_most_searches(fused):
+    found = searches(fused(models=("cnn",), sparsities=(0.5, 0.8), searches=("equal", "dbo", "random_search")).rows)
+    (lowest,) = search_plots.search_histories(found)
+    assert lowest.name.endswith("-50")  # as many at both
+    (most,) = search_plots.search_histories(found[~(found["search"].eq("dbo") & found["sparsity"].eq(0.5))])
+    assert most.name.endswith("-80")
 
 
 def test_rows_without_a_sparsity_break_no_figure(study, own_sparsities):
