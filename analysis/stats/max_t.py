@@ -132,4 +132,4 @@ def _oriented(values: NDArray[np.float64], alternative: Alternative) -> NDArray[
 
 
 def _all_signs(n: int) -> NDArray[np.float64]:
-    return 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1) - 1.0
+    return np.where(np.arange(2**n)[:, None] >> np.arange(n) & 1, 1.0, -1.0)

@@ -234,7 +234,7 @@ def random_signs(n: int, repetitions: int, seed: int) -> NDArray[np.float64]:
     >>> signs.shape, sorted(set(signs.ravel().tolist()))
     ((1000, 3), [-1.0, 1.0])
     """
-    signs = 2.0 * np.random.default_rng(seed).integers(0, 2, size=(repetitions, n), dtype=np.int8) - 1.0
+    signs = np.where(np.random.default_rng(seed).integers(0, 2, size=(repetitions, n), dtype=np.int8), 1.0, -1.0)
     signs.flags.writeable = False
     return signs
 
