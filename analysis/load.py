@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
+from analysis.soundness import Meta, fault
 from bench.store import schema
-from bench.store.reader import StudyData, derive, empty, read_database
+from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables
 
 DATABASE = "results.db"
 PARQUET = "report/data.parquet"
@@ -35,7 +36,7 @@ _ROWS = schema.ROWS + schema.DERIVED
 
 def has_evidence(folder: Path) -> bool:
     """Whether a study folder holds a store or the data of a report."""
-    return (folder / DATABASE).exists() or (folder / PARQUET).exists()
+    return has_store(folder) or (folder / PARQUET).exists()
 
 
 def load(folder: Path, profile: str | None = None) -> StudyData:
@@ -53,7 +54,7 @@ def load(folder: Path, profile: str | None = None) -> StudyData:
     AnalysisError
         If the folder holds neither, or the data file is not one of ours.
     """
-    if (folder / DATABASE).exists():
+    if has_store(folder):
         data = _conformed(read_database(folder, profile))
     elif (folder / PARQUET).exists():
         data = read_parquet(folder / PARQUET)
@@ -69,10 +70,8 @@ def load(folder: Path, profile: str | None = None) -> StudyData:
 
 def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
     """Read one of `BESIDE`: what the study's run wrote, or else what its report kept."""
-    place, study_hash = folder / "artifacts" / name, str(data.meta["study_hash"])
-    groups = data.rows["group"].unique()
-    paths = [place / f"{study_hash}.parquet", *(place / study_hash / f"{group}.parquet" for group in groups)]
-    written = [_beside_table(path, name) for path in paths if path.exists()]
+    study_hash, groups = str(data.meta["study_hash"]), data.rows["group"].unique()
+    written = [_beside_table(table, name, place) for place, table in read_tables(folder, name, study_hash, groups)]
     if written:
         return _conform(pa.concat_tables(written).to_pandas(integer_object_nulls=True), BESIDE[name])
     kept = folder / "report" / f"{name}.parquet"
@@ -113,20 +112,21 @@ def read_beside(path: Path, name: str, study_hash: str) -> pd.DataFrame:
     AnalysisError
         If the file cannot be read or lacks a column.
     """
-    table = _beside_table(path, name)
-    if (table.schema.metadata or {}).get(b"study_hash", b"").decode() != study_hash:
+    table = _beside_table(_table(path), name, str(path))
+    if (table.schema.metadata or {}).get(b"study_hash", b"") != study_hash.encode():
         return empty(BESIDE[name])
     return _conform(table.to_pandas(integer_object_nulls=True), BESIDE[name])
 
 
-def _beside_table(path: Path, name: str) -> pa.Table:
-    """Read the columns of one of `BESIDE`, each as the type of its kind."""
-    table = _table(path)
+def _beside_table(table: pa.Table, name: str, place: str) -> pa.Table:
+    """Return the columns of one of `BESIDE`, each as the type of its kind."""
     missing = [column.name for column in BESIDE[name] if column.name not in table.column_names]
     if missing:
-        raise AnalysisError(f"{path}: has no column {missing[0]!r}, so this is not a study's {name} file; delete it")
-    fields = [pa.field(column.name, _ARROW[column.kind]) for column in BESIDE[name]]
-    return table.select([field.name for field in fields]).cast(pa.schema(fields, metadata=table.schema.metadata))
+        raise AnalysisError(f"{place}: has no column {missing[0]!r}, so this is not a study's {name} file; delete it")
+    try:
+        return _typed(table, BESIDE[name])
+    except pa.ArrowException as error:
+        raise AnalysisError(f"{place}: is damaged: {' '.join(str(error).split())}; delete it") from error
 
 
 def read_parquet(path: Path) -> StudyData:
@@ -138,27 +138,43 @@ def read_parquet(path: Path) -> StudyData:
         If the file cannot be read, is not ours or has another schema number.
     """
     table = _table(path)
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if "prunebench_schema" not in metadata:
+    metadata = {key.decode(errors="replace"): value for key, value in (table.schema.metadata or {}).items()}
+    found = metadata.get("prunebench_schema", b"").decode(errors="replace")
+    if not found:
         raise AnalysisError(f"{path}: is not the data file of a report")
-    if metadata["prunebench_schema"] != str(schema.SCHEMA_VERSION):
+    if found != str(schema.SCHEMA_VERSION):
         raise AnalysisError(
-            f"{path}: has schema {metadata['prunebench_schema']}, this version reads "
-            f"{schema.SCHEMA_VERSION}; make the report again with the version that ran the study"
+            f"{path}: has schema {found[:20]}, this version reads {schema.SCHEMA_VERSION}; make the report again with "
+            f"the version that ran the study"
         )
-    rows = _conform(table.to_pandas(integer_object_nulls=True), schema.ROWS)
-    return StudyData(
-        rows=_conform(derive(rows), _ROWS),
-        checks=_from_records(metadata["checks"], schema.CHECKS),
-        dense=_from_records(metadata["dense"], schema.DENSE),
-        meta=json.loads(metadata["meta"]),
-    )
+    try:
+        rows = _conform(_typed(table, schema.ROWS).to_pandas(integer_object_nulls=True), schema.ROWS)
+        problem = fault(rows)
+        data = StudyData(
+            rows=_conform(derive(rows), _ROWS) if problem is None else rows,
+            checks=_from_records(metadata["checks"], schema.CHECKS),
+            dense=_from_records(metadata["dense"], schema.DENSE),
+            meta=json.loads(metadata["meta"]),
+        )
+        Meta.model_validate(data.meta)
+    except (pa.ArrowException, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if problem is not None:
+        raise AnalysisError(f"{path}: is damaged, or no report wrote it: {problem}")
+    return data
+
+
+def _typed(table: pa.Table, columns: tuple[schema.Column, ...]) -> pa.Table:
+    """Return the columns, each as the type of its kind."""
+    fields = [pa.field(column.name, _ARROW[column.kind]) for column in columns]
+    return table.select([field.name for field in fields]).cast(pa.schema(fields, metadata=table.schema.metadata))
 
 
 def _table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except Exception as error:  # pyarrow raises anything on damaged files
         raise AnalysisError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
 
 
@@ -206,5 +222,5 @@ def _records(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> str:
     return json.dumps(conformed.where(conformed.notna(), None).to_dict("list"), allow_nan=False)
 
 
-def _from_records(text: str, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
+def _from_records(text: bytes, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
     return _conform(pd.DataFrame(json.loads(text), dtype="object"), columns)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="prunebench",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help=(
@@ -32,8 +36,11 @@ app = typer.Typer(
         "prunebench report my-digits"
     ),
 )
+#: What typer raises for options and arguments that it cannot take; it has no public name.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+ENGINES = ("local", "ray")
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
 Profile = Annotated[str | None, typer.Option(help="a profile of study.yaml, such as quick")]
@@ -43,12 +50,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program t
 
 def main() -> None:
     """Run the command line: a mendable error is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal's encoding may lack what a name is written in
+            stream.reconfigure(errors="backslashreplace")
     try:
         _refuse_shadowed_packages()
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="prunebench", standalone_mode=False))
     except (UserError, AnalysisError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
-        sys.exit(EXIT_USER_ERROR)
+        message = str(error)
+    except USAGE_ERROR as error:
+        command = error.ctx.command_path if error.ctx else "prunebench"
+        message = f"{error.format_message().rstrip('.')}; see `{command} --help`"
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        message = f"{error.filename or 'the system'}: {error.strerror or error}"
+    print("error:", *message.splitlines(), file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
 
 
 def _refuse_shadowed_packages() -> None:
@@ -64,7 +82,8 @@ def _print_json(value: Any) -> None:
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return a console that prints names as they are: ``[red]`` in one is no colour, ``:smile:`` no picture."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 @app.command()
@@ -107,7 +126,7 @@ def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", a
 
 def _show_plan(summary: dict[str, Any]) -> None:
     out = _out()
-    out.print(f"[bold]{summary['name']}[/bold]  study {summary['study_hash'][:12]}")
+    out.print(f"{summary['name']}  study {summary['study_hash'][:12]}", style="bold")
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in summary["lines"].items():
         table.add_row(key, str(value))
@@ -123,7 +142,7 @@ def _show_plan(summary: dict[str, Any]) -> None:
         )
     out.print(table)
     for warning in summary["warnings"]:
-        out.print(f"[yellow]note:[/yellow] {warning}")
+        out.print(f"note: {warning}", style="yellow")
     out.print("resolved study:", style="dim")
     typer.echo(json.dumps(summary["study"], indent=1, sort_keys=True))
 
@@ -133,7 +152,23 @@ def run(
     study: StudyFolder,
     profile: Profile = None,
     device: Device = "auto",
-    engine: Annotated[str, typer.Option(help="local: this process")] = "local",
+    engine: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="groups at a time; default: one, one per GPU, or all that fit on Ray")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="of the Ray cluster; default: the one of this machine, or a new one on it")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0.01, help="GPUs that a group takes on Ray; 0.5: two groups share one")
+    ] = 1.0,
+    store_url: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="keep rows there: postgresql+psycopg://user@host:port/database"),
+    ] = None,
+    artifacts: Annotated[
+        str | None, typer.Option(metavar="URL", help="keep dense models and curves there: any fsspec URL")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")
     ] = None,
@@ -144,44 +179,48 @@ def run(
     ] = None,
     cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
     cache: Annotated[
-        Path | None,
-        typer.Option(envvar="PRUNEBENCH_CACHE", help="folder of dense models shared between studies"),
+        str | None,
+        typer.Option(envvar="PRUNEBENCH_CACHE", help="folder or URL of dense models shared between studies"),
     ] = None,
 ) -> None:
     """Run what is missing; interrupt it whenever you like and run it again."""
     from analysis.claims.read import claims_hash
-    from bench.engines.local import LocalEngine, RunOptions, lock_study, register_study
+    from bench.engines.driver import Driver, RunOptions, register_study
+    from bench.engines.local import local_engine
     from bench.engines.progress import Reporter
+    from bench.plan import cells_asked_for
     from bench.session import open_session
-    from bench.store.database import DATABASE_FILE, Store
+    from bench.store.artifacts import Artifacts
+    from bench.store.database import open_store
     from bench.store.merge import merge_study
+    from bench.store.places import Places
 
-    if engine != "local":
-        raise UserError(f"no engine named {engine!r}: valid: local")
-    options = RunOptions(limit, retry_failed, _parse_only(only or []), cell_timeout, cache)
-    session = open_session(study, profile, device)
+    if engine not in ENGINES:
+        raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
+    if engine != "ray" and address is not None:
+        raise UserError(f"--address {address}: belongs to --engine ray; add that, or leave it out")
+    on_ray = _ray_engine() if engine == "ray" else None
+    shared = Artifacts.at(cache) if cache else None
+    named = _parse_only(only or [])
+    session = open_session(study, profile, device, Places(store_url, artifacts))
     claims = study / "claims.yaml"
     registered = claims_hash(claims) if claims.exists() else None
-    store = Store(study / DATABASE_FILE, create=True)
-    with lock_study(study, store):
+    cells = cells_asked_for(session.plan, named) if named else None
+    options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
+    with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
         register_study(store, session.plan, session.settings, session.facts, registered)
         if merge is not None:
             taken = merge_study(study, store, session.plan.study.digest(), merge)
             typer.echo(f"{taken} cells taken over from {merge}")
-        worker = LocalEngine(session.plan, session.registry, session.settings, store, options)
-        todo = worker.todo()
-        if options.only and not any(worker.asked_for(cell) for cell in session.plan.cells()):
-            raise UserError(
-                f"--only {' '.join(only or [])}: no cell of the plan has that; see `prunebench plan {study}`"
-            )
+        driver = Driver(session.plan, session.registry, session.settings, store, options)
+        todo = driver.todo()
         console = _out()
-        try:
-            with Reporter(len(todo), console) as reporter:
-                summary = worker.run(reporter, todo)
-        except KeyboardInterrupt:
-            console.print(f"interrupted; all finished cells are kept: `prunebench run {study}` goes on")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-    store.close()
+        with Reporter(len(todo), console) as reporter:
+            if on_ray is not None:
+                chosen = on_ray(session.settings, study, address, workers, gpus_per_worker)
+            else:
+                chosen = local_engine(session.settings, session.registry, study, workers, reporter.stage)
+            summary = driver.run(chosen, reporter, todo)
     console.print(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, {summary.reused} already there"
     )
@@ -194,6 +233,42 @@ def run(
             f"`run --retry-failed` computes them again"
         )
     console.print(f"next: prunebench report {study}")
+
+
+@contextmanager
+def _interruptible(study: Path) -> Iterator[None]:
+    """End the process at once, with a line, at Ctrl-C (exit code 130) or SIGTERM (143).
+
+    A run loses nothing however it ends. An exception would be taken by any library for a failure of its own: a cell
+    would count as failed, a checkpoint as damaged.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        show_cursor = "\x1b[?25h\n" if sys.stdout.isatty() else ""  # the progress bar hides it
+        line = f"{show_cursor}interrupted; all finished cells are kept: `prunebench run {study}` goes on\n"
+        os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
+        os._exit(128 + number)
+
+    ours = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in ours}
+    for one in ours:
+        if before[one] is not signal.SIG_IGN:  # as nohup makes it for Ctrl-C
+            signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, before[one])
+
+
+def _ray_engine() -> Any:
+    try:
+        from bench.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError("--engine ray needs Ray, which is not installed: pip install 'prunebench[ray]'") from error
+    return RayEngine
 
 
 def _parse_only(pairs: list[str]) -> dict[str, str]:
@@ -223,10 +298,10 @@ def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     )
     out.print(found["activity"])
     for failure in found["failures"]:
-        out.print(f"failed {failure['count']} x: {failure['reason']}", markup=False)
-        out.print(f"  first: prunebench show {study} {failure['cell'][:12]}", markup=False)
+        out.print(f"failed {failure['count']} x: {failure['reason']}")
+        out.print(f"  first: prunebench show {study} {failure['cell'][:12]}")
     for skip in found["skips"]:
-        out.print(f"skipped {skip['count']} x: {skip['reason']}", markup=False)
+        out.print(f"skipped {skip['count']} x: {skip['reason']}")
 
 
 @app.command()
@@ -237,7 +312,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one cell: its spec, row, traceback, and the command that reruns it."""
-    from bench.store.status import read_cell
+    from bench.store.reader import read_cell
 
     found = read_cell(study, cell, profile)
     if as_json:
@@ -250,11 +325,10 @@ def show(
     out = _out()
     out.print(table)
     if traceback:
-        out.print(traceback, markup=False)
+        out.print(traceback)
     out.print(
         f"rerun: prunebench run {study} --only cell={found['cell']}"
         + (f" --profile {profile}" if profile else "") + " --retry-failed",
-        markup=False,
     )  # fmt: skip
 
 
@@ -281,11 +355,11 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     out = _out()
     for claim in frame.to_dict(orient="records"):
         setting = "" if claim["Setting"] == NONE else f"{claim['Setting']}; "
-        out.print(f"[bold]{claim['Claim']}  {claim['Verdict']}[/bold]  {setting}"
-                  f"registered before data: {claim['Registered before data']}")  # fmt: skip
-        out.print(f"    {claim['What it says']} ({claim['Source']})", markup=False)
+        out.print(f"{claim['Claim']}  {claim['Verdict']}  {setting}"
+                  f"registered before data: {claim['Registered before data']}", style="bold")  # fmt: skip
+        out.print(f"    {claim['What it says']} ({claim['Source']})")
         if claim["Beside it"] != NONE:
-            out.print(f"    beside it: {claim['Beside it']}", markup=False)
+            out.print(f"    beside it: {claim['Beside it']}")
 
 
 @app.command()
@@ -413,7 +487,7 @@ def _save(figure: Any, path: Path) -> None:
             figure.savefig(path, dpi=150)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"wrote {path}", markup=False)
+    typer.echo(f"wrote {path}", err=True)
 
 
 def _show_frame(frame: Any, out: Console) -> None:
@@ -455,12 +529,11 @@ def power(
         return
     out = _out()
     for line in power_lines(found):
-        out.print(line, markup=False)
+        out.print(line)
     out.print(
         f"n = models: the least effect over its margin (superiority), or the least margin at no difference (the rest), "
         f"found with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
         f"Spread: {_spread_source(sd, pilot, known is not None)}; without one, effects are in sd of the differences.",
-        markup=False,
     )
 
 
@@ -534,6 +607,37 @@ def doctor(as_json: AsJson = False) -> None:
     for key, value in found.items():
         table.add_row(key, str(value))
     _out().print(table)
+
+
+@app.command("bench-speed")
+def bench_speed(
+    on: Annotated[str, typer.Option(help="digits, or cifar10: the published ResNet-20 in PRUNEBENCH_DATA")] = "digits",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    repetitions: Annotated[int, typer.Option(min=1, help="how often everything is timed, in turn")] = 3,
+    images: Annotated[int | None, typer.Option(min=1, help="so many test images at most")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time this engine beside bare forward passes and the loops that people write, on one grid."""
+    from bench.speed.measure import measure
+
+    found = measure(on, device, repetitions, images)
+    if as_json:
+        _print_json(found)
+    else:
+        _show_speed(found)
+
+
+def _show_speed(found: dict[str, Any]) -> None:
+    from bench.speed.words import goal_rows, lines, second_rows
+
+    out = _out()
+    for line in lines(found):
+        out.print(line)
+    for title, rows in (("seconds", second_rows(found)), ("goals", goal_rows(found))):
+        table = Table(*rows[0], title=title, title_justify="left", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row.values())
+        out.print(table)
 
 
 @app.command()

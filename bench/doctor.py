@@ -14,7 +14,7 @@ import torch
 from bench.errors import UserError
 from bench.provenance import device_class, package_versions, processor_name
 from bench.settings import has_fast_bfloat16
-from bench.store.database import Store
+from bench.store.database import open_store
 
 
 def examine() -> dict[str, Any]:
@@ -38,7 +38,7 @@ def examine() -> dict[str, Any]:
 def _try_database() -> str:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         try:
-            Store(Path(folder) / "results.db", create=True).close()
+            open_store(Path(folder), create=True).close()
         except UserError as error:
             return f"cannot be written here: {error}"
     return "SQLite with WAL works in this folder"

@@ -25,6 +25,10 @@ class Deadline(CellError):  # noqa: N818 - the base class says that it is one
     """A cell ran longer than ``--cell-timeout``."""
 
 
+class Held(Exception):  # noqa: N818 - the store turns it into a UserError that says by whom
+    """Another run holds the study."""
+
+
 def suggest(name: str, valid: Iterable[str]) -> str:
     """Return a hint naming the nearest valid name, or all of them when none is near.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 
 from bench.data.load import load_dataset
-from bench.engines.local import ARTIFACTS
 from bench.errors import UserError
 from bench.evaluate import Evaluator
 from bench.identity import canonical_json
@@ -21,7 +21,8 @@ from bench.pipeline import Pipeline
 from bench.plan import axis_values
 from bench.session import Session
 from bench.settings import apply_settings
-from bench.store.database import DATABASE_FILE, Store
+from bench.store.artifacts import Artifacts
+from bench.store.database import open_store
 
 
 def export_cell(session: Session, name: str, output: Path) -> float:
@@ -50,9 +51,8 @@ def export_cell(session: Session, name: str, output: Path) -> float:
         raise UserError(f"{output}: name a .safetensors file")
     cell = session.find_cell(name)
     study = session.study
-    store = Store(study.folder / DATABASE_FILE)
-    row = store.row(cell.id)
-    store.close()
+    with closing(open_store(study.folder)) as store:
+        row = store.row(cell.id)
     if row is None or row["state"] != "done":
         state = row["state"] if row else "not run"
         raise UserError(f"cell {cell.id[:12]} is {state}; `prunebench run {study.folder} --only cell={cell.id}` first")
@@ -63,7 +63,7 @@ def export_cell(session: Session, name: str, output: Path) -> float:
     dataset = load_dataset(data, study.folder)
     dense = obtain_dense(
         model, dataset, cell.train_seed, session.registry, folder=study.folder,
-        artifacts=study.folder / ARTIFACTS, device=torch.device(session.settings.device),
+        artifacts=Artifacts.of(study.folder), device=torch.device(session.settings.device),
     )  # fmt: skip
     pipeline = Pipeline(group, dense, dataset, model.exclude, session.registry, session.settings, Counter())
     pipeline.remember([row])

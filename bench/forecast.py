@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.data.dataset import ImageSet
-from bench.engines.local import LocalEngine, RunOptions
+from bench.engines.driver import Driver, RunOptions
 from bench.engines.progress import duration
 from bench.evaluate import Evaluator
+from bench.memory import measure_sizes, memory_stages
 from bench.models.build import build_model, resolve_recipe
 from bench.models.units import find_units
+from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
+from bench.scaling import makespan
 from bench.session import Session, changed_plugins
-from bench.store.database import DATABASE_FILE, Store
+from bench.store.database import NothingRun, open_store
 from bench.study import ModelSpec, Normalisation
 from bench.types import Cell, DataFacts, Group, Settings
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
 STEP_COST = 3
-#: Float64 tensors per prunable weight that scoring and sorting hold at once.
-SCORE_TENSORS = 6
+#: Workers for which the time is forecast.
+WORKERS = (2, 4, 8, 16, 32, 64, 128)
 #: A layer with more than this share of all prunable weights gets a notice.
 DOMINANT_SHARE = 0.5
 
@@ -39,35 +43,31 @@ class ModelForecast:
     ----------
     images_per_second : float
         Inference, timed on one batch.
-    memory : int
-        Bytes that the largest stage needs.
+    memory : mapping
+        Stage of the work -> part -> bytes.
     dominant : str or None
         A layer that holds most of the prunable weights.
     """
 
     images_per_second: float
-    memory: int
+    memory: Mapping[str, Mapping[str, int]]
     dominant: str | None
 
+    @property
+    def largest(self) -> tuple[str, int]:
+        """The stage that needs the most memory, and how many bytes."""
+        return max(((stage, sum(parts.values())) for stage, parts in self.memory.items()), key=lambda found: found[1])
 
-def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts) -> ModelForecast:
-    """Build a model and time one batch of inference; nothing is trained or pruned.
 
-    Memory is the sum of three copies of the model (dense, working, evaluation), the test images, the score
-    maps in float64 and the activations of one calibration batch, all kept for the gradient.
-    """
+def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts, cells: Iterable[Cell]) -> ModelForecast:
+    """Build a model, time one batch of inference and measure what it takes; nothing is trained or pruned."""
     settings = session.settings
     model = build_model(spec, session.registry, facts, seed=0)
-    example = torch.zeros(1, facts.in_chans, *facts.image_size)
-    units = find_units(model, "weight", spec.exclude, example)
-    activations = _activation_bytes(model, example)
-    weights = sum(p.numel() for p in model.parameters())
-    memory = (
-        3 * 4 * weights
-        + SCORE_TENSORS * 8 * units.total
-        + facts.calibration_batch * activations
-        + (facts.test + facts.fit) * facts.in_chans * prod(facts.image_size)
-    )
+    image = (facts.in_chans, *facts.image_size)
+    units = find_units(model, "weight", spec.exclude, torch.zeros(1, *image))
+    recipe = resolve_recipe(spec, session.registry) if spec.checkpoint is None else None
+    sizes = measure_sizes(ModelView(model, units), image, settings)
+    memory = memory_stages(sizes, facts, settings, cells, session.registry, recipe)
     largest = max(units.layers, key=lambda layer: layer.size)
     dominant = largest.name if largest.size > DOMINANT_SHARE * units.total and len(units.layers) > 1 else None
     return ModelForecast(_images_per_second(model, facts, settings), memory, dominant)
@@ -87,25 +87,6 @@ def _images_per_second(model: nn.Module, facts: DataFacts, settings: Settings) -
     return len(images) / (time.perf_counter() - start)
 
 
-def _activation_bytes(model: nn.Module, image: Tensor) -> int:
-    """Bytes of all module outputs for one image."""
-    total = 0
-
-    def add(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal total
-        if isinstance(output, Tensor):
-            total += output.numel() * output.element_size()
-
-    handles = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
-    try:
-        with torch.inference_mode():
-            model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
-
-
 def summarise_plan(session: Session) -> dict[str, Any]:
     """Describe a plan.
 
@@ -115,16 +96,22 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         ``lines`` (for people), ``cells``, ``todo``, ``seconds``, ``memory`` (numbers), ``warnings``,
         ``study`` (resolved) and ``study_hash``.
     """
-    plan, study = session.plan, session.study
+    plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
+    of_model: dict[tuple[str, str], list[Cell]] = {}
+    for group in plan.groups:
+        of_model.setdefault((group.dataset, group.model), []).extend(group.cells)
     forecasts = {
-        (data.title, model.title): forecast_model(model, session, session.facts[data.title])
+        (data.title, model.title): forecast_model(
+            model, session, session.facts[data.title], of_model[data.title, model.title]
+        )
         for data in study.file.data
         for model in study.file.models
     }
-    seconds = sum(_group_seconds(session, group, todo, forecasts[group.dataset, group.model]) for group in plan.groups)
-    memory = max(f.memory for f in forecasts.values())
+    times = [_group_seconds(session, group, todo, forecasts[group.dataset, group.model]) for group in plan.groups]
+    seconds, busy = sum(times), sum(1 for each in times if each)
+    stage, memory, largest = _most_memory(forecasts)
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -141,9 +128,14 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} masked evaluations",
         "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
         "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
-        "settings": ", ".join(f"{name} {value}" for name, value in asdict(session.settings).items()),
+        "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if name != "measured"),
+        "measured": "; ".join(f"{name}: {speed:g} images/s" for name, speed in settings.measured.items())
+        or "nothing: small inputs, or fixed by the study",
         "time, at most": f"{duration(seconds)} (from one timed batch of each model)",
-        "memory, about": f"{memory / 2**20:.0f} MiB beside the libraries",
+        "on more workers": ", ".join(f"{n}: {duration(makespan(times, n))}" for n in WORKERS if n <= busy)
+        or "no shorter: a group is worked on as a whole",
+        "memory, about": f"{_mib(memory)} beside the libraries, {stage}: "
+        + ", ".join(f"{part} {_mib(size)}" for part, size in largest.items()),
     }
     return {
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
@@ -151,19 +143,28 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _most_memory(forecasts: Mapping[tuple[str, str], ModelForecast]) -> tuple[str, int, Mapping[str, int]]:
+    """Return what is done when the most memory is needed, how many bytes, and their parts."""
+    (_, title), forecast = max(forecasts.items(), key=lambda item: item[1].largest[1])
+    stage, memory = forecast.largest
+    return f"{stage} ({title})", memory, forecast.memory[stage]
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.{0 if size >= 10 * 2**20 else 1}f} MiB"
+
+
 def _todo(session: Session) -> tuple[set[str], Counter[str], list[str]]:
     """Ids of the cells to do, the states of the others, and what changed since earlier runs."""
-    path = session.study.folder / DATABASE_FILE
-    if not path.exists():
-        return {cell.id for cell in session.plan.cells()}, Counter(), []
-    store = Store(path)
     try:
-        engine = LocalEngine(session.plan, session.registry, session.settings, store, RunOptions())
-        todo = {cell.id for cell in engine.todo()}
+        store = open_store(session.study.folder)
+    except NothingRun:
+        return {cell.id for cell in session.plan.cells()}, Counter(), []
+    with closing(store):
+        driver = Driver(session.plan, session.registry, session.settings, store, RunOptions())
+        todo = {cell.id for cell in driver.todo()}
         states = store.states()
         warnings = changed_plugins(store.studies(), session.study)
-    finally:
-        store.close()
     known = Counter(states[cell.id] for cell in session.plan.cells() if cell.id in states and cell.id not in todo)
     return todo, known, warnings
 

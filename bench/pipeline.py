@@ -9,8 +9,9 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables, score_set
 from bench.data.dataset import Dataset, calibration_draw
-from bench.errors import Deadline, NotApplicable
+from bench.errors import CellError, Deadline, NotApplicable
 from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
@@ -29,7 +30,7 @@ from bench.masks.order import keep_order, tied_units
 from bench.models.dense import DenseModel
 from bench.models.macs import count_macs
 from bench.models.units import find_units
-from bench.models.view import Calibration, ModelView, normalise
+from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise
 from bench.plan import axis_values
 from bench.registry import Plugin, Registry
 from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
@@ -42,6 +43,8 @@ from bench.scorers.search.objective import CandidateAccuracy
 from bench.store.database import now
 from bench.tensors import FeatureMap, MaskSet, ScoreMap, UnitSpace
 from bench.types import CalibrationSpec, Cell, Check, Choice, Group, Outcome, Settings
+
+T = TypeVar("T")
 
 #: Share and least number of the cells that are really evaluated again.
 CHECKED_SHARE = 0.02
@@ -87,7 +90,7 @@ class Pipeline:
     settings : Settings
         Precision, memory format, batch, device.
     counters : Counter
-        Counts evaluations, forward passes, score passes, sorts.
+        Counts evaluations, forward passes (of one image), score passes, sorts, passes for dense statistics.
     cell_timeout : float, optional
         Seconds after which a cell fails.
     """
@@ -107,6 +110,7 @@ class Pipeline:
         self._exclude, self._registry, self._counters = exclude, registry, counters
         self._timeout = cell_timeout
         self._deadline: float | None = None
+        self._part: int | None = None  # calibration images at once, where memory did not take a whole batch
         self._device = torch.device(settings.device)
         self._format = MEMORY_FORMATS[settings.memory_format]
         dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
@@ -148,7 +152,7 @@ class Pipeline:
         start = time.perf_counter()
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         try:
-            values = self._values(cell)
+            values = self._fitting(lambda: self._values(cell))
             self._check_deadline()
         except NotApplicable as reason:
             return Outcome(cell, "skipped", reason=str(reason))
@@ -158,6 +162,28 @@ class Pipeline:
         values["seconds"] = time.perf_counter() - start
         self._counters["cells"] += 1
         return Outcome(cell, "done", values)
+
+    def _fitting(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns; where memory does not suffice, half as many calibration images are taken at once.
+
+        Raises
+        ------
+        CellError
+            If it does not suffice with one image either.
+        """
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._part == 1:
+                    reason = "out of memory, with one calibration image at a time too; `prunebench plan` forecasts it"
+                    raise CellError(reason) from error
+            # outside the handler: its traceback would keep the tensors alive
+            self._part = (self._part or max(cell.calibration.batch for cell in self.group.cells)) // 2 or 1
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -182,6 +208,8 @@ class Pipeline:
         values |= {name: evaluated[name] for name in EVALUATED}
         if evaluated[CHANNELS] is not None:
             notes = {**notes, CHANNELS: evaluated[CHANNELS]}
+        if self._part is not None:
+            notes = {**notes, "calibration_part": min(self._part, cell.calibration.batch)}
         values["notes"] = canonical_json(notes)
         return values
 
@@ -242,6 +270,8 @@ class Pipeline:
             try:
                 self._latest[stage] = (key, compute(), None)
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise  # it may fit in smaller parts
                 self._latest[stage] = (key, None, (error, error.__traceback__))
         _, value, failure = self._latest[stage]
         if failure is not None:
@@ -253,9 +283,9 @@ class Pipeline:
             draw = calibration_draw(self.dataset, self._calibration_seed(spec), spec.images)
             images = normalise(draw.images, self.dense.normalisation, self._device)
             images = images.contiguous(memory_format=self._format)
-            return Calibration(images, draw.labels.to(self._device), spec.batch)
+            return Calibration(images, draw.labels.to(self._device), spec.batch, self._part)
 
-        calibration: Calibration = self._once("calibration", spec, compute)
+        calibration: Calibration = self._once("calibration", (spec, self._part), compute)
         return calibration
 
     def units(self, granularity: str) -> UnitSpace:
@@ -388,7 +418,7 @@ class Pipeline:
         """
         self._deadline = None
         cells = [cell for cell in self.group.cells if cell.id in done and not cell.is_dense]
-        sets = dict.fromkeys(self._align(cell) for cell in cells)
+        sets = dict.fromkeys(self._fitting(partial(self._align, cell)) for cell in cells)
         return alignment_tables(self.group.id, {key: self._aligned[key] for key in sets})
 
     def _align(self, cell: Cell) -> ScoreSet:
@@ -504,6 +534,7 @@ class Pipeline:
         calibration = self._calibration(cell.calibration)
 
         def compute() -> Mapping[str, Moments]:
+            self._counters["dense_statistics"] += 1
             self._counters["forward_passes"] += len(calibration)
             return channel_moments(self.dense.model, names, calibration)
 
@@ -650,8 +681,8 @@ class Pipeline:
                     yield self._check(cell, kind, rows[cell.id])
 
     def _check(self, cell: Cell, kind: Any, row: Mapping[str, Any]) -> Check:
-        masks = None if cell.is_dense else self._masked(cell)[0]
-        again = self._evaluate(cell, masks, "float32" if kind == "float32" else cell.precision)
+        precision = "float32" if kind == "float32" else cell.precision
+        again = self._fitting(lambda: self._evaluate(cell, None if cell.is_dense else self._masked(cell)[0], precision))
         self._counters["checks"] += 1
         first, second = (
             np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"])

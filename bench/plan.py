@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from bench.errors import UserError, suggest
-from bench.identity import digest
+from bench.identity import canonical_json, digest
 from bench.registry import Registry
 from bench.store.schema import SCHEMA_VERSION
 from bench.study import Exclusion, ModelSpec, Study
 from bench.types import CalibrationSpec, Cell, Choice, DataFacts, Group
 
+#: The largest study that is planned in about a minute: its cells, and what the axes inside a group span.
+MOST_CELLS, MOST_POINTS = 2_000_000, 50_000_000
 DENSE = Choice("dense", label="dense")
 NONE = Choice("none", label="none")
 #: A scorer without features has this search; it is no point of the study's search axis.
@@ -69,68 +75,129 @@ def make_plan(
     UserError
         If an exclusion names a value that no axis has, or nothing is left to run.
     """
+    _check_size(study)
     _check_exclusions(study, registry)
     excluded = {exclusion.name: 0 for exclusion in study.file.exclude}
     groups: list[Group] = []
     position = 0
     seen: dict[str, Cell] = {}
+
+    @cache
+    def inside(draws: tuple[CalibrationSpec, ...], bits: int) -> _Inside:
+        return _lay_out(study, registry, precision, draws, bits)
+
     for data in study.file.data:
         facts = data_facts[data.title]
         draws = study.calibration_specs(facts.calibration_images, facts.calibration_batch)
+        if (most := max(draw.images for draw in draws)) > facts.calibration:
+            raise UserError(
+                f"{study.folder}: calibration.images asks for {most} images of the {facts.calibration} of the "
+                f"calibration split of {data.title}; lower it, or raise the data set's 'calibration'"
+            )
         for model in study.file.models:
             for seed in study.file.train_seeds if model.seeded else (None,):
-                identity = {
-                    "dataset": facts.hash,
-                    "model": model_identity(model, seed, facts),
-                    "train_seed": seed,
-                }
-                group_id = digest(identity)
+                group = group_id(facts.hash, model_identity(model, seed, facts), seed)
+                bits = _matching(study.file.exclude, dataset=data.title, model=model.title, train_seed=seed)
+                laid_out = inside(draws, bits)
+                for name, count in laid_out.excluded.items():
+                    excluded[name] += count
                 cells = []
-                for values in _grid(study, registry, draws):
+                for before, values, after in laid_out.cells:
+                    cell_id = hashlib.sha256(f'{before},"group":"{group}",{after}'.encode()).hexdigest()
                     cell = Cell(
-                        id="", group=group_id, position=0, dataset=data.title, model=model.title,
+                        id=cell_id, group=group, position=position, dataset=data.title, model=model.title,
                         train_seed=seed, precision=precision, **values,
                     )  # fmt: skip
-                    exclusion = _excluded_by(study.file.exclude, cell)
-                    if exclusion is not None:
-                        excluded[exclusion] += 1
-                        continue
-                    cell = replace(cell, id=_cell_id(group_id, cell), position=position)
-                    if cell.id in seen:
+                    if cell_id in seen:
                         raise UserError(
-                            f"{study.folder}: duplicate cells: {_describe(seen[cell.id])} and {_describe(cell)} are "
+                            f"{study.folder}: duplicate cells: {_describe(seen[cell_id])} and {_describe(cell)} are "
                             f"the same computation under two names; remove one"
                         )
-                    seen[cell.id] = cell
+                    seen[cell_id] = cell
                     cells.append(cell)
                     position += 1
-                groups.append(Group(group_id, data.title, model.title, seed, tuple(cells)))
+                groups.append(Group(group, data.title, model.title, seed, tuple(cells)))
+                if position > MOST_CELLS:
+                    raise UserError(
+                        f"{study.folder}: has {position:,} cells and more, {MOST_CELLS:,} at most; "
+                        f"divide it into several studies"
+                    )
     if position == 0:
         raise UserError(f"{study.folder}: every cell is excluded; nothing is left to run")
     return Plan(study, tuple(groups), excluded)
 
 
-def _grid(study: Study, registry: Registry, draws: tuple[CalibrationSpec, ...]) -> Iterator[dict[str, Any]]:
-    """Yield the axis values inside one group: dense rows first, then scorer by scorer."""
+def group_id(dataset_hash: str, model: Mapping[str, Any], train_seed: int | None) -> str:
+    """Identity of the cells that share a dense model: data set, model (`model_identity`) and train seed."""
+    return digest({"dataset": dataset_hash, "model": model, "train_seed": train_seed})
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What all groups have in common that the same exclusions meet.
+
+    Attributes
+    ----------
+    cells : list of (str, dict, str)
+        The axis values of each cell, between the canonical JSON of its identity before and after the group.
+    excluded : mapping
+        Name of each exclusion -> number of cells that it leaves out.
+    """
+
+    cells: list[tuple[str, dict[str, Any], str]]
+    excluded: Mapping[str, int]
+
+
+def _lay_out(
+    study: Study, registry: Registry, precision: str, draws: tuple[CalibrationSpec, ...], bits: int
+) -> _Inside:
+    """Lay out the axes inside one group: dense rows first, then scorer by scorer.
+
+    A grid may be a hundred times as large as what its exclusions leave of it. So exclusions are compared with
+    the values of each axis, and a point of the grid costs the intersection of their bits.
+    """
+    exclude = study.file.exclude
+
+    def with_bits(axis: str, values: Iterable[Any]) -> list[tuple[Any, int]]:
+        return [(value, _matching(exclude, **{axis: value})) for value in values]
+
+    points = []
+    lowest: Counter[int] = Counter()
+    recalibrations = with_bits("recalibration", study.recalibrations)
+    inner = list(itertools.product(with_bits("correction", study.corrections), recalibrations))
+    sparsities, unset = with_bits("sparsity", study.file.sparsities), with_bits("sparsity", (None,))
+    of_dense = sum(1 << i for i, exclusion in enumerate(exclude) if set(exclusion.where) <= DENSE_AXES)
     for draw in draws:
-        for recalibration in study.recalibrations:
-            yield {
-                "calibration": draw, "scorer": DENSE, "search": NONE, "granularity": None, "allocation": None,
-                "sparsity": 0.0, "correction": NONE, "recalibration": recalibration, "skip": None,
-            }  # fmt: skip
+        drawn = bits & _matching(exclude, **{f"calibration_{axis}": value for axis, value in vars(draw).items()})
+        for recalibration, r in recalibrations:
+            if matching := drawn & of_dense & r:
+                lowest[matching & -matching] += 1
+            else:
+                points.append({
+                    "calibration": draw, "scorer": DENSE, "search": NONE, "granularity": None, "allocation": None,
+                    "sparsity": 0.0, "correction": NONE, "recalibration": recalibration, "skip": None,
+                })  # fmt: skip
         for granularity, (scorer, search), allocation in itertools.product(
             study.file.granularities, _searched_scorers(study, registry), study.allocations
         ):
+            outer = drawn & _matching(
+                exclude, granularity=granularity, scorer=scorer, search=search, allocation=allocation
+            )
             sets_sparsity = registry.get("allocation", allocation.name).sets_sparsity
             skip = _skip(registry, granularity, scorer, allocation)
-            for sparsity, correction, recalibration in itertools.product(
-                (None,) if sets_sparsity else study.file.sparsities, study.corrections, study.recalibrations
-            ):
-                yield {
-                    "calibration": draw, "scorer": scorer, "search": search, "granularity": granularity,
-                    "allocation": allocation, "sparsity": sparsity, "correction": correction,
-                    "recalibration": recalibration, "skip": skip,
-                }  # fmt: skip
+            for sparsity, s in unset if sets_sparsity else sparsities:
+                for (correction, c), (recalibration, r) in inner:
+                    if matching := outer & s & c & r:
+                        lowest[matching & -matching] += 1
+                        continue
+                    points.append({
+                        "calibration": draw, "scorer": scorer, "search": search, "granularity": granularity,
+                        "allocation": allocation, "sparsity": sparsity, "correction": correction,
+                        "recalibration": recalibration, "skip": skip,
+                    })  # fmt: skip
+    excluded = {exclusion.name: lowest[1 << i] for i, exclusion in enumerate(exclude)}
+    cells = [(before, values, after) for values in points for before, after in (_identity(values, precision),)]
+    return _Inside(cells, excluded)
 
 
 def _searched_scorers(study: Study, registry: Registry) -> Iterator[tuple[Choice, Choice]]:
@@ -160,20 +227,24 @@ def _skip(registry: Registry, granularity: str, scorer: Choice, allocation: Choi
     return None
 
 
-def _cell_id(group: str, cell: Cell) -> str:
-    return digest({
-        "schema": SCHEMA_VERSION,
-        "group": group,
-        "calibration": asdict(cell.calibration),
-        "scorer": cell.scorer.identity(),
-        "search": cell.search.identity(),
-        "granularity": cell.granularity,
-        "allocation": cell.allocation.identity() if cell.allocation else None,
-        "sparsity": cell.sparsity,
-        "correction": cell.correction.identity(),
-        "recalibration": cell.recalibration.identity(),
-        "precision": cell.precision,
+def _identity(values: Mapping[str, Any], precision: str) -> tuple[str, str]:
+    """Canonical JSON of a cell's identity, in which keys are sorted, up to its group and after it."""
+    allocation = values["allocation"]
+    before = canonical_json({
+        "allocation": allocation.identity() if allocation else None,
+        "calibration": vars(values["calibration"]),
+        "correction": values["correction"].identity(),
+        "granularity": values["granularity"],
     })  # fmt: skip
+    after = canonical_json({
+        "precision": precision,
+        "recalibration": values["recalibration"].identity(),
+        "schema": SCHEMA_VERSION,
+        "scorer": values["scorer"].identity(),
+        "search": values["search"].identity(),
+        "sparsity": values["sparsity"],
+    })  # fmt: skip
+    return before[:-1], after[1:]
 
 
 def axis_values(cell: Cell) -> dict[str, Any]:
@@ -188,31 +259,88 @@ def axis_values(cell: Cell) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def cells_asked_for(plan: Plan, only: Mapping[str, str]) -> frozenset[str]:
+    """Ids of the cells that have all the axis values of `only`; numbers are compared as numbers.
+
+    Parameters
+    ----------
+    plan : Plan
+        The cells.
+    only : mapping
+        Column of `schema.AXES` -> value as it is typed: ``{"sparsity": "0.50"}``.
+
+    Raises
+    ------
+    UserError
+        If no cell has one of the values (the nearest is named), or all of them together.
+    """
+    axes = [axis_values(cell) for cell in plan.cells()]
+    for key, asked in only.items():
+        known = {values[key] for values in axes} - {None}
+        if not any(_is_meant(value, asked) for value in known):
+            hint = "" if key in ("cell", "group") else f": {_nearest(asked, known)}"
+            raise UserError(f"--only {key}={asked}: no cell of the plan has that{hint}")
+    found = frozenset(v["cell"] for v in axes if all(_is_meant(v[key], asked) for key, asked in only.items()))
+    if not found:
+        asked = " ".join(f"{key}={value}" for key, value in only.items())
+        raise UserError(f"--only {asked}: no cell of the plan has all of these")
+    return found
+
+
+def _is_meant(value: Any, asked: str) -> bool:
+    return str(value) == asked or (isinstance(value, int | float) and _number(asked) == value)
+
+
+def _nearest(asked: str, known: set[Any]) -> str:
+    number = _number(asked)
+    if number is None or not all(isinstance(value, int | float) for value in known):
+        return suggest(asked, map(str, known))
+    return f"the nearest is {min(known, key=lambda value: abs(value - number))}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _describe(cell: Cell) -> str:
     draw = f"{cell.calibration.images} images, draw {cell.calibration.draw}"
     return f"{cell.dataset} / {cell.model} / {cell.scorer.label} ({draw})"
 
 
-def _names(cell: Cell, axis: str) -> tuple[Any, ...]:
-    drawn = axis.startswith("calibration_")
-    value = getattr(cell.calibration, axis.removeprefix("calibration_")) if drawn else getattr(cell, axis)
+def _matching(exclusions: tuple[Exclusion, ...], **axes: Any) -> int:
+    """Return the exclusions, one bit each, that match these axis values or do not name these axes."""
+    bits = 0
+    for i, exclusion in enumerate(exclusions):
+        named = axes.keys() & exclusion.where.keys()
+        if all(_matches(_names(axes[axis]), exclusion.where[axis]) for axis in named):
+            bits |= 1 << i
+    return bits
+
+
+def _names(value: Any) -> tuple[Any, ...]:
     return (value.name, value.label) if isinstance(value, Choice) else (value,)
-
-
-def _excluded_by(exclusions: tuple[Exclusion, ...], cell: Cell) -> str | None:
-    """Name of the first exclusion that matches; a dense row has only the axes of `DENSE_AXES`."""
-    for exclusion in exclusions:
-        if cell.is_dense and not set(exclusion.where) <= DENSE_AXES:
-            continue
-        if all(_matches(_names(cell, axis), wanted) for axis, wanted in exclusion.where.items()):
-            return exclusion.name
-    return None
 
 
 def _matches(names: tuple[Any, ...], wanted: Any) -> bool:
     if isinstance(wanted, Mapping):
         return not _matches(names, wanted["not"])
     return any(name in (wanted if isinstance(wanted, (list, tuple)) else (wanted,)) for name in names)
+
+
+def _check_size(study: Study) -> None:
+    """Refuse what would be laid out for hours: the product of the axes inside a group, before exclusions."""
+    file, draws = study.file, study.file.calibration
+    pruned = [study.scorers, study.searches, file.granularities, study.allocations, file.sparsities, study.corrections]
+    points = draws.draws * len(draws.images or (0,)) * len(draws.batch or (0,)) * len(study.recalibrations)
+    points *= 1 + math.prod(len(axis) for axis in pruned)
+    if points > MOST_POINTS:
+        raise UserError(
+            f"{study.folder}: its axes span {points:,} points for one dense model, {MOST_POINTS:,} at most; "
+            f"divide it into several studies"
+        )
 
 
 def _check_exclusions(study: Study, registry: Registry) -> None:

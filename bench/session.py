@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bench.catalogue import make_registry
 from bench.data.load import data_facts
-from bench.errors import UserError
-from bench.identity import digest, file_digest
-from bench.models.build import check_model_name, resolve_recipe
-from bench.models.dense import checkpoint_path, dense_key
+from bench.models.build import build_model, check_model_name
+from bench.models.dense import model_identity
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
-from bench.store.database import DATABASE_FILE, Store
-from bench.store.status import pick_cell
+from bench.store.artifacts import digest_file
+from bench.store.database import NothingRun, open_store, settle_places
+from bench.store.places import Places
+from bench.store.reader import pick_cell
 from bench.study import ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
@@ -39,8 +42,21 @@ class Session:
         return cells[pick_cell(name, [cell.id for cell in cells])]
 
 
-def open_session(folder: Path, profile: str | None = None, device: str = "auto") -> Session:
+def open_session(
+    folder: Path, profile: str | None = None, device: str = "auto", asked: Places | None = None
+) -> Session:
     """Load a study and lay out its plan.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    profile : str, optional
+        One of its profiles.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    asked : Places, optional
+        Where a first run is told to put rows and artifacts; kept in the folder.
 
     Raises
     ------
@@ -52,41 +68,31 @@ def open_session(folder: Path, profile: str | None = None, device: str = "auto")
     for model in study.file.models:
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
-    settings = keep_settings(
-        _stored_settings(folder), study.file.execution, device, max(max(f.image_size) for f in facts.values())
-    )
+    if asked is not None:
+        settle_places(folder, asked, study.file.name)
+    widest = max(facts.values(), key=lambda known: max(known.image_size))
 
-    @cache
-    def checkpoint_digest(path: Path) -> str:
-        if not path.is_file():
-            raise UserError(f"{path}: there is no such checkpoint")
-        return file_digest(path)
+    def largest() -> tuple[nn.Module, int]:
+        models = [build_model(spec, registry, widest, seed=0) for spec in study.file.models]
+        return max(models, key=lambda model: sum(p.numel() for p in model.parameters())), widest.in_chans
 
-    def model_identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        plugin = registry.find("model", spec.name)
-        version = plugin.version if plugin else 1
-        if seed is not None and spec.checkpoint is None:
-            dense = dense_key(spec, data.hash, resolve_recipe(spec, registry), seed, version)
-        else:
-            normalisation = spec.normalisation.model_dump() if spec.normalisation else None
-            # the first version of a network of ours goes without saying; a user's is the hash of its source
-            name = spec.name if version == 1 else [spec.name, version]
-            content = checkpoint_digest(checkpoint_path(spec, seed, folder))
-            dense = digest([content, name, spec.args, normalisation])
-        return {"dense": dense, "exclude": spec.exclude}
+    settings = keep_settings(_stored_settings(folder), study.file.execution, device, max(widest.image_size), largest)
 
-    plan = make_plan(study, registry, settings.precision, facts, model_identity)
+    digest_of = cache(digest_file)
+
+    def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
+        return model_identity(spec, seed, data.hash, registry, folder, digest_of)
+
+    plan = make_plan(study, registry, settings.precision, facts, identity)
     return Session(study, registry, settings, plan, facts)
 
 
 def _stored_settings(folder: Path) -> str | None:
-    if not (folder / DATABASE_FILE).exists():
-        return None
-    store = Store(folder / DATABASE_FILE)
     try:
-        return store.meta("settings")
-    finally:
-        store.close()
+        with closing(open_store(folder)) as store:
+            return store.meta("settings")
+    except NothingRun:
+        return None
 
 
 def changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:

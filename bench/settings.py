@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from bench.errors import UserError
+from bench.evaluate import MEMORY_FORMATS, PRECISIONS, prepare_network
 from bench.provenance import device_class
 from bench.study import Execution
 from bench.types import Settings
 
-#: Inputs of at least this size gain from bfloat16 and channels-last; the 8x8 digits do not.
+#: Inputs of at least this size may gain from bfloat16 and channels-last; the 8x8 digits do not.
 LARGE_INPUT = 32
+#: Precisions and memory formats tried, the usual one first: convolutions gain from channels-last, attention loses
+#: nothing by it.
+TRIED = {"precision": ("float32", "bfloat16"), "memory_format": ("channels_last", "contiguous")}
+#: What is not the usual is taken only if it is so many times as fast: noise cannot turn that.
+CLEARLY = 1.3
+#: Batches tried, the usual one first.
+BATCHES = {"cpu": (128, 32, 512), "cuda": (1024, 256, 4096)}
+SMALL_INPUT_BATCH = {"cpu": 512, "cuda": 1024}
+#: Timed passes of a candidate, of which the fastest counts, and about how long each may take, in seconds.
+ROUNDS = 3
+PASS_SECONDS = 0.1
 
 
-def choose_settings(execution: Execution, device: str, image_size: int) -> Settings:
+def choose_settings(
+    execution: Execution, device: str, image_size: int, largest: Callable[[], tuple[nn.Module, int]]
+) -> Settings:
     """Decide what the study leaves to ``auto``.
+
+    Small inputs run in float32, contiguous, on one thread (their operations are too short to be divided: a
+    digits study takes 1.8 times as long on two). For others forward passes on noise are timed: `CLEARLY`
+    says what they must show before float32, channels-last and the usual batch are left.
 
     Parameters
     ----------
@@ -27,8 +49,9 @@ def choose_settings(execution: Execution, device: str, image_size: int) -> Setti
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     image_size : int
-        Side of the largest input in pixels: small inputs run in float32, contiguous, on one thread (their
-        operations are too short to be divided: a digits study takes 1.8 times as long on two).
+        Side of the largest input in pixels.
+    largest : callable
+        Builds the study's largest model and tells its input channels; called only if something is timed.
 
     Raises
     ------
@@ -37,23 +60,107 @@ def choose_settings(execution: Execution, device: str, image_size: int) -> Setti
     """
     chosen = choose_device(device)
     large = image_size >= LARGE_INPUT
-    precision, memory_format, batch, threads = (
-        execution.precision, execution.memory_format, execution.batch, execution.threads,
-    )  # fmt: skip
-    if precision == "auto":
-        precision = "bfloat16" if large and has_fast_bfloat16(chosen) else "float32"
-    if memory_format == "auto":
-        memory_format = "channels_last" if large else "contiguous"
-    if batch == "auto":
-        batch = 1024 if chosen == "cuda" else (128 if large else 512)
-    return Settings(
-        precision=precision,
-        memory_format=memory_format,
-        batch=batch,
+    threads = execution.threads
+    settings = Settings(
+        precision="float32" if execution.precision == "auto" else execution.precision,
+        memory_format=("channels_last" if large else "contiguous")
+        if execution.memory_format == "auto" else execution.memory_format,
+        batch=(BATCHES[chosen][0] if large else SMALL_INPUT_BATCH[chosen])
+        if execution.batch == "auto" else execution.batch,
         device=chosen,
         device_class=device_class(chosen),
         threads=(torch.get_num_threads() if large else 1) if threads == "auto" else threads,
+    )  # fmt: skip
+    if not large or "auto" not in (execution.precision, execution.memory_format, execution.batch):
+        return settings
+    apply_settings(settings)
+    model, channels = largest()
+    return _fastest(settings, execution, model, (channels, image_size, image_size))
+
+
+def _fastest(settings: Settings, execution: Execution, model: nn.Module, shape: tuple[int, int, int]) -> Settings:
+    """Time the candidates for what is ``auto``; those of one comparison in turn, so that all meet the same load."""
+    free = execution.precision == "auto" and has_fast_bfloat16(settings.device)
+    kinds = [
+        (precision, memory_format)
+        for precision in (TRIED["precision"] if free else (settings.precision,))
+        for memory_format in (
+            TRIED["memory_format"] if execution.memory_format == "auto" else (settings.memory_format,)
+        )
+    ]
+    few = _images_of_a_pass(model, settings, shape)
+    speeds = _speeds([replace(settings, precision=p, memory_format=f, batch=few) for p, f in kinds], model, shape)
+    by_precision = {p: max(v for (q, _), v in zip(kinds, speeds, strict=True) if q == p) for p, _ in kinds}
+    precision = _clearly_fastest(by_precision)
+    memory_format = _clearly_fastest({f: v for (p, f), v in zip(kinds, speeds, strict=True) if p == precision})
+    settings = replace(settings, precision=precision, memory_format=memory_format)
+    measured = {f"{p}, {f}, batch {few}": v for (p, f), v in zip(kinds, speeds, strict=True)}
+    if execution.batch == "auto" and few == settings.batch:  # a slower model gains nothing from larger batches
+        batches = BATCHES[settings.device]
+        speeds = _speeds([replace(settings, batch=batch) for batch in batches], model, shape)
+        settings = replace(settings, batch=_clearly_fastest(dict(zip(batches, speeds, strict=True))))
+        measured |= {
+            f"{precision}, {memory_format}, batch {batch}": v for batch, v in zip(batches, speeds, strict=True)
+        }
+    return replace(settings, measured={name: round(speed, 1) for name, speed in measured.items()})
+
+
+def _clearly_fastest(speeds: Mapping[Any, float]) -> Any:
+    """Return the first key, or the fastest if it is `CLEARLY` faster.
+
+    Examples
+    --------
+    >>> _clearly_fastest({"float32": 100.0, "bfloat16": 129.0}), _clearly_fastest({"float32": 100.0, "bfloat16": 131.0})
+    ('float32', 'bfloat16')
+    """
+    first, best = next(iter(speeds)), max(speeds, key=lambda key: speeds[key])
+    return best if speeds[best] >= CLEARLY * speeds[first] else first
+
+
+def _images_of_a_pass(model: nn.Module, settings: Settings, shape: tuple[int, int, int]) -> int:
+    """Return how many images take about `PASS_SECONDS`; the batch of the settings at most."""
+    images = 1
+    while images < settings.batch:
+        (speed,) = _speeds([replace(settings, batch=images)], model, shape)
+        if images / speed >= PASS_SECONDS:
+            break
+        images = min(settings.batch, 4 * images)
+    return images
+
+
+@torch.inference_mode()
+def _speeds(candidates: Sequence[Settings], model: nn.Module, shape: tuple[int, int, int]) -> list[float]:
+    """Images per second of a batch of noise, per candidate; 0 where memory does not suffice.
+
+    On a CPU these are seconds of work of all threads, which other processes hardly change.
+    """
+    clock = time.process_time if candidates[0].device == "cpu" else time.perf_counter
+    best = [math.inf] * len(candidates)
+    prepared = [(prepare_network(model, each), _noise(each, shape)) for each in candidates]
+    for turn in range(1 + ROUNDS):  # the first is to warm up
+        for number, (network, images) in enumerate(prepared):
+            try:
+                start = clock()
+                network(images)
+                synchronise(images.device)
+            except torch.OutOfMemoryError:
+                continue
+            if turn:
+                best[number] = min(best[number], clock() - start)
+    return [each.batch / seconds for each, seconds in zip(candidates, best, strict=True)]
+
+
+def _noise(settings: Settings, shape: tuple[int, int, int]) -> Tensor:
+    images = torch.randn(settings.batch, *shape, generator=torch.Generator().manual_seed(0))
+    return images.to(
+        settings.device, PRECISIONS[settings.precision], memory_format=MEMORY_FORMATS[settings.memory_format]
     )
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU to finish, as the clock must; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def apply_settings(settings: Settings) -> None:
@@ -84,8 +191,10 @@ def has_fast_bfloat16(device: str) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def keep_settings(stored: str | None, execution: Execution, device: str, image_size: int) -> Settings:
-    """Return the settings of the store, or choose them where it has none yet.
+def keep_settings(
+    stored: str | None, execution: Execution, device: str, image_size: int, largest: Callable[[], tuple[nn.Module, int]]
+) -> Settings:
+    """Return the settings of the store, or choose them where it has none yet (`choose_settings`).
 
     Raises
     ------
@@ -93,7 +202,7 @@ def keep_settings(stored: str | None, execution: Execution, device: str, image_s
         If the study now asks for other settings than those it was begun with.
     """
     if stored is None:
-        return choose_settings(execution, device, image_size)
+        return choose_settings(execution, device, image_size, largest)
     settings = Settings(**json.loads(stored))
     asked = {**execution.model_dump(), "device": device}
     for name, kept in asdict(settings).items():
@@ -102,10 +211,15 @@ def keep_settings(stored: str | None, execution: Execution, device: str, image_s
                 f"this study was begun with {name} {kept!r} and now asks for {asked[name]!r}; settings are fixed "
                 f"at the first run: set it back, or make a new study folder"
             )
+    refuse_other_device(settings)
+    return settings
+
+
+def refuse_other_device(settings: Settings) -> None:
+    """Raise `UserError` where this machine has not the device class that the study was begun on."""
     choose_device(settings.device)
     if device_class(settings.device) != settings.device_class:
         raise UserError(
             f"this study was begun on {settings.device_class!r}, this machine has {device_class(settings.device)!r}: "
             f"their rows are not comparable; go on there, or make a new study folder"
         )
-    return settings

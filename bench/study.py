@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bench.errors import UserError, suggest
 from bench.identity import digest
 from bench.registry import Registry
+from bench.store.documents import Document, DocumentError, read_document
 from bench.types import CalibrationSpec, Choice, Granularity
 
 STUDY_FILE = "study.yaml"
+MOST_SEEDS = 10_000
 
 
 class _Frozen(BaseModel):
@@ -30,7 +29,7 @@ class Normalisation(_Frozen):
     """Per-channel mean and standard deviation of inputs scaled to [0, 1]."""
 
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
 
 
 class Recipe(_Frozen):
@@ -69,7 +68,7 @@ class ModelSpec(_Frozen):
     name: str
     label: str | None = None
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the constructor")
-    checkpoint: str | None = Field(None, description="weights to load; ${VAR} and {seed} allowed")
+    checkpoint: str | None = Field(None, description="weights to load, a path or fsspec URL; ${VAR} and {seed} allowed")
     normalisation: Normalisation | None = Field(None, description="default: the data set's")
     recipe: dict[str, Any] = Field(default_factory=dict, description="overrides of the model's own recipe")
     train_overlap: Literal["no", "yes", "unknown"] | None = Field(
@@ -107,7 +106,7 @@ class Execution(_Frozen):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
 
 
 AXES = (
@@ -169,7 +168,11 @@ class StudyFile(_Frozen):
     @field_validator("train_seeds", mode="before")
     @classmethod
     def _counted(cls, value: Any) -> Any:
-        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if value > MOST_SEEDS:
+            raise ValueError(f"more than {MOST_SEEDS:,} independently trained models")
+        return tuple(range(value))
 
     @field_validator(
         "scorers", "searches", "granularities", "allocations", "sparsities", "corrections", "recalibrations",
@@ -233,10 +236,20 @@ def expand_path(text: str, folder: Path) -> Path:
     UserError
         If a variable is not set.
     """
+    return folder / Path(_with_variables(text)).expanduser()
+
+
+def expand_place(text: str, folder: Path) -> str:
+    """Do as `expand_path` where `text` may also be a URL, which stays as it is but for its variables."""
+    url = _with_variables(text)
+    return url if "://" in url else str(expand_path(text, folder))
+
+
+def _with_variables(text: str) -> str:
     missing = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
     if missing:
         raise UserError(f"path {text!r}: the environment variable {missing[0]} is not set; set it to the folder meant")
-    return folder / Path(re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m.group(1)], text)).expanduser()
+    return re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m.group(1)], text)
 
 
 def load_study(folder: Path, registry: Registry, profile: str | None = None) -> Study:
@@ -257,12 +270,15 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
         For anything wrong, with file, line and column and the nearest valid name.
     """
     path = folder / STUDY_FILE
-    tree = read_yaml(path)
-    plain = _plain(tree)
+    try:
+        document = read_document(path, f"{path}: there is no such file; `prunebench new {folder}` makes a study")
+    except DocumentError as error:
+        raise UserError(str(error)) from error
+    plain = document.values
     if profile is not None:
         profiles = plain.get("profiles") or {}
         if not isinstance(profiles, dict) or not all(isinstance(keys, dict) for keys in profiles.values()):
-            raise UserError(f"{path}: {place(tree, ('profiles',))}: every profile needs keys and values of its own")
+            raise UserError(f"{document.place('profiles')}: every profile needs keys and values of its own")
         if profile not in profiles:
             raise UserError(
                 f"{path}: no profile {profile!r}: {suggest(profile, profiles) if profiles else 'it has none'}"
@@ -271,16 +287,16 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
     try:
         file = StudyFile.model_validate(plain)
     except ValidationError as error:
-        raise UserError(_explain(path, tree, error, profile)) from error
+        raise UserError(_explain(document, error, profile)) from error
     study = Study(
         folder, file, profile,
-        scorers=_resolve(path, tree, registry, "scorers", "scorer", file.scorers),
-        searches=_resolve(path, tree, registry, "searches", "search", file.searches),
-        allocations=_resolve(path, tree, registry, "allocations", "allocation", file.allocations),
-        corrections=_resolve(path, tree, registry, "corrections", "correction", file.corrections),
-        recalibrations=_resolve(path, tree, registry, "recalibrations", "recalibration", file.recalibrations),
+        scorers=_resolve(document, registry, "scorers", "scorer", file.scorers),
+        searches=_resolve(document, registry, "searches", "search", file.searches),
+        allocations=_resolve(document, registry, "allocations", "allocation", file.allocations),
+        corrections=_resolve(document, registry, "corrections", "correction", file.corrections),
+        recalibrations=_resolve(document, registry, "recalibrations", "recalibration", file.recalibrations),
     )  # fmt: skip
-    _check_duplicates(path, tree, study)
+    _check_duplicates(document, study)
     return study
 
 
@@ -289,59 +305,7 @@ def study_schema() -> dict[str, Any]:
     return StudyFile.model_json_schema()
 
 
-def read_yaml(path: Path) -> CommentedMap:
-    """Read a YAML 1.2 mapping, keeping the place of every key.
-
-    Raises
-    ------
-    UserError
-        If it is missing, unreadable, not YAML (with line and column) or not a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; `prunebench new {path.parent}` makes a study") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    try:
-        tree = YAML(typ="rt", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise UserError(f"{path}: {where}: not valid YAML: {' '.join((error.problem or '').split())}") from error
-    except (YAMLError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, CommentedMap):
-        raise UserError(f"{path}: expected keys and values at the top, found {type(tree).__name__}")
-    return tree
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def place(tree: Any, loc: tuple[Any, ...]) -> str:
-    """Line and column of a key path in a tree that `read_yaml` returned."""
-    line, column, node = 0, 0, tree
-    for key in loc:
-        if isinstance(node, CommentedMap) and key in node:
-            line, column = node.lc.key(key)
-        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
-            line, column = node.lc.item(key)
-        else:
-            break
-        node = node[key]
-    return f"line {line + 1}, column {column + 1}"
-
-
-def _explain(path: Path, tree: CommentedMap, error: ValidationError, profile: str | None) -> str:
+def _explain(document: Document, error: ValidationError, profile: str | None) -> str:
     # an unknown key is often the misspelt one that is reported as missing
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     loc = tuple(first["loc"])
@@ -352,10 +316,10 @@ def _explain(path: Path, tree: CommentedMap, error: ValidationError, profile: st
     elif first["type"] == "missing":
         message = f"the key {str(loc[-1])!r} is missing"
     else:
-        message = f"{name}: {message} (got {first['input']!r})" if name else message
-    if profile is not None and loc and loc[0] in tree["profiles"][profile]:
+        message = f"{name}: {message} (got {reprlib.repr(first['input'])})" if name else message
+    if profile is not None and loc and loc[0] in document.values["profiles"][profile]:
         loc = ("profiles", profile, *loc)
-    return f"{path}: {place(tree, loc)}: {message}"
+    return f"{document.place(*loc)}: {message}"
 
 
 def _keys_at(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
@@ -370,27 +334,27 @@ def _keys_at(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
 
 
 def _resolve(
-    path: Path, tree: CommentedMap, registry: Registry, key: str, kind: str, values: tuple[AxisValue, ...]
+    document: Document, registry: Registry, key: str, kind: str, values: tuple[AxisValue, ...]
 ) -> tuple[Choice, ...]:
     choices = []
     for number, value in enumerate(values):
-        where = place(tree, (key, number))
+        where = document.place(key, number)
         if isinstance(value, str):
             name, options = value, {}
         elif isinstance(value.get("name"), str):
             name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
         else:
-            raise UserError(f"{path}: {where}: {key}[{number}] needs a 'name'")
+            raise UserError(f"{where}: {key}[{number}] needs a 'name'")
         try:
             choices.append(registry.get(kind, name).resolve(options))
             for half in ("correction", "recalibration") if kind == "search" else ():
                 registry.get(half, choices[-1].options.get(half, "none"))  # candidates are compared under this repair
         except UserError as error:
-            raise UserError(f"{path}: {where}: {error}") from error
+            raise UserError(f"{where}: {error}") from error
     return tuple(choices)
 
 
-def _check_duplicates(path: Path, tree: CommentedMap, study: Study) -> None:
+def _check_duplicates(document: Document, study: Study) -> None:
     axes: dict[str, list[Any]] = {
         "data": [spec.title for spec in study.file.data],
         "models": [spec.title for spec in study.file.models],
@@ -401,9 +365,9 @@ def _check_duplicates(path: Path, tree: CommentedMap, study: Study) -> None:
     for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
         axes[axis] = [choice.label for choice in getattr(study, axis)]
     for axis, values in axes.items():
+        seen: set[Any] = set()
         for number, value in enumerate(values):
-            if value in values[:number]:
+            if value in seen:
                 hint = "; give one of them another label" if axis in ("data", "models") else ""
-                raise UserError(
-                    f"{path}: {place(tree, (axis, number))}: duplicate cells: {axis} lists {value!r} twice{hint}"
-                )
+                raise UserError(f"{document.place(axis, number)}: duplicate cells: {axis} lists {value!r} twice{hint}")
+            seen.add(value)

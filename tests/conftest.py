@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.cli import main
+from bench.cli import app, main
+
+sys.path.append(str(Path(__file__).with_name("engines")))  # kill_driver, which forked processes import by name
 
 TINY_STUDY = """\
 name: tiny
@@ -39,6 +42,13 @@ profiles:
 TINY_CLAIMS = """\
 include: [sics, asr]
 """
+#: Sets an attribute of the page, or of the figure opened alone, if any of it is ever obeyed.
+RUN = "document.documentElement.setAttribute('data-ran', 1)"
+HOSTILE = (
+    f"<script>{RUN}</script>", f"\"><img src=x onerror=\"{RUN}\">", f"</style></title><svg onload=\"{RUN}\">",
+    f"]]>--><script>{RUN}</script>", f"javascript:{RUN}", f"'><a href=\"javascript:{RUN}\">x</a>",
+    "{{ 7 * 7 }}{% raw %}",
+)  # fmt: skip
 
 
 @dataclass
@@ -87,6 +97,43 @@ def finished_tiny(tmp_path_factory, write_tiny, run_command) -> Path:
     folder = write_tiny(tmp_path_factory.mktemp("session") / "tiny")
     done = run_command("run", folder)
     assert done.returncode == 0, done.stdout
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile_names() -> tuple[str, ...]:
+    """Names that are markup."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def hostile_study(tmp_path_factory) -> Path:
+    """A study that was run and reported, in which every name that its author may choose is markup."""
+    folder = tmp_path_factory.mktemp("session") / "<img src=x onerror=alert(1)> [red]?#%41"
+    folder.mkdir()
+    script, image, style, comment, address, anchor, template = HOSTILE
+    file = "<img src=x onerror=1> [a]*.py"
+    (folder / file).write_text(
+        "from bench.scorers.magnitude import magnitude\n"
+        "def score(view, calibration, generator):\n    return magnitude(view, calibration, generator)\n"
+    )
+    study = {
+        "name": style, "description": " ".join(HOSTILE), "data": [{"name": "digits", "label": f"../../{image}"}],
+        "models": [{"name": "digits_cnn", "label": f"/{script}{comment}", "recipe": {"epochs": 1}}], "train_seeds": 1,
+        "scorers": ["magnitude", "random", f"./{file}:score"], "granularities": ["weight", "channel"],
+        "sparsities": [0.5, 0.8], "recalibrations": ["none", "cumulative"],
+        "exclude": [{"name": anchor, "where": {"granularity": "channel", "scorer": "random"}}],
+        "profiles": {template: {}},
+    }  # fmt: skip
+    part = {"id": image, "text": anchor, "estimand": "contrast", "kind": "superiority", "of": ["random"],
+            "against": "magnitude", "margin_reason": template, "family": script}  # fmt: skip
+    claim = {"id": f"[{address}]({address})", "text": script, "source": style, "parts": [part]}
+    (folder / "study.yaml").write_text(json.dumps(study))
+    (folder / "claims.yaml").write_text(json.dumps({"claims": [claim]}))
+    threads = torch.get_num_threads()
+    for name in ("run", "report"):
+        assert not app([name, str(folder)], standalone_mode=False)
+    torch.set_num_threads(threads)
     return folder
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -13,9 +15,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from bench.engines.local import lock_study
 from bench.models.checkpoints import read_metadata, save_checkpoint, state_digest
-from bench.store.database import Store
+from bench.store.database import open_store
 from bench.store.reader import read_database
 
 
@@ -151,7 +152,7 @@ def edit(folder: Path, old: str, new: str) -> None:
         (
             "{name: digits_cnn, recipe: {epochs: 3}}",
             "{name: digits_cnn, checkpoint: absent.pt}",
-            "no such checkpoint",
+            "absent.pt: there is no such file",
         ),
     ],
 )
@@ -212,12 +213,10 @@ def test_a_store_of_another_schema_is_refused_and_kept(finished, command):
 
 
 def test_a_second_run_is_told_who_holds_the_study(finished, command):
-    store = Store(finished / "results.db")
-    store.start_run("h", 4242, "somewhere")
-    with lock_study(finished, store):
+    with open_store(finished).lock():
         result = command("run", finished)
     assert result.code == 2
-    assert "locked by process 4242 on somewhere since" in result.err
+    assert f"locked by process {os.getpid()} on {socket.gethostname()} since" in result.err
 
 
 def test_nan_scores_fail_their_cells_and_the_run_goes_on(tiny, command):
@@ -283,7 +282,7 @@ def test_a_spoilt_checkpoint_is_named(finished, tmp_path, command, spoil, messag
 
 
 def test_a_damaged_dense_model_is_named_and_nothing_is_lost(finished, command):
-    before = len(Store(finished / "results.db").states())
+    before = len(open_store(finished).states())
     checkpoint = sorted((finished / "artifacts" / "dense").glob("*.safetensors"))[0]
     content = bytearray(checkpoint.read_bytes())
     content[-5] ^= 1
@@ -293,7 +292,7 @@ def test_a_damaged_dense_model_is_named_and_nothing_is_lost(finished, command):
     assert result.code == 2
     assert str(checkpoint) in result.err
     assert "delete it" in result.err
-    assert len(Store(finished / "results.db").states()) >= before
+    assert len(open_store(finished).states()) >= before
     checkpoint.unlink()
     assert command("run", finished).code == 0
 
@@ -302,13 +301,13 @@ def test_a_dense_model_trained_otherwise_is_refused(finished, command):
     for checkpoint in (finished / "artifacts" / "dense").glob("*.safetensors"):
         state = {name: tensor.clone() for name, tensor in load_file(checkpoint).items()}
         state["linear.bias"] += 1
-        save_checkpoint(state, checkpoint, {**read_metadata(checkpoint), "checkpoint": state_digest(state)})
+        save_checkpoint(state, checkpoint, {**read_metadata(checkpoint.read_bytes(), checkpoint), "checkpoint": state_digest(state)})
     edit(finished, "0.8]", "0.8, 0.9]")
     rows = len(read_database(finished).rows)
     result = command("run", finished)
     assert result.code == 2
     assert "the rows already there were computed with" in result.err
-    assert len(Store(finished / "results.db").states()) == rows
+    assert len(open_store(finished).states()) == rows
 
 
 def test_a_timeout_spares_the_checks(tiny, command):

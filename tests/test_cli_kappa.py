@@ -13,7 +13,7 @@ from analysis.kappa import curves as kappa_curves
 from bench.catalogue import make_registry
 from bench.curves import default_curve
 from bench.store import schema
-from bench.store.artifacts import write_artifact
+from bench.store.artifacts import Artifacts
 from bench.store.reader import read_database
 
 
@@ -122,9 +122,8 @@ def with_curves(finished_tiny, tmp_path):
     frame = pd.DataFrame({"scorer": "taylor", "sparsity": np.nan, "draw": 0, "feature": "wave", "u": u,
                           "value": (1 + np.sin(9 * u)) / 2})  # fmt: skip
     assert list(frame) == [column.name for column in schema.CURVES]
-    path = folder / "artifacts" / "curves" / f"{read_database(folder).meta['study_hash']}.parquet"
-    frame.to_parquet(tmp_path / "curves.parquet")
-    write_artifact(path, (tmp_path / "curves.parquet").read_bytes())
+    name = f"curves/{read_database(folder).meta['study_hash']}.parquet"
+    Artifacts.of(folder).write_table(name, frame, schema.CURVES)
     return folder
 
 

@@ -214,3 +214,18 @@ def test_a_stacked_network_without_numbers_is_an_error(held_out):
     together.stack = 2
     with pytest.raises(CellError, match="NaN"):
         together.accuracies([_net(), broken])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_inputs_prepared_once_are_those_of_every_batch(precision, memory_format, held_out, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, precision=precision, memory_format=memory_format)
+    kept = Evaluator(_net(), held_out, HALF, settings)
+    monkeypatch.setattr("bench.evaluate.KEPT_INPUT", 0)
+    anew = Evaluator(_net(), held_out, HALF, settings)
+    assert (kept._inputs is None, anew._inputs is None) == (False, True)
+    for start in (0, 16, 48):
+        ours, theirs = kept._input(start, 16), anew._input(start, 16)
+        assert torch.equal(ours, theirs)
+        assert ours.stride() == theirs.stride()
+    assert kept.evaluate(_net()).loss == anew.evaluate(_net()).loss

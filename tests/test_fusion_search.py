@@ -22,6 +22,7 @@ from bench.models.view import Calibration, ModelView
 from bench.pipeline import Pipeline
 from bench.scorers.features.classes import v1
 from bench.session import open_session
+from bench.store.artifacts import Artifacts
 
 STUDY = """\
 name: searched
@@ -56,7 +57,7 @@ def dataset(session):
 def dense(session, dataset):
     folder = session.study.folder
     return obtain_dense(
-        session.study.file.models[0], dataset, 0, session.registry, folder, folder / "artifacts", torch.device("cpu")
+        session.study.file.models[0], dataset, 0, session.registry, folder, Artifacts.at(folder), torch.device("cpu")
     )
 
 

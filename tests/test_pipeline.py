@@ -22,6 +22,7 @@ from bench.repairs.correction import RepairContext, asr
 from bench.repairs.statistics import channel_moments
 from bench.scorers.rank import normalised_rank
 from bench.session import open_session
+from bench.store.artifacts import Artifacts
 from bench.types import Settings
 
 SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, device="cpu", threads=1)
@@ -46,7 +47,7 @@ def dense(session, dataset) -> DenseModel:
         0,
         session.registry,
         folder,
-        folder / "artifacts",
+        Artifacts.at(folder / "artifacts"),
         torch.device("cpu"),
     )
 
@@ -180,6 +181,7 @@ def test_corrections_and_recalibrations_of_a_mask_share_its_moments(session, dat
     draw = block[0].calibration.images
     # dense, masked and corrected once each, one recalibration, and the test images of two evaluations
     assert counters["forward_passes"] == 4 * draw + 2 * 400
+    assert counters["dense_statistics"] == 1
 
 
 def test_alignment_covers_the_scores_of_all_done_cells(session, dataset, dense, outcomes):

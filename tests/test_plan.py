@@ -6,12 +6,12 @@ import pytest
 
 from bench.catalogue import make_registry
 from bench.errors import UserError
-from bench.plan import axis_values, make_plan
+from bench.plan import axis_values, cells_asked_for, make_plan
 from bench.store import schema
 from bench.study import load_study
 from bench.types import DataFacts
 
-FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32)
+FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32, 250)
 STUDY = """\
 name: s
 data: [digits]
@@ -146,3 +146,47 @@ def test_a_scorer_that_needs_the_sparsity_is_skipped_where_the_allocation_sets_i
 def test_features_without_a_search_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"'v1' fuses several features and needs a search .*`searches: \[equal\]`"):
         plan_of(tmp_path, FEATURES.replace("searches: [equal, dbo]\n", ""))
+
+
+def test_only_compares_numbers_as_numbers(tmp_path):
+    plan = plan_of(tmp_path)
+    half = {cell.id for cell in plan.cells() if cell.sparsity == 0.5}
+    for asked in ("0.5", "0.50", ".5", "5e-1"):
+        assert cells_asked_for(plan, {"sparsity": asked}) == half
+    mine = cells_asked_for(plan, {"sparsity": "0.5", "scorer": "l2", "train_seed": "1"})
+    assert {(c.scorer.label, c.train_seed) for c in plan.cells() if c.id in mine} == {("l2", 1)}
+
+
+@pytest.mark.parametrize(
+    ("only", "said"),
+    [
+        ({"sparsity": "0.55"}, "--only sparsity=0.55: no cell of the plan has that: the nearest is 0.5"),
+        ({"sparsity": "nan"}, "no cell of the plan has that: the nearest is"),
+        ({"sparsity": "half"}, "--only sparsity=half: no cell of the plan has that: valid: 0.0, 0.5, 0.9"),
+        ({"scorer": "magnitud"}, "no cell of the plan has that: did you mean 'magnitude'"),
+        ({"cell": "abc"}, "--only cell=abc: no cell of the plan has that"),
+        (
+            {"scorer": "l2", "correction": "asr"},
+            "--only scorer=l2 correction=asr: no cell of the plan has all of these",
+        ),
+    ],
+)
+def test_only_names_what_no_cell_has(tmp_path, only, said):
+    with pytest.raises(UserError) as error:
+        cells_asked_for(plan_of(tmp_path), only)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (STUDY + "calibration: {draws: 1000000}\n", "span 102,000,000 cells, more than 2,000,000"),
+        (
+            STUDY + "calibration: {images: [32, 500]}\n",
+            "asks for 500 images of the 250 of the calibration split of digits",
+        ),
+    ],
+)
+def test_what_cannot_be_laid_out_or_drawn_is_refused(tmp_path, text, said):
+    with pytest.raises(UserError, match=said):
+        plan_of(tmp_path, text)

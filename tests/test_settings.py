@@ -3,42 +3,125 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from bench import settings as under_test
 from bench.errors import UserError
 from bench.settings import apply_settings, choose_device, choose_settings, has_fast_bfloat16, keep_settings
 from bench.study import Execution
+from bench.types import Settings
+
+FIXED = Settings("float32", "contiguous", 512, "cpu", 1)
 
 
-def test_small_inputs_run_in_float32():
-    settings = choose_settings(Execution(), "cpu", image_size=8)
-    assert (settings.precision, settings.memory_format, settings.threads) == ("float32", "contiguous", 1)
+class Clock:
+    now = 0.0
 
 
-def test_large_inputs_use_what_the_processor_has():
-    settings = choose_settings(Execution(), "cpu", image_size=32)
-    assert settings.memory_format == "channels_last"
-    assert settings.precision == ("bfloat16" if has_fast_bfloat16("cpu") else "float32")
+class Timed(nn.Module):
+    """Moves the clock by so many milliseconds an image, by precision, memory format and size of the batch."""
+
+    def __init__(self, milliseconds) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.milliseconds = milliseconds
+
+    def forward(self, x: Tensor) -> Tensor:
+        precision = str(x.dtype).removeprefix("torch.")
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        each = self.milliseconds(precision, "channels_last" if last else "contiguous", len(x))
+        Clock.now += len(x) * each / 1e3
+        return x
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    monkeypatch.setattr(under_test, "time", SimpleNamespace(process_time=lambda: Clock.now))
+
+
+def choose(execution=None, milliseconds=lambda *_: 1.0):
+    return choose_settings(execution or Execution(), "cpu", 32, lambda: (Timed(milliseconds), 3))
+
+
+def never():
+    raise AssertionError("nothing is to be timed")
+
+
+@pytest.fixture
+def native(monkeypatch):
+    """A processor that multiplies bfloat16."""
+    monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: True)
+
+
+def test_small_inputs_run_in_float32_without_a_measurement():
+    settings = choose_settings(Execution(), "cpu", 8, never)
+    assert settings == replace(FIXED, measured={})
 
 
 def test_what_the_study_says_is_taken():
     execution = Execution(precision="bfloat16", memory_format="contiguous", batch=7, threads=1)
-    settings = choose_settings(execution, "cpu", image_size=8)
+    settings = choose_settings(execution, "cpu", 32, never)
     assert asdict(settings) == {
         "precision": "bfloat16", "memory_format": "contiguous", "batch": 7, "threads": 1, "device": "cpu",
-        "device_class": "cpu",
+        "device_class": "cpu", "measured": {},
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("gain", "precision"), [(1.1, "float32"), (2.0, "bfloat16")])
+def test_bfloat16_is_taken_where_it_is_clearly_faster(native, gain, precision):
+    settings = choose(milliseconds=lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
+    assert (settings.precision, settings.memory_format, settings.batch) == (precision, "channels_last", 128)
+    speeds = {name.partition(",")[0]: speed for name, speed in settings.measured.items()}
+    assert speeds["bfloat16"] / speeds["float32"] == pytest.approx(gain, rel=0.01)
+
+
+def test_bfloat16_is_not_tried_where_it_is_emulated(monkeypatch):
+    monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: False)
+    settings = choose(milliseconds=lambda p, *_: 1.0 if p == "bfloat16" else 4.0)
+    assert settings.precision == "float32"
+    assert not any("bfloat16" in name for name in settings.measured)
+
+
+def test_the_memory_format_is_judged_in_the_precision_taken(native):
+    times = {("float32", "contiguous"): 8.0, ("float32", "channels_last"): 3.0,
+             ("bfloat16", "contiguous"): 1.0, ("bfloat16", "channels_last"): 1.4}  # fmt: skip
+    settings = choose(milliseconds=lambda p, f, _: times[p, f])
+    assert (settings.precision, settings.memory_format) == ("bfloat16", "contiguous")
+    times["bfloat16", "contiguous"] = 1.2
+    assert choose(milliseconds=lambda p, f, _: times[p, f]).memory_format == "channels_last"
+
+
+def test_the_batch_is_tried_where_the_usual_one_is_quick():
+    execution = Execution(precision="float32", memory_format="contiguous")
+    settings = choose(execution, lambda _p, _f, n: 0.1 if n < 512 else 0.05)
+    assert settings.batch == 512
+    assert list(settings.measured)[1:] == [f"float32, contiguous, batch {n}" for n in (32, 512)]
+    assert choose(execution, lambda *_: 0.1).batch == 128
+
+
+def test_what_does_not_fit_in_memory_is_not_taken():
+    def milliseconds(_precision, _format, images):
+        if images == 512:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return 0.1
+
+    settings = choose(Execution(precision="float32", memory_format="contiguous"), milliseconds)
+    assert settings.batch == 128
+    assert settings.measured["float32, contiguous, batch 512"] == 0
+
+
 def test_stored_settings_are_reused_and_guarded():
-    first = choose_settings(Execution(precision="bfloat16"), "cpu", 8)
-    stored = json.dumps(asdict(first))
-    assert keep_settings(stored, Execution(), "auto", 8) == first
+    first = choose_settings(Execution(precision="bfloat16"), "cpu", 8, never)
+    stored = json.dumps(asdict(replace(first, measured={"bfloat16": 7.5})))
+    kept = keep_settings(stored, Execution(), "auto", 32, never)
+    assert kept == replace(first, measured={"bfloat16": 7.5})
     with pytest.raises(UserError, match="begun with precision 'bfloat16' and now asks for 'float32'"):
-        keep_settings(stored, Execution(precision="float32"), "auto", 8)
+        keep_settings(stored, Execution(precision="float32"), "auto", 8, never)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -53,13 +136,17 @@ def test_an_unknown_device_is_refused():
 
 
 def test_another_device_class_is_refused():
-    stored = asdict(choose_settings(Execution(), "cpu", 8)) | {"device_class": "some GPU"}
+    stored = asdict(FIXED) | {"device_class": "some GPU"}
     with pytest.raises(UserError, match="begun on 'some GPU', this machine has 'cpu'"):
-        keep_settings(json.dumps(stored), Execution(), "auto", 8)
+        keep_settings(json.dumps(stored), Execution(), "auto", 8, never)
+
+
+def test_the_processor_is_asked_for_bfloat16():
+    assert has_fast_bfloat16("cpu") in (True, False)
 
 
 def test_float32_means_float32():
-    apply_settings(choose_settings(Execution(threads=1), "cpu", 8))
+    apply_settings(replace(FIXED, threads=1))
     assert torch.get_num_threads() == 1
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32

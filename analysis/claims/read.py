@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from analysis.claims.include import find_included
 from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, Strict, Term, adjusted, expanded
 from analysis.errors import AnalysisError, nearest
+from bench.store.documents import Document, DocumentError, read_document
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,19 @@ def read_claims(path: Path) -> Claims:
         For anything wrong, with line and column and the nearest valid name.
     """
     missing = f"{path}: there is no such file; a line `include: [sics, asr]` is a start"
-    own = _parse(str(path), _text(path, missing))
+    own = _parse(path, missing)
     included = [_include(path, own, number) for number in range(len(own.file.include))]
     claims = _distinct([*included, own])
     known = [claim.id for claim in claims]
     adjust = own.file.adjust
     for name in adjust:
         if name not in known:
-            raise AnalysisError(f"{own.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}")
+            raise AnalysisError(
+                f"{own.document.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}"
+            )
     claims = [adjusted(c, adjust[c.id]) if c.id in adjust else c for c in claims]
     claims = [each for claim in claims for each in expanded(claim)]
-    contents = [_plain(parsed.tree) for parsed in (own, *included)]
+    contents = [parsed.document.values for parsed in (own, *included)]
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest())
 
@@ -72,28 +71,25 @@ def claims_hash(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A claims file with the name that errors call it and the place of every key."""
+    """A claims file, validated, and as it was read."""
 
-    shown: str
-    tree: CommentedMap
+    document: Document
     file: ClaimsFile
-
-    def place(self, *keys: Any) -> str:
-        """File, line and column of a key."""
-        return f"{self.shown}: {_place(self.tree, keys)}"
 
 
 def _include(path: Path, own: _Parsed, number: int) -> _Parsed:
     """Read the file that the entry `number` of `include` names."""
-    name, where = own.file.include[number], own.place("include", number)
+    name, where = own.file.include[number], own.document.place("include", number)
     try:
         source = find_included(name, path.parent)
     except AnalysisError as error:
         raise AnalysisError(f"{where}: {error}") from error
-    parsed = _parse(str(source), _text(source, f"{where}: {name!r}: there is no file {source}"))
+    parsed = _parse(source, f"{where}: {name!r}: there is no file {source}")
     for key in ("include", "adjust"):
-        if key in parsed.tree:
-            raise AnalysisError(f"{parsed.place(key)}: {key!r} belongs into {path}; an included file has claims alone")
+        if key in parsed.document.values:
+            raise AnalysisError(
+                f"{parsed.document.place(key)}: {key!r} belongs into {path}; an included file has claims alone"
+            )
     return parsed
 
 
@@ -103,7 +99,7 @@ def _distinct(files: list[_Parsed]) -> list[Claim]:
     first: dict[str, str] = {}
     for parsed in files:
         for number, claim in enumerate(parsed.file.claims):
-            place = parsed.place("claims", number, "id")
+            place = parsed.document.place("claims", number, "id")
             if claim.id in first:
                 raise AnalysisError(f"{place}: two claims have the id {claim.id!r}; the other is at {first[claim.id]}")
             first[claim.id] = place
@@ -111,64 +107,22 @@ def _distinct(files: list[_Parsed]) -> list[Claim]:
     return claims
 
 
-def _text(source: Traversable, missing: str) -> str:
+def _parse(source: Traversable, missing: str) -> _Parsed:
     try:
-        return source.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise AnalysisError(missing) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnalysisError(f"{source}: cannot be read: {error}") from error
-
-
-def _parse(shown: str, text: str) -> _Parsed:
-    try:
-        tree = YAML(typ="rt", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        problem = " ".join((error.problem or "").split())
-        raise AnalysisError(f"{shown}: {where}: not valid YAML: {problem}") from error
-    except (YAMLError, ValueError) as error:
-        raise AnalysisError(f"{shown}: not valid YAML: {' '.join(str(error).split())}") from error
-    tree = CommentedMap() if tree is None else tree
-    if not isinstance(tree, CommentedMap):
-        raise AnalysisError(f"{shown}: expected keys and values at the top, found {type(tree).__name__}")
-    try:
-        return _Parsed(shown, tree, ClaimsFile.model_validate(_plain(tree)))
+        document = read_document(source, missing)
+        return _Parsed(document, ClaimsFile.model_validate(document.values))
+    except DocumentError as error:
+        raise AnalysisError(str(error)) from error
     except ValidationError as error:
-        raise AnalysisError(_explain(shown, tree, error)) from error
+        raise AnalysisError(_explain(document, error)) from error
 
 
-def _plain(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _place(tree: Any, keys: tuple[Any, ...]) -> str:
-    line, column, node = 0, 0, tree
-    for key in keys:
-        if isinstance(node, CommentedMap) and key in node:
-            line, column = node.lc.key(key)
-        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
-            line, column = node.lc.item(key)
-        else:
-            continue  # pydantic names the kind of a part on the way; the file does not
-        node = node[key]
-    return f"line {line + 1}, column {column + 1}"
-
-
-def _explain(shown: str, tree: CommentedMap, error: ValidationError) -> str:
+def _explain(document: Document, error: ValidationError) -> str:
     errors = error.errors()
     # A misspelt key is also a missing one; the misspelling is what can be mended.
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     keys = tuple(first["loc"])
-    where = f"{shown}: {_place(tree, keys)}"
+    where = document.place(*keys)
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {str(keys[-1])!r}: {nearest(str(keys[-1]), _fields(keys[:-1]))}"
     if first["type"] == "missing":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -81,7 +82,9 @@ def finish(name: str, figure: Figure, caption: str, places: Sequence[Facet]) -> 
     `Figure.savefig` gives the same bytes, but draws everything twice, the first time for the layout alone.
     """
     buffer = io.StringIO()
-    with styled():
+    with styled(), warnings.catch_warnings():
+        # names of any length and script: they may leave the axes no room, and the viewer's fonts have the letters
+        warnings.filterwarnings("ignore", "constrained_layout not applied|Glyph .* missing")
         canvas = FigureCanvasSVG(figure)
         figure.dpi = 72  # that of SVG
         layout = figure.get_layout_engine()

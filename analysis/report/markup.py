@@ -12,7 +12,8 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}",
-    "\N{EN DASH}": "--", "\N{MINUS SIGN}": r"$-$", "\n": " ", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "\N{EN DASH}": "--", "\N{MINUS SIGN}": r"$-$", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "[": "{[}", "*": "{*}",  # after a row's end they would be its options
 }  # fmt: skip
 _NUMBER = re.compile(
     r"^(?:[<>]\s)?[+\N{MINUS SIGN}-]?\d[\d,.]*(?: (?:to|of) [+\N{MINUS SIGN}-]?\d[\d,.]*)?$|^\N{EN DASH}$"
@@ -27,7 +28,7 @@ def latex_text(text: str) -> str:
     >>> latex_text("50 % of a_b")
     '50 \\% of a\\_b'
     """
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.splitlines()))
 
 
 def latex_table(frame: pd.DataFrame, caption: str) -> str:

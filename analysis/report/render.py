@@ -65,6 +65,9 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
 
 def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
     out.mkdir(exist_ok=True)
+    for place in (out, out / "figures", out / "tables"):
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise AnalysisError(f"{place}: leads out of the study; remove the link")
     with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as scratch:
         path = Path(scratch) / _DATA
         write_parquet(data, path)
@@ -147,7 +150,9 @@ def _write(out: Path, files: Mapping[str, bytes]) -> None:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.new")
-        scratch.write_bytes(content)
+        scratch.unlink(missing_ok=True)
+        with scratch.open("xb") as stream:  # follows no link
+            stream.write(content)
         scratch.replace(path)
     for name in before - set(files):
         path = out / name

@@ -12,6 +12,11 @@ from torch import Tensor
 
 from bench.errors import UserError
 
+#: What Pillow may take a file for; it knows more, among them EPS, which it hands to Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+#: A few bytes of PNG can hold an image of any size.
+MOST_PIXELS = 4096 * 4096
+
 
 def decode_images(files: Iterable[tuple[str, bytes]]) -> Tensor:
     """Decode images of one size, as grey where all of them are grey and as RGB otherwise.
@@ -47,9 +52,15 @@ def decode_images(files: Iterable[tuple[str, bytes]]) -> Tensor:
 
 def _decode(name: str, content: bytes) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"{name}: has pixels of mode {image.mode}; save it with 8 bits a channel")
-            return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        return _pixels(content)
+    except Exception as error:  # Pillow raises anything on damaged files
         raise UserError(f"{name}: cannot be read as an image: {' '.join(str(error).split())}") from error
+
+
+def _pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"is {image.width}x{image.height} pixels, more than {MOST_PIXELS:,}")
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"has pixels of mode {image.mode}; save it with 8 bits a channel")
+        return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))

@@ -27,18 +27,14 @@ class FolderSource:
 
     def facts(self) -> Facts:
         """Count files and classes; the first image tells the size."""
-        train, test = self._files("train"), self._files(self._test_folder())
+        train, test, classes = self._parts()
         image = decode_images([(str(train[0]), train[0].read_bytes())])
-        classes = {file.parent.name for file in train}
         return Facts((image.shape[2], image.shape[3]), image.shape[1], len(classes), len(train), len(test))
 
     def content_hash(self) -> str:
         """SHA-256 over class names and files, in the order of their names."""
-        listing = (
-            [[file.parent.name, file_digest(file)] for file in files]
-            for files in (self._files("train"), self._files(self._test_folder()))
-        )
-        return digest(list(listing))
+        train, test, _ = self._parts()
+        return digest([[[file.parent.name, file_digest(file)] for file in files] for files in (train, test)])
 
     def read(self) -> Raw:
         """Decode all files.
@@ -48,17 +44,22 @@ class FolderSource:
         UserError
             Naming the file or folder at fault.
         """
-        train, test = self._files("train"), self._files(self._test_folder())
-        classes = sorted({file.parent.name for file in train})
+        train, test, classes = self._parts()
         number = {name: label for label, name in enumerate(classes)}
-        for file in test:
-            if file.parent.name not in number:
-                raise UserError(f"{file.parent}: is no class of the training images: {', '.join(classes)}")
         files = [*train, *test]
         images = decode_images((str(file), file.read_bytes()) for file in files)
         labels = torch.tensor([number[file.parent.name] for file in files])
         n = len(train)
         return Raw(ImageSet(images[:n], labels[:n]), ImageSet(images[n:], labels[n:]), tuple(classes))
+
+    def _parts(self) -> tuple[list[Path], list[Path], list[str]]:
+        """Return the files for training and for the test, and the classes."""
+        train, test = self._files("train"), self._files(self._test_folder())
+        classes = sorted({file.parent.name for file in train})
+        for file in test:
+            if file.parent.name not in classes:
+                raise UserError(f"{file.parent}: is no class of the training images: {', '.join(classes)}")
+        return train, test, classes
 
     def _test_folder(self) -> str:
         for name in TEST_FOLDERS:
@@ -70,7 +71,7 @@ class FolderSource:
         root = self.folder / part
         if not root.is_dir():
             raise UserError(f"data folder {root}: there is no such folder; expected {part}/CLASS/*.png")
-        files = sorted(file for file in root.glob("*/*") if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in root.glob("*/*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not files:
             raise UserError(f"data folder {root}: has no images; expected {part}/CLASS/*.png")
         return files

@@ -78,6 +78,7 @@ def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
         test=facts.test,
         calibration_images=min(opened.draw_images, opened.calibration),
         calibration_batch=opened.draw_batch,
+        calibration=opened.calibration,
     )
 
 

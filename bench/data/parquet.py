@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from bench.errors import UserError
 from bench.identity import digest, file_digest
 
 LABELS = ("label", "fine_label")  # the second is CIFAR-100's
+#: A few bytes of Parquet can repeat a value any number of times.
+MOST_ROWS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,14 @@ class ParquetSource:
     folder: Path
 
     def facts(self) -> Facts:
-        """Read the first file and the sizes of the others; the first row's image tells its size."""
+        """Read the first file and the labels of the others; the first row's image tells its size."""
         train, test = self._files()
-        table = _read(train[0])
-        image = decode_images([next(_images(train[0], table))])
-        classes = len(_class_names(table)) or int(_labels(train[0], table).max()) + 1
-        sizes = [sum(_row_count(file) for file in files) for files in (train, test)]
-        return Facts((image.shape[2], image.shape[3]), image.shape[1], classes, *sizes)
+        first = _read(train[0])
+        image = decode_images([next(_images(train[0], first))])
+        labels = {file: _labels(file, _read(file, LABELS)) for file in (*train, *test)}
+        classes = self._classes(train[0], first, torch.cat(list(labels.values())))
+        sizes = [sum(len(labels[file]) for file in files) for files in (train, test)]
+        return Facts((image.shape[2], image.shape[3]), image.shape[1], len(classes), *sizes)
 
     def content_hash(self) -> str:
         """SHA-256 over the files, in the order of their names."""
@@ -55,15 +58,22 @@ class ParquetSource:
         train_files, test_files = self._files()
         tables = [(file, _read(file)) for file in (*train_files, *test_files)]
         labels = torch.cat([_labels(file, table) for file, table in tables])
-        classes = _class_names(tables[0][1]) or tuple(str(k) for k in range(int(labels.max()) + 1))
-        if not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
-            raise UserError(
-                f"data folder {self.folder}: has labels from {int(labels.min())} to {int(labels.max())} "
-                f"for {len(classes)} classes; expected 0 to {len(classes) - 1}"
-            )
+        classes = self._classes(*tables[0], labels)
         images = decode_images(item for file, table in tables for item in _images(file, table))
         n = sum(table.num_rows for _, table in tables[: len(train_files)])
         return Raw(ImageSet(images[:n], labels[:n]), ImageSet(images[n:], labels[n:]), classes)
+
+    def _classes(self, file: Path, table: pa.Table, labels: Tensor) -> tuple[str, ...]:
+        """Return the names of the classes, which are numbered where the metadata do not tell."""
+        least, most = int(labels.min()), int(labels.max())
+        names = _class_names(file, table)
+        count = len(names) or min(most + 1, len(labels))  # numbers are no classes where most of them have no image
+        if not 0 <= least <= most < count:
+            raise UserError(
+                f"data folder {self.folder}: has labels from {least} to {most} for {count} classes; "
+                f"expected 0 to {count - 1}"
+            )
+        return names or tuple(str(number) for number in range(count))
 
     def _files(self) -> tuple[list[Path], list[Path]]:
         if not self.folder.is_dir():
@@ -79,21 +89,23 @@ class ParquetSource:
         return found["train"], test
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Path, columns: Iterable[str] | None = None) -> pa.Table:
+    """Read a file, or those of the named columns that it has."""
     try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        table = _columns(file, columns)
+    except Exception as error:  # pyarrow raises anything on damaged files
         raise UserError(f"{file}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
     if table.num_rows == 0:
         raise UserError(f"{file}: has no rows")
     return table
 
 
-def _row_count(file: Path) -> int:
-    try:
-        return int(pq.read_metadata(file).num_rows)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
+def _columns(file: Path, columns: Iterable[str] | None) -> pa.Table:
+    with pq.ParquetFile(file) as opened:
+        if opened.metadata.num_rows > MOST_ROWS:
+            raise ValueError(f"has {opened.metadata.num_rows:,} rows, more than {MOST_ROWS:,}")
+        names = opened.schema_arrow.names
+        return opened.read([name for name in names if columns is None or name in columns])
 
 
 def _labels(file: Path, table: pa.Table) -> Tensor:
@@ -103,24 +115,30 @@ def _labels(file: Path, table: pa.Table) -> Tensor:
     column = table.column(name)
     if column.null_count:
         raise UserError(f"{file}: row {column.to_pylist().index(None)}: has no label")
-    return torch.tensor(column.to_pylist(), dtype=torch.int64)
+    try:
+        return torch.from_numpy(column.cast(pa.int64()).to_numpy().copy())
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{file}: labels are no numbers of classes: {error}") from error
 
 
-def _class_names(table: pa.Table) -> tuple[str, ...]:
+def _class_names(file: Path, table: pa.Table) -> tuple[str, ...]:
     """Names of the classes, or none where the metadata do not tell."""
-    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
-    names = (features[name].get("names", ()) for name in LABELS if name in features)
-    return tuple(next(names, ()))
+    try:
+        metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = metadata.get("info", {}).get("features", {})
+        names = tuple(next((features[name].get("names", ()) for name in LABELS if name in features), ()))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(f"{file}: its metadata 'huggingface' cannot be read: {error}") from error
+    return tuple(str(name) for name in names)
 
 
 def _images(file: Path, table: pa.Table) -> Iterator[tuple[str, bytes]]:
     for column in table.schema:
-        if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+        if pa.types.is_struct(column.type) and _holds_bytes(column.type):
             break
     else:
         names = ", ".join(table.schema.names)
-        raise UserError(f"{file}: has no struct column with a field 'bytes'; found {names}")
+        raise UserError(f"{file}: has no struct column with a field 'bytes' of type binary; found {names}")
     row = 0
     for chunk in table.column(column.name).chunks:
         for content in chunk.field("bytes"):
@@ -128,3 +146,8 @@ def _images(file: Path, table: pa.Table) -> Iterator[tuple[str, bytes]]:
                 raise UserError(f"{file}: row {row}: has no image bytes")
             yield f"{file}: row {row}", content.as_py()
             row += 1
+
+
+def _holds_bytes(struct: pa.DataType) -> bool:
+    place = struct.get_field_index("bytes")
+    return place >= 0 and struct[place].type in (pa.binary(), pa.large_binary())

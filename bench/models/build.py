@@ -19,6 +19,8 @@ from bench.registry import Registry
 from bench.study import ModelSpec, Recipe
 from bench.types import DataFacts
 
+#: Arguments with which timm itself would fetch or unpickle weights.
+TIMM_WEIGHTS = ("model_name", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 # what constructors raise for arguments that they cannot use
 BUILD_ERRORS = (TypeError, ValueError, RuntimeError, AssertionError, KeyError, IndexError, ZeroDivisionError)
 
@@ -73,6 +75,9 @@ def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFact
         "img_size": height if height == width else (height, width),
     }
     if plugin is None:
+        for name in TIMM_WEIGHTS:
+            if name in spec.args:
+                raise UserError(f"model {spec.name!r}: no argument {name!r} here: name its weights as `checkpoint`")
         constructor: Callable[..., Any] = timm.create_model
         accepted = _timm_arguments(spec.name)
         args = {"model_name": spec.name, "pretrained": False}

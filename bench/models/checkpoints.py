@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.identity import canonical_json
-from bench.store.artifacts import write_artifact
+from bench.store.artifacts import BLANK, is_altered, read_file, sealed, write_file
 
 METADATA_KEY = "prunebench"  # one key: safetensors writes several in no fixed order
+SEAL_KEY = "sha256"  # beside the metadata: the file's own hash
 NESTED = ("state_dict", "model")
 OPTIONAL = "num_batches_tracked"  # a counter that older checkpoints lack and inference ignores
 SHOWN = 4
@@ -42,15 +44,15 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def save_checkpoint(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file that is either complete or not there.
+def save_checkpoint(state: Mapping[str, Tensor], place: str | Path, metadata: Mapping[str, Any]) -> None:
+    """Write a safetensors file that is either complete or not there, and that tells when it was altered.
 
     Parameters
     ----------
     state : mapping of str to Tensor
         As from ``model.state_dict()``.
-    path : Path
-        Its folder is made if missing; a file there is replaced.
+    place : str or Path
+        A path, or a URL that fsspec knows. Its folder is made if missing; a file there is replaced.
     metadata : mapping
         JSON values kept in the header; see `read_metadata`.
 
@@ -61,12 +63,19 @@ def save_checkpoint(state: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     """
     # clones, since safetensors refuses tensors that share memory
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-    content = safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(metadata)})
-    write_artifact(path, content)
+    content = safetensors.torch.save(tensors, {METADATA_KEY: canonical_json({**metadata, SEAL_KEY: BLANK})})
+    write_file(place, sealed(content))
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(content: bytes, place: str | Path) -> dict[str, Any]:
     """Return what `save_checkpoint` was given as metadata; empty for a file from elsewhere.
+
+    Parameters
+    ----------
+    content : bytes
+        Of a safetensors file.
+    place : str or Path
+        Where it lies, for messages.
 
     Raises
     ------
@@ -74,47 +83,54 @@ def read_metadata(path: Path) -> dict[str, Any]:
         If the file is not safetensors.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-    found: dict[str, Any] = json.loads(header.get(METADATA_KEY, "{}"))
-    return found
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        found = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+        return {key: value for key, value in found.items() if key != SEAL_KEY}
+    except Exception as error:  # the header may hold anything
+        raise _unreadable(place, error) from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint onto the CPU.
+def load_checkpoint(place: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint onto the CPU; see `parse_checkpoint`."""
+    return parse_checkpoint(read_file(place), place)
+
+
+def parse_checkpoint(content: bytes, place: str | Path) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, on the CPU.
 
     Parameters
     ----------
-    path : Path
-        ``.safetensors``, or ``.pt`` / ``.pth``, which are read with ``weights_only=True``. A dict nested
-        under ``state_dict`` or ``model`` is taken out and the prefix ``module.`` of data-parallel
-        training removed.
+    content : bytes
+        Of the whole file. A dict nested under ``state_dict`` or ``model`` is taken out and the prefix
+        ``module.`` of data-parallel training removed.
+    place : str or Path
+        Path or URL, whose ending tells the format: ``.pt`` and ``.pth`` are read with
+        ``weights_only=True``, anything else is safetensors.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged, or holds no dict of tensors.
+        If the file is damaged, or holds no dict of tensors.
     """
-    if not path.is_file():
-        raise UserError(f"checkpoint {path}: there is no such file")
+    if is_altered(content):
+        raise UserError(f"checkpoint {place}: cannot be read: it was altered after it was written")
     try:
-        if path.suffix in (".pt", ".pth"):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        if re.search(r"\.pth?(\?|$)", str(place)):
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         else:
-            found = safetensors.torch.load_file(path)
+            found = safetensors.torch.load(content)
     except Exception as error:  # torch's restricted unpickler raises anything on damaged bytes
-        raise _unreadable(path, error) from error
+        raise _unreadable(place, error) from error
     for key in NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"checkpoint {path}: holds no dict of tensors; save model.state_dict()")
+        raise UserError(f"checkpoint {place}: holds no dict of tensors; save model.state_dict()")
     return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_into(model: nn.Module, state: Mapping[str, Tensor], place: str | Path) -> None:
     """Copy weights into a model.
 
     Parameters
@@ -123,7 +139,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None
         Changed in place.
     state : mapping of str to Tensor
         Every tensor of the model, and no other; BatchNorm's batch counter may be missing.
-    path : Path
+    place : str or Path
         Where `state` comes from, for messages.
 
     Raises
@@ -146,7 +162,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None
     ]
     if faults:
         raise UserError(
-            f"checkpoint {path}: does not fit {type(model).__name__}: tensors {'; '.join(faults)}; "
+            f"checkpoint {place}: does not fit {type(model).__name__}: tensors {'; '.join(faults)}; "
             "check the model's name and args"
         )
     model.load_state_dict(state, strict=False)
@@ -157,6 +173,6 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
 
 
-def _unreadable(path: Path, error: Exception) -> UserError:
+def _unreadable(place: str | Path, error: Exception) -> UserError:
     reason = str(error).strip().split("\n")[0]
-    return UserError(f"checkpoint {path}: cannot be read: {reason or type(error).__name__}")
+    return UserError(f"checkpoint {place}: cannot be read: {reason or type(error).__name__}")

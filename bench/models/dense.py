@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,17 @@ from bench.data.dataset import Dataset
 from bench.errors import UserError
 from bench.identity import digest, named_seed
 from bench.models.build import build_model, resolve_recipe
-from bench.models.checkpoints import load_checkpoint, load_into, read_metadata, save_checkpoint, state_digest
+from bench.models.checkpoints import (
+    load_into,
+    parse_checkpoint,
+    read_metadata,
+    save_checkpoint,
+    state_digest,
+)
 from bench.models.train import Progress, train
 from bench.registry import Registry
-from bench.study import ModelSpec, Normalisation, Recipe, expand_path
+from bench.store.artifacts import Artifacts, digest_file, read_file
+from bench.study import ModelSpec, Normalisation, Recipe, expand_place
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class DenseModel:
         ``loss``: mean training loss of every epoch in nats; empty for a given checkpoint.
     seconds : float
         Time that training took, or loading a given checkpoint.
+    file : str or None
+        Content hash of a given checkpoint's file, which `model_identity` takes.
     """
 
     model: nn.Module
@@ -50,6 +60,7 @@ class DenseModel:
     recipe: Mapping[str, Any]
     history: Mapping[str, list[float]]
     seconds: float
+    file: str | None = None
 
 
 def dense_key(spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, version: int | str = 1) -> str:
@@ -81,8 +92,8 @@ def dense_key(spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, ver
     )
 
 
-def checkpoint_path(spec: ModelSpec, seed: int | None, folder: Path) -> Path:
-    """Return where a given checkpoint lies, ``{seed}`` and ``${VAR}`` expanded.
+def checkpoint_place(spec: ModelSpec, seed: int | None, folder: Path) -> str:
+    """Return the path or URL of a given checkpoint, ``{seed}`` and ``${VAR}`` expanded.
 
     Raises
     ------
@@ -91,7 +102,49 @@ def checkpoint_path(spec: ModelSpec, seed: int | None, folder: Path) -> Path:
     """
     if spec.checkpoint is None:
         raise UserError(f"model {spec.name!r} has no checkpoint")
-    return expand_path(spec.checkpoint.replace("{seed}", str(seed)), folder)
+    return expand_place(spec.checkpoint.replace("{seed}", str(seed)), folder)
+
+
+def model_identity(
+    spec: ModelSpec,
+    seed: int | None,
+    dataset_hash: str,
+    registry: Registry,
+    folder: Path,
+    digest_of: Callable[[str], str] = digest_file,
+) -> dict[str, Any]:
+    """Return what of a dense model makes up the identity of its cells.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Entry of study.yaml.
+    seed : int or None
+        Train seed; None for a single given checkpoint.
+    dataset_hash : str
+        Of the data set that it is trained on.
+    registry : Registry
+        Plug-ins of this process.
+    folder : Path
+        Study folder, where relative paths start.
+    digest_of : callable, optional
+        Content hash of the file at a path or URL: `digest_file`, or one that remembers.
+
+    Raises
+    ------
+    UserError
+        If a given checkpoint is missing or cannot be reached.
+    """
+    version = _version(spec, registry)
+    if seed is not None and spec.checkpoint is None:
+        dense = dense_key(spec, dataset_hash, resolve_recipe(spec, registry), seed, version)
+    else:
+        normalisation = spec.normalisation.model_dump() if spec.normalisation else None
+        # the first version of a network of ours goes without saying; a user's is the hash of its source
+        name = spec.name if version == 1 else [spec.name, version]
+        content = digest_of(checkpoint_place(spec, seed, folder))
+        dense = digest([content, name, spec.args, normalisation])
+    return {"dense": dense, "exclude": spec.exclude}
 
 
 def obtain_dense(
@@ -100,10 +153,10 @@ def obtain_dense(
     seed: int | None,
     registry: Registry,
     folder: Path,
-    artifacts: Path,
+    artifacts: Artifacts,
     device: torch.device,
     progress: Progress | None = None,
-    cache: Path | None = None,
+    cache: Artifacts | None = None,
 ) -> DenseModel:
     """Return a dense model, training it only where it is neither given nor stored.
 
@@ -119,19 +172,19 @@ def obtain_dense(
         Plug-ins of this process.
     folder : Path
         Study folder, where relative paths start.
-    artifacts : Path
-        A trained model is kept in ``artifacts/dense/<dense_key>.safetensors``.
+    artifacts : Artifacts
+        A trained model is kept there as ``dense/<dense_key>.safetensors``.
     device : torch.device
         Where it is trained and left.
     progress : callable, optional
         Called after every epoch of training.
-    cache : Path, optional
-        Folder that several studies share, laid out like `artifacts`.
+    cache : Artifacts, optional
+        Place that several studies share, laid out like `artifacts`.
 
     Raises
     ------
     UserError
-        If a checkpoint is missing, damaged or does not fit, or a stored model was altered.
+        If a checkpoint is missing, damaged or does not fit, or a stored model was altered or cannot be reached.
     CellError
         If training diverges.
     """
@@ -140,14 +193,14 @@ def obtain_dense(
     if seed is None:
         raise UserError(f"model {spec.name!r}: training needs a seed; set train_seeds, or give a checkpoint")
     recipe, version = resolve_recipe(spec, registry), _version(spec, registry)
-    file = f"{dense_key(spec, dataset.hash, recipe, seed, version)}.safetensors"
-    places = [place / "dense" / file for place in (artifacts, cache) if place is not None]
+    file = f"dense/{dense_key(spec, dataset.hash, recipe, seed, version)}.safetensors"
+    places = {place: place.exists(file) for place in (artifacts, cache) if place is not None}
     stream = (dataset.hash, _architecture(spec, version), seed)
     model = build_model(spec, registry, dataset, named_seed("initial weights", *stream))
-    stored = next((place for place in places if place.is_file()), None)
+    stored = next((place for place, there in places.items() if there), None)
     if stored is not None:
-        state, metadata = _load_artifact(stored)
-        load_into(model, state, stored)
+        state, metadata = _read_artifact(stored, file)
+        load_into(model, state, stored.where(file))
     else:
         start = time.perf_counter()
         normalisation = _normalisation(spec, dataset)
@@ -159,9 +212,9 @@ def obtain_dense(
             "history": history,
             "seconds": time.perf_counter() - start,
         }
-    for place in places:
-        if not place.is_file():
-            save_checkpoint(state, place, metadata)
+    for place, there in places.items():
+        if not there:
+            save_checkpoint(state, place.where(file), metadata)
     return DenseModel(
         model.to(device), metadata["checkpoint"], _normalisation(spec, dataset), "no",
         metadata["recipe"], metadata["history"], metadata["seconds"],
@@ -177,24 +230,26 @@ def _given(
     device: torch.device,
 ) -> DenseModel:
     start = time.perf_counter()
-    path = checkpoint_path(spec, seed, folder)
-    state = load_checkpoint(path)
+    place = checkpoint_place(spec, seed, folder)
+    content = read_file(place)
+    state = parse_checkpoint(content, place)
     model = build_model(spec, registry, dataset, seed=0)  # every weight is replaced
-    load_into(model, state, path)
+    load_into(model, state, place)
     return DenseModel(
         model.to(device), state_digest(state), _normalisation(spec, dataset), spec.train_overlap or "unknown",
-        {"checkpoint": spec.checkpoint}, {}, time.perf_counter() - start,
+        {"checkpoint": spec.checkpoint}, {}, time.perf_counter() - start, hashlib.sha256(content).hexdigest(),
     )  # fmt: skip
 
 
-def _load_artifact(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_artifact(artifacts: Artifacts, file: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    place, content = artifacts.where(file), artifacts.read(file)
     try:
-        state, metadata = load_checkpoint(path), read_metadata(path)
+        state, metadata = parse_checkpoint(content, place), read_metadata(content, place)
     except UserError as error:
         raise UserError(f"{error}; delete it, and the model is trained again") from error
     if state_digest(state) != metadata.get("checkpoint"):
         raise UserError(
-            f"{path}: its weights are not those that were stored; delete it, and the model is trained again"
+            f"{place}: its weights are not those that were stored; delete it, and the model is trained again"
         )
     return state, metadata
 

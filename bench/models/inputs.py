@@ -90,7 +90,7 @@ def input_moments(model: nn.Module, names: Iterable[str], calibration: Calibrati
 
     handles = [model.get_submodule(name).register_forward_pre_hook(measure(name)) for name in names]
     try:
-        for x, _ in calibration.batches():
+        for x, _ in calibration.parts():
             model(x)
     finally:
         for handle in handles:

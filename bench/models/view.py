@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -90,17 +90,22 @@ class Calibration:
         Classes, int64, shape ``(n,)``.
     batch : int
         Images in a batch; the last one may be smaller.
+    part : int or None
+        Images of a batch that memory takes at once; all of them where None.
 
     Examples
     --------
     >>> draw = Calibration(torch.zeros(5, 1, 2, 2), torch.arange(5), batch=2)
     >>> [y.tolist() for x, y in draw.batches()]
     [[0, 1], [2, 3], [4]]
+    >>> [y.tolist() for x, y in replace(draw, part=1).parts()]
+    [[0], [1], [2], [3], [4]]
     """
 
     images: Tensor
     labels: Tensor
     batch: int
+    part: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,6 +114,30 @@ class Calibration:
         """Iterate over ``(images, labels)``, the last partial batch included."""
         images, labels = torch.split(self.images, self.batch), torch.split(self.labels, self.batch)
         yield from zip(images, labels, strict=True)
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over ``(images, labels)`` in batches, smaller ones where memory does not take `batch` images at once.
+
+        For sums over images, which depend on the cut by rounding alone; not for what is defined on a batch.
+        """
+        return replace(self, batch=min(self.part or self.batch, self.batch)).batches()
+
+    def each_batch(self) -> Iterator[Calibration]:
+        """Iterate over the batches as draws of their own, for sums over the parts of each."""
+        for x, y in self.batches():
+            yield replace(self, images=x, labels=y, batch=len(x))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, the device's or this machine's.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    # torch's allocator for the CPU raises a plain RuntimeError
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def normalise(images: Tensor, normalisation: Normalisation, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import CellError, NotApplicable
-from bench.models.view import Calibration
+from bench.models.view import Calibration, is_out_of_memory
 from bench.repairs.statistics import Moments
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -93,7 +93,7 @@ def exact(model: nn.Module, calibration: Calibration) -> None:
         the inputs that they are taken from.
     """
     for layer in _in_order_of_call(model, batchnorm_layers(model), calibration.images[:1]):
-        moments = reduce(Moments.pool, (Moments.in_parts(_input(model, layer, x)) for x, _ in calibration.batches()))
+        moments = reduce(Moments.pool, (Moments.in_parts(_input(model, layer, x)) for x, _ in calibration.parts()))
         layer.get_buffer("running_mean").copy_(moments.mean)
         layer.get_buffer("running_var").copy_(moments.variance)
         _check_finite([layer])
@@ -159,6 +159,14 @@ def _run(model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tensor], 
             layer.momentum = momentum
         for x in batches:
             model(x)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CellError(
+            f"out of memory with a calibration batch of {len(x)} images, which has statistics that its parts do not "
+            f"have: set a smaller `calibration: {{batch: ...}}` (other cells), or recalibrate by `exact`, which takes "
+            f"images in any parts; `prunebench plan` forecasts the memory"
+        ) from error
     finally:
         for layer, training, old_momentum in before:
             layer.training = training

@@ -107,7 +107,7 @@ def joint_moments(context: RepairContext, name: str) -> JointMoments:
     second, cross = weight.new_zeros(2, groups, k, k, dtype=torch.float64)
     first, dense_first = weight.new_zeros(2, groups, k, dtype=torch.float64)
     count = 0
-    for images, _ in context.calibration.batches():
+    for images, _ in context.calibration.parts():
         dense_inputs, inputs = _inputs(context.dense_model, name, images), _inputs(context.model, name, images)
         for dense_input, pruned_input in zip(dense_inputs, inputs, strict=True):
             one = patches(layer, pruned_input[:1])

@@ -109,9 +109,10 @@ def batch_moments(model: nn.Module, layers: Iterable[str], calibration: Calibrat
 
     handles = [model.get_submodule(name).register_forward_hook(measure(name)) for name in layers]
     try:
-        for x, _ in calibration.batches():
+        for images in calibration.each_batch():
             batch.clear()
-            model(x)
+            for x, _ in images.parts():
+                model(x)
             for name, moments in batch.items():
                 found.setdefault(name, []).append(moments)
     finally:

@@ -45,7 +45,7 @@ def activation(view: ModelView, calibration: Calibration, generator: torch.Gener
 
     handles = [view.module(layer.name).register_forward_hook(accumulate(layer)) for layer in view.units.layers]
     try:
-        for x, _ in calibration.batches():
+        for x, _ in calibration.parts():
             view.model(x)
     finally:
         for handle in handles:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from bench.models.view import Calibration, ModelView
@@ -15,7 +17,7 @@ def fisher(view: ModelView, calibration: Calibration, generator: torch.Generator
     Images are taken one by one, which serves every network and holds one gradient at a time. On a CPU
     `torch.func.vmap` and hooks on the layers were no faster, and vmap has no rule for some operations.
     """
-    one_by_one = Calibration(calibration.images, calibration.labels, 1)
+    one_by_one = replace(calibration, batch=1)
     squares = {
         name: torch.zeros_like(view.module(name).get_parameter("weight"), dtype=torch.float64, requires_grad=False)
         for name in view.units.names

@@ -7,6 +7,7 @@ share their storage (`torch.func.functional_call`), so that flags and `.grad` st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ def taylor(view: ModelView, calibration: Calibration, generator: torch.Generator
     if view.granularity == "weight":
         gradients = mean_gradient(view, calibration)
         return ScoreMap({name: (g * view.weight(name)).abs() for name, g in gradients.items()})
-    batches = Calibration(calibration.images, calibration.labels, TAYLOR_BATCH)
+    batches = replace(calibration, batch=TAYLOR_BATCH)
     sums = {layer.name: torch.zeros(layer.unit_shape, dtype=torch.float64) for layer in view.units.layers}
     count = 0
     for images, gradients in summed_gradients(view, batches):
@@ -59,7 +60,7 @@ def snip(view: ModelView, calibration: Calibration, generator: torch.Generator) 
         If the loss of that mini-batch depends on no prunable weight.
     """
     images, labels = next(calibration.batches())
-    gradients = mean_gradient(view, Calibration(images, labels, len(images)))
+    gradients = mean_gradient(view, replace(calibration, images=images, labels=labels))
     scores = {name: (g * view.weight(name)).abs() for name, g in gradients.items()}
     total = torch.stack([score.sum() for score in scores.values()]).sum()
     if total == 0:
@@ -85,10 +86,14 @@ def mean_gradient(view: ModelView, calibration: Calibration) -> dict[str, Tensor
 def summed_gradients(view: ModelView, calibration: Calibration) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield for every batch its size and the gradient of its summed loss, float64."""
     leaves, frozen = stand_ins(view)
-    for x, y in calibration.batches():
-        loss = summed_loss(view, {**frozen, **leaves}, x, y)
-        gradients = torch.autograd.grad(loss, list(leaves.values()))
-        yield len(x), {name: g.double() for name, g in zip(view.units.names, gradients, strict=True)}
+    for batch in calibration.each_batch():
+        total: dict[str, Tensor] = {}
+        for x, y in batch.parts():
+            loss = summed_loss(view, {**frozen, **leaves}, x, y)
+            gradients = torch.autograd.grad(loss, list(leaves.values()))
+            for name, g in zip(view.units.names, gradients, strict=True):
+                total[name] = total[name].add_(g) if name in total else g.double()
+        yield len(batch), total
 
 
 def stand_ins(view: ModelView) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -43,7 +43,7 @@ def hessian_gradient(view: ModelView, calibration: Calibration) -> dict[str, Ten
     total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in zip(names, leaves.values(), strict=True)}
     with sdpa_kernel(SDPBackend.MATH), _Hardsigmoid():  # the fused kernels have no second derivative
         fixed = [g.to(w.dtype) for g, w in zip(mean_gradient(view, calibration).values(), leaves.values(), strict=True)]
-        for x, y in calibration.batches():
+        for x, y in calibration.parts():
             loss = summed_loss(view, {**frozen, **leaves}, x, y)
             gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
             product = torch.stack([(g * v).sum() for g, v in zip(gradients, fixed, strict=True)]).sum()

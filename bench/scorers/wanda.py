@@ -72,7 +72,7 @@ def _squared_inputs(view: ModelView, calibration: Calibration) -> dict[str, Tens
     handles = [view.module(name).register_forward_pre_hook(accumulate(name)) for name in view.units.names]
     try:
         with torch.no_grad():
-            for x, _ in calibration.batches():
+            for x, _ in calibration.parts():
                 view.model(x)
     finally:
         for handle in handles:

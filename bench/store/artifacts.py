@@ -1,63 +1,264 @@
-"""Writing files that are either complete or not there."""
+"""Files that are whole or not there, in a folder or behind any fsspec URL, and that tell when they were altered."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import re
+import secrets
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.reader import typed
+from bench.store.places import read_places
+
+DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
+
+#: Protocols that write a file whole or not at all, and know no folders; elsewhere a file is written beside and moved.
+OBJECT_STORES = frozenset({"s3", "gs", "abfs", "oci", "oss", "hf"})
+
+#: What a file holds in place of its own SHA-256 until `sealed`; a checksum of Parquet covers its pages, not its footer.
+BLANK = "prunebench-sha256:" + "0" * 64
+REACH = "check the address, the network and your rights there"
+_SEAL = re.compile(rb"prunebench-sha256:([0-9a-f]{64})")
 
 
-def write_artifact(path: Path, content: bytes) -> None:
-    """Write by temporary file, fsync and rename, so that a kill leaves the old file or the new one.
+def sealed(content: bytes) -> bytes:
+    """Put the SHA-256 of `content` where it holds `BLANK`.
+
+    Examples
+    --------
+    >>> whole = sealed(b"weights " + BLANK.encode())
+    >>> is_altered(whole), is_altered(whole.replace(b"w", b"v")), is_altered(b"of someone else")
+    (False, True, False)
+    """
+    seal = f"prunebench-sha256:{hashlib.sha256(content).hexdigest()}"
+    return content.replace(BLANK.encode(), seal.encode(), 1)
+
+
+def is_altered(content: bytes) -> bool:
+    """Whether a file was changed since it was `sealed`; one that never was cannot tell."""
+    found = _SEAL.search(content)
+    if found is None:
+        return False
+    view = memoryview(content)
+    sha = hashlib.sha256(view[: found.start(1)])
+    sha.update(b"0" * 64)
+    sha.update(view[found.end(1) :])
+    return sha.hexdigest().encode() != found[1]
+
+
+def typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
+    """Give every column the dtype of its kind."""
+    return frame.astype({c.name: DTYPES[c.kind] for c in columns})
+
+
+def read_file(place: str | Path) -> bytes:
+    """Read a whole file.
 
     Parameters
     ----------
-    path : Path
-        Its folder is made if missing; a file there is replaced.
+    place : str or Path
+        A path, or a URL that fsspec knows.
+
+    Raises
+    ------
+    UserError
+        If it is absent or cannot be read or reached, or a package for the protocol is missing.
+    """
+    fs, path = _locate(place)
+    try:
+        content: bytes = fs.cat_file(path)
+    except Exception as error:  # every protocol has errors of its own
+        raise _unreadable(place, error) from error
+    return content
+
+
+def digest_file(place: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces; see `read_file`."""
+    fs, path = _locate(place)
+    try:
+        with fs.open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except Exception as error:  # every protocol has errors of its own
+        raise _unreadable(place, error) from error
+
+
+def write_file(place: str | Path, content: bytes) -> None:
+    """Write a file so that a kill leaves the old one or the new one.
+
+    Parameters
+    ----------
+    place : str or Path
+        A path, or a URL that fsspec knows. Its folder is made if missing; a file there is replaced.
     content : bytes
         The whole file.
 
     Raises
     ------
     UserError
-        If it cannot be written (no space, no permission).
+        If it cannot be written (no space, no permission, not reached), or a package for the protocol is missing.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_artifact(Path(folder) / "curves" / "a.txt", b"whole")
+    ...     write_file(Path(folder) / "curves" / "a.txt", b"whole")
     ...     [(p.name, p.read_bytes()) for p in sorted(Path(folder).rglob("*.*"))]
     [('a.txt', b'whole')]
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fs, path = _locate(place)
+    folder, _, name = path.rpartition("/")
+    beside = f"{folder}/.{name}.{secrets.token_hex(4)}.tmp"  # no process id: machines that share a disk share those
+    if isinstance(fs, LocalFileSystem):
+        _write_local(Path(path), Path(beside), content)
+        return
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    try:
+        if protocols & OBJECT_STORES:
+            fs.pipe_file(path, content)
+        else:
+            fs.makedirs(folder, exist_ok=True)
+            fs.pipe_file(beside, content)
+            fs.mv(beside, path)
+    except Exception as error:  # every protocol has errors of its own
+        raise UserError(f"{place}: cannot be written: {_reason(error)}; {REACH}") from error
+
+
+def _write_local(path: Path, beside: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        with beside.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        beside.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         reason = f"{error.strerror}; make room or choose another folder"
         raise UserError(f"{path}: cannot be written: {reason}") from error
 
 
-def write_table(path: Path, frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> None:
-    """Write a frame with the given columns as Parquet, whole or not at all; equal frames give equal bytes.
+@dataclass(frozen=True)
+class Artifacts:
+    """The files of a study that are no rows: dense models, curves, alignment.
 
-    Raises
-    ------
-    UserError
-        If it cannot be written.
+    Attributes
+    ----------
+    place : str
+        An absolute path or a URL that fsspec knows; see `at`.
+
+    Notes
+    -----
+    Names are relative to the place, with ``/``. All methods raise `UserError` where the place cannot be reached.
+
+    Examples
+    --------
+    >>> artifacts = Artifacts.at("memory://study")
+    >>> artifacts.write("curves/a.txt", b"whole")
+    >>> artifacts.exists("curves/a.txt"), artifacts.names(), artifacts.read("curves/a.txt")
+    (True, ['curves/a.txt'], b'whole')
     """
-    buffer = io.BytesIO()
-    typed(frame, columns).to_parquet(buffer, index=False, compression="zstd")
-    write_artifact(path, buffer.getvalue())
+
+    place: str
+
+    @classmethod
+    def at(cls, place: str | Path) -> Artifacts:
+        """Return the artifacts of a folder or URL, the same from whatever folder they are used later."""
+        return cls(str(place) if "://" in str(place) else str(Path(place).expanduser().absolute()))
+
+    @classmethod
+    def of(cls, folder: Path) -> Artifacts:
+        """Return the artifacts of a study folder: in it, or where its first run put them."""
+        return cls.at(read_places(folder).artifacts or folder / "artifacts")
+
+    def where(self, name: str) -> str:
+        """Return the path or URL of a file."""
+        return f"{self.place.rstrip('/')}/{name}"
+
+    def exists(self, name: str) -> bool:
+        """Whether a file is there."""
+        place = self.where(name)
+        fs, path = _locate(place)
+        fs.invalidate_cache()  # another process may have written it
+        try:
+            return bool(fs.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # every protocol has errors of its own
+            raise _unreadable(place, error) from error
+
+    def names(self, under: str = "") -> list[str]:
+        """Return the names of all files in a folder and its folders, sorted; left-over temporary ones do not count."""
+        fs, root = _locate(self.place)
+        fs.invalidate_cache()  # another process may have written some
+        try:
+            found = fs.find(f"{root}/{under}".rstrip("/"))
+        except Exception as error:  # every protocol has errors of its own
+            raise _unreadable(self.where(under), error) from error
+        names = (path.removeprefix(root).lstrip("/") for path in found)
+        return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; see `read_file`."""
+        return read_file(self.where(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all; see `write_file`."""
+        write_file(self.where(name), content)
+
+    def read_table(self, name: str) -> pa.Table:
+        """Read what `write_table` wrote.
+
+        Raises
+        ------
+        UserError
+            Also if the file is damaged.
+        """
+        content, reason = self.read(name), "it was altered after it was written"
+        if not is_altered(content):
+            try:
+                return pq.read_table(io.BytesIO(content))
+            except Exception as error:  # Arrow raises anything on damaged bytes
+                reason = _reason(error)
+        raise UserError(
+            f"{self.where(name)}: cannot be read as Parquet: {reason}; delete it, and `prunebench run` writes it again"
+        )
+
+    def write_table(self, name: str, frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> None:
+        """Write a frame with the given columns as Parquet; equal frames give equal bytes."""
+        table = pa.Table.from_pandas(typed(frame, columns), preserve_index=False)
+        buffer = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata({"sha256": BLANK}), buffer, compression="zstd")
+        self.write(name, sealed(buffer.getvalue()))
+
+
+def _locate(place: str | Path) -> tuple[Any, str]:
+    """Return the file system of a path or URL, and the path in it."""
+    try:
+        fs, path = url_to_fs(str(place))
+    except ImportError as error:
+        raise UserError(f"{place}: {_reason(error)}, on every machine that the study runs on") from error
+    except Exception as error:  # an unknown protocol, a host that does not answer
+        raise UserError(f"{place}: {_reason(error)}; {REACH}") from error
+    return fs, path.rstrip("/")
+
+
+def _unreadable(place: str | Path, error: Exception) -> UserError:
+    what = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {_reason(error)}"
+    return UserError(f"{place}: {what}; {REACH}" if "://" in str(place) else f"{place}: {what}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

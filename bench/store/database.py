@@ -1,27 +1,39 @@
-"""The store: one SQLite database (WAL) per study folder, written by one run at a time.
+"""The store: one database per study, written by one run at a time.
 
-Every write is one transaction, so a kill loses at most the cell in work. A second process may
-read at any time.
+Every write is one transaction, so a kill loses at most the cell in work. Others may read at any time.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import socket
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import psutil
 import sqlalchemy as sa
 
-from bench.errors import UserError
+from bench.errors import Held, UserError, suggest
 from bench.store import schema
+from bench.store.places import DATABASE_FILE, Places, keep_places, read_places, refuse_other_places
+from bench.store.postgresql import PostgreSQL, study_url
+from bench.store.sqlite import Sqlite
 
-DATABASE_FILE = "results.db"
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "afs", "lustre", "beegfs", "gpfs"})
+_LOG = logging.getLogger(__name__)
+
+#: Seconds that a run waits for a server that went away, and between two tries.
+PATIENCE, PAUSE = 60.0, 0.5
+
+#: Key of the meta table under which a run says who it is.
+HOLDER = "holder"
 
 _TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "text": sa.Text, "integer": sa.BigInteger, "real": sa.Double, "boolean": sa.Boolean, "bytes": sa.LargeBinary,
@@ -68,38 +80,107 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+class NothingRun(UserError):  # noqa: N818 - no error for a first run
+    """No run has written anything there yet."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _whole(method: Callable[Concatenate[Store, sa.Connection, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """Give a method its connection in one transaction (`Store.repeat`)."""
+
+    @wraps(method)
+    def repeated(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.repeat(lambda connection: method(self, connection, *args, **kwargs))
+
+    return repeated
+
+
+def open_store(folder: Path, *, create: bool = False) -> Store:
+    """Open the store of a study folder, in the place that its ``places.json`` names or in the folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    create : bool
+        Make the store if there is none; otherwise that is an error.
+
+    Raises
+    ------
+    NothingRun
+        If there is none.
+    UserError
+        If it cannot be reached, is no store or one of another schema number, or may not lie there.
+    """
+    url = read_places(folder).store
+    return Store(Sqlite(folder / DATABASE_FILE) if url is None else PostgreSQL(url), folder, create=create)
+
+
+def settle_places(folder: Path, asked: Places, study: str) -> None:
+    """Keep where a study's rows and artifacts shall lie, once its store could be made there.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    asked : Places
+        What the command line names.
+    study : str
+        The study's name, after which its schema in a database is named.
+
+    Raises
+    ------
+    UserError
+        If the study was begun elsewhere, or the store cannot be made.
+    """
+    if asked.store is not None:
+        asked = replace(asked, store=study_url(asked.store, study))
+        refuse_other_places(folder, asked)
+        Store(PostgreSQL(str(asked.store)), folder, create=True).close()
+    keep_places(folder, asked)
+
+
 class Store:
     """Read and write a study's rows.
 
     Parameters
     ----------
-    path : Path
-        Database file.
+    database : Sqlite or PostgreSQL
+        Where they lie.
+    folder : Path
+        Study folder, for messages.
     create : bool
-        Make it if absent; otherwise an absent file is an error.
+        Make the tables if absent; otherwise that is an error.
 
     Raises
     ------
+    NothingRun
+        If nothing was ever written there.
     UserError
-        If the file is absent, not a database, of another schema, or on a network file system.
+        If it cannot be reached, is no store or one of another schema number, or is on a network file system.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        self.path = path
-        if not create and not path.exists():
-            raise UserError(f"{path}: nothing has been run yet; `prunebench run {path.parent}` starts")
-        if create:
-            refuse_network_file_system(path)
-        self.engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        sa.event.listen(self.engine, "connect", _set_pragmas)
-        with self._friendly_errors():
-            if create:
-                self._create()
+    def __init__(self, database: Sqlite | PostgreSQL, folder: Path, *, create: bool = False) -> None:
+        self.database, self.place = database, database.place
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            with self._friendly_errors():
+                if create:
+                    self._create()
+                there = create or database.exists()
+            if not there:
+                raise NothingRun(f"{self.place}: nothing has been run yet; `prunebench run {folder}` starts")
             self._check_schema()
+            stack.pop_all()
 
     def _create(self) -> None:
-        METADATA.create_all(self.engine)
-        with self.engine.begin() as connection:
+        self.database.prepare()
+        with self.database.engine.begin() as connection:
+            self.database.begin_creation(connection)
+            METADATA.create_all(connection)
             if connection.execute(sa.select(META).where(META.c.key == "schema")).first() is None:
                 connection.execute(sa.insert(META).values(key="schema", value=str(schema.SCHEMA_VERSION)))
 
@@ -107,50 +188,94 @@ class Store:
         found = self.meta("schema")
         if found != str(schema.SCHEMA_VERSION):
             raise UserError(
-                f"{self.path}: has store schema {found}, this prunebench reads {schema.SCHEMA_VERSION}; "
-                f"use the prunebench that wrote it, or move the file away to start anew"
+                f"{self.place}: has store schema {found}, this prunebench reads {schema.SCHEMA_VERSION}; "
+                f"use the prunebench that wrote it, or move it away to start anew"
             )
 
     def close(self) -> None:
         """Close all connections."""
-        self.engine.dispose()
+        self.database.engine.dispose()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study for this run; others may read.
+
+        Raises
+        ------
+        UserError
+            If another run holds it, naming that run; also where one took it while the server was away.
+        """
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {now()}"
+        try:
+            with self._friendly_errors(), self.database.lock(holder):
+                self.set_meta(HOLDER, holder)
+                yield
+        except Held:
+            raise UserError(
+                f"{self.place}: locked by {self.meta(HOLDER) or 'another process'}; wait for it or stop it "
+                f"(reading with status is safe)"
+            ) from None
 
     @contextmanager
     def _friendly_errors(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DatabaseError as error:
-            reason = str(error.orig)
-            if "full" in reason or "disk I/O error" in reason:
-                mend = "free some space and run again; all finished cells are kept"
-            elif "locked" in reason:
-                mend = "another process is writing to it; wait or stop that process"
-            elif "readonly" in reason or "unable to open" in reason:
-                mend = "check the permissions of the folder"
-            elif "not a database" in reason or "malformed" in reason or "no such table" in reason:
-                mend = "it is not a prunebench store; move it away to start anew"
-            else:
+        except sa.exc.DBAPIError as error:
+            remedy = self.database.remedy(error)
+            if remedy is None:
                 raise
-            raise UserError(f"{self.path}: {reason}: {mend}") from error
+            reason = " ".join(str(error.orig).split())
+            raise UserError(f"{self.place}: {reason}: {remedy}") from error
+
+    def repeat(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do `work` in one transaction; where a run's server goes away, wait for it and do it again, whole.
+
+        A connection may be lost after the commit and before its answer, so `work` done twice must be as done once.
+
+        Raises
+        ------
+        UserError
+            For what a user can mend; where the server is away, after `PATIENCE`.
+        """
+        deadline = None
+        with self._friendly_errors():
+            while True:
+                try:
+                    with self.database.engine.begin() as connection:
+                        return work(connection)
+                except sa.exc.DBAPIError as error:
+                    if not self.database.lost(error) or (deadline is not None and time.monotonic() > deadline):
+                        raise
+                    if deadline is None:
+                        deadline = time.monotonic() + PATIENCE
+                        _LOG.warning("%s: connection lost; trying again for up to %g s", self.place, PATIENCE)
+                    time.sleep(PAUSE)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction; database errors that a user can mend become a `UserError`."""
-        with self._friendly_errors(), self.engine.begin() as connection:
+        """One transaction, done once; database errors that a user can mend become a `UserError`."""
+        with self._friendly_errors(), self.database.engine.begin() as connection:
             yield connection
 
-    def meta(self, key: str) -> str | None:
+    def fetch(self, connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        """Return a query's rows as the driver gives them: the fastest way to many."""
+        return self.database.fetch(connection, query)
+
+    @_whole
+    def meta(self, connection: sa.Connection, key: str) -> str | None:
         """Return one value of the meta table."""
-        with self.transaction() as connection:
-            value: str | None = connection.execute(sa.select(META.c.value).where(META.c.key == key)).scalar()
+        value: str | None = connection.execute(sa.select(META.c.value).where(META.c.key == key)).scalar()
         return value
 
-    def set_meta(self, key: str, value: str) -> None:
+    @_whole
+    def set_meta(self, connection: sa.Connection, key: str, value: str) -> None:
         """Store one value in the meta table."""
-        with self.transaction() as connection:
-            replace_row(connection, META, {"key": key, "value": value}, ("key",))
+        replace_row(connection, META, {"key": key, "value": value}, ("key",))
 
-    def register(self, study: Mapping[str, Any], plan: Iterable[tuple[str, int, Mapping[str, Any]]]) -> None:
+    @_whole
+    def register(
+        self, connection: sa.Connection, study: Mapping[str, Any], plan: Sequence[tuple[str, int, Mapping[str, Any]]]
+    ) -> None:
         """Register a study and its claims before its first cell, or note that it runs again.
 
         Claims hash, time of registration and provenance are those of the first run. A later run under
@@ -160,101 +285,137 @@ class Store:
         A new plan of the same study (an edited plug-in) replaces the old one.
         """
         study_hash = study["study_hash"]
+        _replace_plan(connection, study_hash, [(cell, position, json.dumps(axes)) for cell, position, axes in plan])
         mine = STUDIES.c.study_hash == study_hash
-        with self.transaction() as connection:
-            connection.execute(sa.delete(PLAN).where(PLAN.c.study_hash == study_hash))
-            rows = [
-                {"study_hash": study_hash, "cell": cell, "position": position, "axes": json.dumps(axes)}
-                for cell, position, axes in plan
-            ]
-            if rows:
-                connection.execute(sa.insert(PLAN), rows)
-            known = connection.execute(sa.select(STUDIES).where(mine)).mappings().first()
-            values = {**study, "last_run": now()}
-            if known is None:
-                if not _registered_first(connection, study_hash, study["claims_hash"]):
-                    values["claims_hash"] = None
-                connection.execute(sa.insert(STUDIES).values(**values, registered=now()))
-            else:
-                values.pop("claims_hash")
-                values["provenance"] = join_provenance(known["provenance"], study.get("provenance"))
-                connection.execute(sa.update(STUDIES).where(mine).values(**values))
+        known = connection.execute(sa.select(STUDIES).where(mine)).mappings().first()
+        values = {**study, "last_run": now()}
+        if known is None:
+            if not _registered_first(connection, study_hash, study["claims_hash"]):
+                values["claims_hash"] = None
+            connection.execute(sa.insert(STUDIES).values(**values, registered=_after_all_rows(connection)))
+        else:
+            values.pop("claims_hash")
+            values["provenance"] = join_provenance(known["provenance"], study.get("provenance"))
+            connection.execute(sa.update(STUDIES).where(mine).values(**values))
 
-    def start_run(self, study_hash: str, pid: int, host: str) -> int:
+    @_whole
+    def start_run(self, connection: sa.Connection, study_hash: str, pid: int, host: str) -> int:
         """Note a run and forget the cells that a killed run left in work."""
-        with self.transaction() as connection:
-            connection.execute(sa.delete(ROWS).where(ROWS.c.state == "running"))
-            before = connection.execute(sa.select(sa.func.count()).select_from(ROWS)).scalar_one()
-            result = connection.execute(
-                sa.insert(RUNS).values(study_hash=study_hash, pid=pid, host=host, started=now(), before=before)
-            )
-            key = result.inserted_primary_key
+        connection.execute(sa.delete(ROWS).where(ROWS.c.state == "running"))
+        before = connection.execute(sa.select(sa.func.count()).select_from(ROWS)).scalar_one()
+        result = connection.execute(
+            sa.insert(RUNS).values(study_hash=study_hash, pid=pid, host=host, started=now(), before=before)
+        )
+        key = result.inserted_primary_key
         return int(key[0]) if key else 0
 
     def add_counters(self, study_hash: str, counters: Mapping[str, float]) -> None:
         """Add to the study's counters: what all its runs together have computed."""
-        mine = STUDIES.c.study_hash == study_hash
-        with self.transaction() as connection:
-            old = connection.execute(sa.select(STUDIES.c.counters).where(mine)).scalar()
-            total = Counter(json.loads(old) if old else {})
-            total.update(counters)
-            connection.execute(sa.update(STUDIES).where(mine).values(counters=json.dumps(total)))
+        total = Counter(self._counters(study_hash))
+        total.update(counters)
+        self._set_counters(study_hash, json.dumps(total))  # the sum, not what to add: it may be written twice
 
-    def end_run(self, run: int) -> None:
+    @_whole
+    def _counters(self, connection: sa.Connection, study_hash: str) -> dict[str, float]:
+        found = connection.execute(sa.select(STUDIES.c.counters).where(STUDIES.c.study_hash == study_hash)).scalar()
+        counters: dict[str, float] = json.loads(found or "{}")
+        return counters
+
+    @_whole
+    def _set_counters(self, connection: sa.Connection, study_hash: str, counters: str) -> None:
+        connection.execute(sa.update(STUDIES).where(STUDIES.c.study_hash == study_hash).values(counters=counters))
+
+    @_whole
+    def end_run(self, connection: sa.Connection, run: int) -> None:
         """Note the end of a run."""
-        with self.transaction() as connection:
-            connection.execute(sa.update(RUNS).where(RUNS.c.run == run).values(ended=now()))
+        connection.execute(sa.update(RUNS).where(RUNS.c.run == run).values(ended=now()))
 
-    def last_run(self) -> dict[str, Any] | None:
+    @_whole
+    def last_run(self, connection: sa.Connection) -> dict[str, Any] | None:
         """Return the newest run: pid, host, started, ended."""
-        with self.transaction() as connection:
-            found = connection.execute(sa.select(RUNS).order_by(RUNS.c.run.desc())).mappings().first()
+        found = connection.execute(sa.select(RUNS).order_by(RUNS.c.run.desc())).mappings().first()
         return dict(found) if found else None
 
-    def studies(self) -> list[dict[str, Any]]:
+    @_whole
+    def studies(self, connection: sa.Connection) -> list[dict[str, Any]]:
         """Return every registered study as it was resolved."""
-        with self.transaction() as connection:
-            return [json.loads(text) for (text,) in connection.execute(sa.select(STUDIES.c.study))]
+        return [json.loads(text) for (text,) in connection.execute(sa.select(STUDIES.c.study))]
 
-    def states(self) -> dict[str, str]:
+    @_whole
+    def states(self, connection: sa.Connection) -> dict[str, str]:
         """Cell id -> state, of every cell that has a row."""
-        with self.transaction() as connection:
-            return {row.cell: row.state for row in connection.execute(sa.select(ROWS.c.cell, ROWS.c.state))}
+        return read_states(connection)
 
-    def rows_of_group(self, group: str) -> list[dict[str, Any]]:
+    @_whole
+    def rows_of_group(self, connection: sa.Connection, group: str) -> list[dict[str, Any]]:
         """Return the done rows of one group: what a resume may share."""
         query = sa.select(ROWS).where(ROWS.c.group == group, ROWS.c.state == "done")
-        with self.transaction() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        return [dict(row) for row in connection.execute(query).mappings()]
 
-    def row(self, cell: str) -> dict[str, Any] | None:
+    @_whole
+    def row(self, connection: sa.Connection, cell: str) -> dict[str, Any] | None:
         """Return one row, or None."""
-        with self.transaction() as connection:
-            found = connection.execute(sa.select(ROWS).where(ROWS.c.cell == cell)).mappings().first()
+        found = connection.execute(sa.select(ROWS).where(ROWS.c.cell == cell)).mappings().first()
         return dict(found) if found else None
 
-    def checks_of(self, cells: Iterable[str]) -> set[tuple[str, str]]:
+    @_whole
+    def checks_of(self, connection: sa.Connection, cells: Collection[str]) -> set[tuple[str, str]]:
         """Return the (cell, kind) pairs already checked among `cells`."""
         wanted = set(cells)
-        with self.transaction() as connection:
-            return {(c, k) for c, k in connection.execute(sa.select(CHECKS.c.cell, CHECKS.c.kind)) if c in wanted}
+        return {(c, k) for c, k in connection.execute(sa.select(CHECKS.c.cell, CHECKS.c.kind)) if c in wanted}
 
-    def write_row(self, values: Mapping[str, Any], running: Mapping[str, Any] | None = None) -> None:
+    @_whole
+    def write_row(
+        self, connection: sa.Connection, values: Mapping[str, Any], running: Mapping[str, Any] | None = None
+    ) -> None:
         """Write one finished row and, in the same transaction, mark the next cell as running."""
-        with self.transaction() as connection:
-            replace_row(connection, ROWS, values, ("cell",))
-            if running is not None:
-                replace_row(connection, ROWS, running, ("cell",))
+        replace_row(connection, ROWS, values, ("cell",))
+        if running is not None:
+            replace_row(connection, ROWS, running, ("cell",))
 
-    def write_check(self, values: Mapping[str, Any]) -> None:
+    @_whole
+    def write_check(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:
         """Write the outcome of one cell evaluated again."""
-        with self.transaction() as connection:
-            replace_row(connection, CHECKS, values, ("cell", "kind"))
+        replace_row(connection, CHECKS, values, ("cell", "kind"))
 
-    def write_dense(self, values: Mapping[str, Any]) -> None:
+    @_whole
+    def write_dense(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:
         """Write what is known of one dense model."""
-        with self.transaction() as connection:
-            replace_row(connection, DENSE, values, ("group",))
+        replace_row(connection, DENSE, values, ("group",))
+
+
+def pick_study(connection: sa.Connection, folder: Path, profile: str | None) -> dict[str, Any]:
+    """Return the study that was run last, or last with a profile: the columns of `STUDIES`.
+
+    Raises
+    ------
+    UserError
+        If none was.
+    """
+    studies = list(connection.execute(sa.select(STUDIES).order_by(STUDIES.c.last_run.desc())).mappings())
+    if profile is not None:
+        names = [str(study["profile"]) for study in studies]
+        studies = [study for study in studies if study["profile"] == profile]
+        if not studies:
+            raise UserError(f"{folder}: profile {profile!r} was never run: {suggest(profile, names)}")
+    if not studies:
+        raise NothingRun(f"{folder}: nothing has been run yet; `prunebench run {folder}` starts")
+    return dict(studies[0])
+
+
+def read_states(connection: sa.Connection) -> dict[str, str]:
+    """Cell id -> state, of every cell that has a row."""
+    return {row.cell: row.state for row in connection.execute(sa.select(ROWS.c.cell, ROWS.c.state))}
+
+
+def _replace_plan(connection: sa.Connection, study_hash: str, plan: list[tuple[str, int, str]]) -> None:
+    """Put a plan in place of the old one, unless they are the same."""
+    mine = PLAN.c.study_hash == study_hash
+    known = connection.execute(sa.select(PLAN.c.cell, PLAN.c.position, PLAN.c.axes).where(mine)).all()
+    if set(known) != set(plan):
+        connection.execute(sa.delete(PLAN).where(mine))
+        names = ("study_hash", "cell", "position", "axes")
+        connection.execute(sa.insert(PLAN), [dict(zip(names, (study_hash, *row), strict=True)) for row in plan])
 
 
 def _registered_first(connection: sa.Connection, study_hash: str, claims_hash: str | None) -> bool:
@@ -268,6 +429,14 @@ def _registered_first(connection: sa.Connection, study_hash: str, claims_hash: s
     earlier = sa.select(sa.func.min(STUDIES.c.registered)).where(STUDIES.c.claims_hash == claims_hash)
     registered = connection.execute(earlier).scalar()
     return registered is not None and registered <= oldest
+
+
+def _after_all_rows(connection: sa.Connection) -> str:
+    """Return the time, but one after that of every row that is there: the clock may have been put back."""
+    newest: str | None = connection.execute(sa.select(sa.func.max(ROWS.c.written))).scalar()
+    if newest is None:
+        return now()
+    return max(now(), (datetime.fromisoformat(newest) + timedelta(milliseconds=1)).isoformat(timespec="milliseconds"))
 
 
 def join_provenance(first: str | None, now_found: str | None) -> str | None:
@@ -284,24 +453,4 @@ def join_provenance(first: str | None, now_found: str | None) -> str | None:
 def replace_row(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     """Insert a row in place of the one with the same keys."""
     connection.execute(sa.delete(table).where(*(table.c[key] == values[key] for key in keys)))
-    connection.execute(sa.insert(table).values(**values))
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    # WAL lets a second process read; NORMAL survives any kill of the process (rule 6).
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def refuse_network_file_system(path: Path) -> None:
-    """Raise `UserError` where `path` lies on a network file system, on which WAL can lose rows."""
-    folder = path.resolve().parent
-    mounts = {Path(p.mountpoint): p.fstype for p in psutil.disk_partitions(all=True)}
-    for parent in (folder, *folder.parents):
-        if parent in mounts:
-            if mounts[parent].lower() in NETWORK_FILE_SYSTEMS or "sshfs" in mounts[parent].lower():
-                raise UserError(
-                    f"{folder}: is on a network file system ({mounts[parent]}), where SQLite can lose rows; "
-                    f"put the study on a local disk"
-                )
-            return
+    connection.execute(sa.insert(table), dict(values))  # values apart: the statement is compiled once

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from bench.errors import UserError
-from bench.store.artifacts import write_artifact
+from bench.store.artifacts import Artifacts
 from bench.store.database import (
     CHECKS,
-    DATABASE_FILE,
     DENSE,
     META,
     PLAN,
@@ -21,6 +21,8 @@ from bench.store.database import (
     STUDIES,
     Store,
     join_provenance,
+    open_store,
+    read_states,
     replace_row,
 )
 
@@ -52,42 +54,48 @@ def merge_study(folder: Path, store: Store, study_hash: str, other: Path) -> int
     UserError
         If the other folder has no store, or one of another study, other settings or other dense models.
     """
-    theirs = Store(other / DATABASE_FILE)
-    try:
-        taken = _merge(store, theirs, study_hash, other)
-    finally:
-        theirs.close()
-    for path in sorted((other / "artifacts").rglob("*.*")):
-        mine = folder / "artifacts" / path.relative_to(other / "artifacts")
-        if path.is_file() and not path.name.startswith(".") and not mine.exists():
-            write_artifact(mine, path.read_bytes())
+    with closing(open_store(other)) as theirs:
+        if theirs.place == store.place:
+            raise UserError(f"{other}: its rows lie in {store.place}, as this study's do; there is nothing to merge")
+        if _settings(store) != _settings(theirs):
+            raise UserError(f"{other}: ran with other execution settings than this study; the rows are not comparable")
+        with theirs.transaction() as source:
+            taken = store.repeat(lambda target: _merge(target, source, study_hash, other))
+    mine, found = Artifacts.of(folder), Artifacts.of(other)
+    for name in sorted(set(found.names()) - set(mine.names())):
+        mine.write(name, found.read(name))
     return taken
 
 
-def _merge(ours: Store, theirs: Store, study_hash: str, other: Path) -> int:
-    if ours.meta("settings") != theirs.meta("settings"):
-        raise UserError(f"{other}: ran with other execution settings than this study; the rows are not comparable")
-    with theirs.transaction() as source, ours.transaction() as target:
-        mine, found = (
-            connection.execute(sa.select(STUDIES).where(STUDIES.c.study_hash == study_hash)).mappings().first()
-            for connection in (target, source)
-        )
-        if mine is None or found is None:
-            raise UserError(f"{other}: holds no rows of this study (hash {study_hash[:12]}); the studies differ")
-        planned = set(target.execute(sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash)).scalars())
-        there = set(target.execute(sa.select(ROWS.c.cell).where(ROWS.c.state.in_(FINISHED))).scalars())
-        rows = [
-            dict(row)
-            for row in source.execute(sa.select(ROWS).where(ROWS.c.state.in_(FINISHED))).mappings()
-            if row["cell"] in planned - there
-        ]
-        _refuse_other_models(target, source, other)
-        for row in rows:
-            replace_row(target, ROWS, row, ("cell",))
-        _copy_missing(target, source, DENSE, ("group",))
-        _copy_missing(target, source, CHECKS, ("cell", "kind"))
-        _copy_missing(target, source, META, ("key",))
-        _update_study(target, dict(mine), dict(found), other)
+def _settings(store: Store) -> dict[str, Any]:
+    """Return the settings that rows depend on; what was measured to choose them is the machine's own."""
+    return {name: value for name, value in json.loads(store.meta("settings") or "{}").items() if name != "measured"}
+
+
+def _merge(target: sa.Connection, source: sa.Connection, study_hash: str, other: Path) -> int:
+    mine, found = (
+        connection.execute(sa.select(STUDIES).where(STUDIES.c.study_hash == study_hash)).mappings().first()
+        for connection in (target, source)
+    )
+    if mine is None or found is None:
+        raise UserError(f"{other}: holds no rows of this study (hash {study_hash[:12]}); the studies differ")
+    planned = set(target.execute(sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash)).scalars())
+    states = read_states(target)
+    rows = [
+        dict(row)
+        for row in source.execute(sa.select(ROWS).where(ROWS.c.state.in_(FINISHED))).mappings()
+        if row["cell"] in planned and states.get(row["cell"]) not in FINISHED
+    ]
+    _refuse_other_models(target, source, other)
+    unfinished = [{"taken": row["cell"]} for row in rows if row["cell"] in states]
+    if unfinished:
+        target.execute(sa.delete(ROWS).where(ROWS.c.cell == sa.bindparam("taken")), unfinished)
+    if rows:
+        target.execute(sa.insert(ROWS), rows)
+    _copy_missing(target, source, DENSE, ("group",))
+    _copy_missing(target, source, CHECKS, ("cell", "kind"))
+    _copy_missing(target, source, META, ("key",))
+    _update_study(target, dict(mine), dict(found), other)
     return len(rows)
 
 

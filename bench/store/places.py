@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import UserError
 
+DATABASE_FILE = "results.db"
 PLACES_FILE = "places.json"
 
 
-class Places(BaseModel):
+@dataclass(frozen=True)
+class Places:
     """URLs of what does not lie in the study folder.
 
     Attributes
@@ -23,8 +23,6 @@ class Places(BaseModel):
     artifacts : str or None
         Any fsspec URL, such as ``s3://bucket/folder``; None for ``artifacts/`` in the study folder.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str | None = None
     artifacts: str | None = None
@@ -41,16 +39,35 @@ def read_places(folder: Path) -> Places:
     path = folder / PLACES_FILE
     if not path.exists():
         return Places()
+    unusable = UserError(f"{path}: is not what a run wrote there; restore it, or delete it and give the URLs again")
     try:
-        return Places.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        raise UserError(
-            f"{path}: is not what a run wrote there; restore it, or delete it and give the URLs again"
-        ) from error
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise unusable from error
+    names = asdict(Places()).keys()
+    if not isinstance(found, dict) or not all(n in names and isinstance(v, str) for n, v in found.items()):
+        raise unusable
+    return Places(**found)
 
 
-def keep_places(folder: Path, asked: Places) -> Places:
-    """Keep the URLs of a study's first run, which every command reads from then on; return them.
+def is_begun(folder: Path) -> bool:
+    """Whether a first run has settled where the rows of a study folder lie."""
+    return (folder / PLACES_FILE).exists() or (folder / DATABASE_FILE).exists()
+
+
+def refuse_other_places(folder: Path, asked: Places) -> None:
+    """Raise `UserError` where a study was begun elsewhere than the command line names."""
+    known = asdict(read_places(folder))
+    for name, value in asdict(asked).items():
+        if value is not None and value != known[name] and is_begun(folder):
+            raise UserError(
+                f"{folder}: this study was begun with its {name} in {known[name] or 'the study folder'}, not in "
+                f"{value}: leave --{name} out, or make a new study folder"
+            )
+
+
+def keep_places(folder: Path, asked: Places) -> None:
+    """Keep the URLs of a study's first run, which every command reads from then on.
 
     Parameters
     ----------
@@ -62,20 +79,14 @@ def keep_places(folder: Path, asked: Places) -> Places:
     Raises
     ------
     UserError
-        If the study was begun elsewhere.
+        If the study was begun elsewhere, or the folder cannot be written.
     """
-    known = read_places(folder)
-    wanted: dict[str, Any] = {name: value for name, value in asked if value is not None}
+    refuse_other_places(folder, asked)
+    wanted = {name: value for name, value in asdict(asked).items() if value is not None}
+    if not wanted or is_begun(folder):
+        return
     path = folder / PLACES_FILE
-    begun = path.exists() or (folder / "results.db").exists()
-    for name, value in wanted.items():
-        if begun and getattr(known, name) != value:
-            here = getattr(known, name) or "the study folder"
-            raise UserError(
-                f"{folder}: this study was begun with its {name} in {here}, not in {value}: leave --{name} out, "
-                f"or make a new study folder"
-            )
-    if wanted and not begun:
+    try:
         path.write_text(json.dumps(wanted, indent=1, sort_keys=True) + "\n")
-        return Places(**wanted)
-    return known
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.json as pj
 import sqlalchemy as sa
 
-from bench.errors import UserError, suggest
+from bench.errors import UserError
 from bench.store import schema
-from bench.store.database import CHECKS, DATABASE_FILE, DENSE, PLAN, ROWS, STUDIES, Store
-
-DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
+from bench.store.artifacts import Artifacts, typed
+from bench.store.database import CHECKS, DENSE, PLAN, ROWS, Store, open_store, pick_study
+from bench.store.places import is_begun
 
 #: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
 FULL_BUDGET = 600
+
+#: A shorter beginning of a cell id is taken as a position.
+MIN_ID = 6
+
+_AXES = pa.schema([
+    (c.name, {"text": pa.string(), "integer": pa.int64(), "real": pa.float64()}[c.kind])
+    for c in schema.AXES if c.name != "position"
+])  # fmt: skip
 
 
 def empty(columns: tuple[schema.Column, ...]) -> pd.DataFrame:
     """Return a frame of these columns and no row."""
     return typed(pd.DataFrame(columns=[c.name for c in columns]), columns)
-
-
-def typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-    """Give every column the dtype of its kind."""
-    return frame.astype({c.name: DTYPES[c.kind] for c in columns})
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,11 @@ class StudyData:
     units: pd.DataFrame = field(default_factory=partial(empty, schema.UNITS))
 
 
+def has_store(folder: Path) -> bool:
+    """Whether a run of the study has begun: its rows lie in the folder, or where its ``places.json`` says."""
+    return is_begun(folder)
+
+
 def read_database(folder: Path, profile: str | None = None) -> StudyData:
     """Read the evidence of the study that was run last in `folder`, or of one of its profiles.
 
@@ -71,48 +82,132 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
     UserError
         If nothing was run there, or not with that profile.
     """
-    store = Store(folder / DATABASE_FILE)
-    try:
+    with closing(open_store(folder)) as store:
         with store.transaction() as connection:
-            study = _pick_study(connection, folder, profile)
-            planned = sa.select(PLAN).where(PLAN.c.study_hash == study["study_hash"]).order_by(PLAN.c.position)
-            plan = pd.read_sql_query(planned, connection)
-            rows = pd.read_sql_query(sa.select(ROWS), connection)
-            checks = pd.read_sql_query(sa.select(CHECKS).order_by(CHECKS.c.cell, CHECKS.c.kind), connection)
-            dense = pd.read_sql_query(sa.select(DENSE), connection)
+            study = pick_study(connection, folder, profile)
+            frame = _read_rows(store, connection, study["study_hash"])
+            checks = _read(store, connection, CHECKS, schema.CHECKS).sort_values(["cell", "kind"])
+            dense = _read(store, connection, DENSE, schema.DENSE)
         settings = json.loads(store.meta("settings") or "{}")
-    finally:
-        store.close()
     meta = {name: study[name] for name in ("name", "description", "profile", "study_hash", "claims_hash", "registered")}
     meta |= {name: json.loads(study[name] or "{}") for name in ("study", "provenance", "counters")}
-    frame = _join(plan, rows)
     return StudyData(
         rows=frame,
         checks=checks[checks["cell"].isin(frame["cell"])].reset_index(drop=True),
-        dense=typed(dense[dense["group"].isin(frame["group"])], schema.DENSE)
+        dense=dense[dense["group"].isin(frame["group"])]
         .sort_values(["dataset", "model", "train_seed"], ignore_index=True),
         meta={**meta, "settings": settings},
     )  # fmt: skip
 
 
-def _pick_study(connection: sa.Connection, folder: Path, profile: str | None) -> dict[str, Any]:
-    studies = list(connection.execute(sa.select(STUDIES).order_by(STUDIES.c.last_run.desc())).mappings())
-    if profile is not None:
-        names = [str(study["profile"]) for study in studies]
-        studies = [study for study in studies if study["profile"] == profile]
-        if not studies:
-            raise UserError(f"{folder}: profile {profile!r} was never run: {suggest(profile, names)}")
-    if not studies:
-        raise UserError(f"{folder}: nothing has been run yet; `prunebench run {folder}` starts")
-    return dict(studies[0])
+def read_tables(folder: Path, kind: str, study_hash: str, groups: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Read the tables of one kind that runs of a study wrote, each with the place where it lies.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    kind : str
+        ``curves``, ``alignment`` or ``units``.
+    study_hash : str
+        Its table is ``KIND/STUDY_HASH.parquet``.
+    groups : iterable of str
+        Their tables are ``KIND/STUDY_HASH/GROUP.parquet``.
+
+    Raises
+    ------
+    UserError
+        If a table is damaged, or the artifacts cannot be reached.
+    """
+    artifacts = Artifacts.of(folder)
+    there = set(artifacts.names(kind))
+    for name in (f"{kind}/{study_hash}.parquet", *(f"{kind}/{study_hash}/{group}.parquet" for group in groups)):
+        if name in there:
+            yield artifacts.where(name), artifacts.read_table(name)
 
 
-def _join(plan: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Lay the rows beside the plan; a planned cell without a row keeps its axes and a null state."""
-    axes = pd.DataFrame([json.loads(text) for text in plan["axes"]], columns=[c.name for c in schema.AXES])
-    axes["position"] = plan["position"]
-    outcome = rows[["cell", *(c.name for c in schema.OUTCOME)]]
-    return derive(typed(axes.merge(outcome, on="cell", how="left"), schema.ROWS))
+def read_cell(folder: Path, name: str, profile: str | None = None) -> dict[str, Any]:
+    """Return all columns of one cell, without the correctness bits.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    name : str
+        Beginning of a cell id, or the cell's position.
+    profile : str, optional
+        Profile whose plan is meant; default the one run last.
+
+    Raises
+    ------
+    UserError
+        If no cell, or more than one, is meant.
+    """
+    with closing(open_store(folder)) as store, store.transaction() as connection:
+        study_hash = pick_study(connection, folder, profile)["study_hash"]
+        planned = sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash).order_by(PLAN.c.position)
+        ids = [cell for (cell,) in store.fetch(connection, planned)]
+        position = pick_cell(name, ids)
+        rows = _read_rows(store, connection, study_hash, ids[position])
+    row = rows[rows["position"].eq(position)].drop(columns="correct").iloc[0]
+    return {str(key): None if pd.isna(value) else value for key, value in row.items()}
+
+
+def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: str | None = None) -> pd.DataFrame:
+    """Lay the rows beside the plan; a planned cell without a row keeps its axes and a null state.
+
+    With a `cell`, that one and the rows of its group, on which its derived columns rest.
+    """
+    planned = sa.select(PLAN.c.position, PLAN.c.axes).where(PLAN.c.study_hash == study_hash)
+    condition = []
+    if cell is not None:
+        [group] = _read_plan(store, connection, planned.where(PLAN.c.cell == cell))["group"]
+        condition = [ROWS.c.group == group]
+        beside = sa.select(ROWS.c.cell).where(*condition)
+        planned = planned.where((PLAN.c.cell == cell) | PLAN.c.cell.in_(beside))
+    axes = _read_plan(store, connection, planned)
+    columns = tuple(column for column in schema.ROWS if column.name == "cell" or column in schema.OUTCOME)
+    outcome = _read(store, connection, ROWS, columns, *condition)
+    frame = axes.merge(outcome, on="cell", how="left")[[column.name for column in schema.ROWS]]
+    return derive(typed(frame, schema.ROWS))
+
+
+def _read(
+    store: Store, connection: sa.Connection, table: sa.Table, columns: tuple[schema.Column, ...],
+    *condition: sa.ColumnElement[bool],
+) -> pd.DataFrame:  # fmt: skip
+    names = [column.name for column in columns]
+    found = store.fetch(connection, sa.select(*(table.c[name] for name in names)).where(*condition))
+    return typed(pd.DataFrame(found, columns=names, dtype="object"), columns)
+
+
+def _read_plan(store: Store, connection: sa.Connection, planned: sa.Select[Any]) -> pd.DataFrame:
+    """Return the columns of `schema.AXES` in the order of the plan; Arrow parses the JSON of all cells at once."""
+    found = sorted(store.fetch(connection, planned))
+    lines = "\n".join(axes for _, axes in found).encode()
+    options = pj.ParseOptions(explicit_schema=_AXES, unexpected_field_behavior="ignore")
+    table = pj.read_json(pa.BufferReader(lines), parse_options=options) if found else _AXES.empty_table()
+    return pd.DataFrame(table.to_pandas(integer_object_nulls=True)).assign(position=[place for place, _ in found])
+
+
+def pick_cell(name: str, ids: list[str]) -> int:
+    """Return the position of the cell that `name`, the beginning of an id or a position, means.
+
+    Examples
+    --------
+    >>> pick_cell("1", ["aaaaaaaa", "bbbbbbbb"]), pick_cell("aaaaaa", ["aaaaaaaa", "bbbbbbbb"])
+    (1, 0)
+    """
+    found = [i for i, cell in enumerate(ids) if len(name) >= MIN_ID and cell.startswith(name)]
+    if not found and name.isdecimal() and int(name) < len(ids):
+        return int(name)
+    if len(found) != 1:
+        problem = "several cells begin" if found else "no cell begins"
+        raise UserError(
+            f"{problem} with {name!r}; give a position from 0 to {len(ids) - 1} or at least {MIN_ID} "
+            f"characters of a cell id"
+        )
+    return found[0]
 
 
 def planned_rows(axes: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -40,8 +40,9 @@ def new_study(folder: Path, template: str, models: list[str], data: str | None) 
         If there is no such template, or the folder already holds a study.
     """
     source = _template(template)
-    if (folder / FILES[0]).exists():
-        raise UserError(f"{folder / FILES[0]}: exists already; choose another folder or edit that study")
+    for path in (folder / name for name in FILES):
+        if path.exists():
+            raise UserError(f"{path}: exists already; choose another folder or edit that study")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
@@ -50,7 +51,8 @@ def new_study(folder: Path, template: str, models: list[str], data: str | None) 
             if name == FILES[0]:
                 text = _edited(text, folder.resolve().name, models, data)
             path = folder / name
-            path.write_text(text, encoding="utf-8")
+            with path.open("x", encoding="utf-8") as stream:  # follows no link
+                stream.write(text)
             paths.append(path)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -10,8 +10,9 @@ import pytest
 from analysis.errors import AnalysisError
 from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.report.render import render_report
+from bench.errors import UserError
 from bench.store import schema
-from bench.store.artifacts import write_table
+from bench.store.artifacts import Artifacts
 from bench.store.reader import method_names, typed
 
 
@@ -36,10 +37,8 @@ def test_curves_come_from_the_artifacts_or_else_from_the_report(folder):
     path, data = folder
     write_beside(data, "curves", path / "report" / "curves.parquet")
     pd.testing.assert_frame_equal(load(path).curves, data.curves)
-    artifact = path / "artifacts" / "curves" / f"{data.meta['study_hash']}.parquet"
-    artifact.parent.mkdir(parents=True)
-    # as the engine writes it: plain columns, no word on whose they are
-    data.curves.assign(draw=1).astype({"draw": "int64"}).to_parquet(artifact, index=False)
+    name = f"curves/{data.meta['study_hash']}.parquet"
+    Artifacts.of(path).write_table(name, data.curves.assign(draw=1), schema.CURVES)
     assert set(load(path).curves["draw"]) == {1}
 
 
@@ -59,9 +58,10 @@ def test_a_broken_file_of_curves_is_an_error_of_one_line(folder, content):
         file.write_text("x")
     else:
         data.curves.drop(columns="u").to_parquet(file)
-    with pytest.raises(AnalysisError, match=r"cannot be read as Parquet|has no column 'u'") as error:
+    with pytest.raises((AnalysisError, UserError), match=r"cannot be read as Parquet|has no column 'u'") as error:
         load(path)
     assert "\n" not in str(error.value)
+    assert "delete it" in str(error.value)
 
 
 def test_equal_curves_give_equal_bytes(folder):
@@ -86,10 +86,10 @@ def test_alignment_comes_from_the_artifacts_of_all_groups_or_else_from_the_repor
     path, data = folder
     tables = {name: a_table(name, data) for name in ("alignment", "units")}
     for name, table in tables.items():
-        place = path / "artifacts" / name / data.meta["study_hash"]
+        artifacts, place = Artifacts.of(path), f"{name}/{data.meta['study_hash']}"
         for group, own in table.groupby("group"):
-            write_table(place / f"{group}.parquet", own, BESIDE[name])
-        write_table(place / "of-no-group.parquet", table, BESIDE[name])
+            artifacts.write_table(f"{place}/{group}.parquet", own, BESIDE[name])
+        artifacts.write_table(f"{place}/of-no-group.parquet", table, BESIDE[name])
     found = load(path)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(getattr(found, name), table)

@@ -46,5 +46,16 @@ def test_other_size_is_named(photos, encode):
 
 
 def test_deep_pixels_are_refused(encode):
-    with pytest.raises(UserError, match=r"a\.png: has pixels of mode I"):
+    with pytest.raises(UserError, match=r"a\.png: cannot be read as an image: has pixels of mode I"):
         decode_images([("a.png", encode(np.zeros((2, 2), dtype=np.uint16)))])
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(encode):
+    with pytest.raises(UserError, match=r"b\.png: .* is 5000x5000 pixels, more than 16,777,216"):
+        decode_images([("b.png", encode(np.zeros((5000, 5000), np.uint8)))])
+
+
+def test_postscript_is_no_image():
+    """Pillow would hand it to Ghostscript."""
+    with pytest.raises(UserError, match="cannot be read as an image"):
+        decode_images([("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")])

@@ -1,17 +1,22 @@
-"""Run the command line and kill this process, for good, at the n-th entry into a chosen stage.
+"""Run the command line in a forked process that can be killed, for good, at the n-th entry into a chosen stage.
 
-``python kill_driver.py LOG STAGE N -- ARGUMENTS of prunebench``
-
-Every entry into a stage is noted in LOG (a few bytes, overwritten), so that whoever kills this process
-from outside knows where the kill landed. Stage ``-`` never kills from inside.
+The imports, which take longer than a tiny study, are done once, in a fork server. A fork is a process like any other:
+it runs `main`, and SIGKILL ends it.
 """
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,42 +24,144 @@ import torch
 
 import bench.evaluate
 import bench.pipeline
+import bench.store.database
 from bench.cli import main
-from bench.store.database import Store
+from bench.store.artifacts import Artifacts
 
-STAGES = ("training", "scoring", "evaluation", "between write and rename", "within a commit")
+STAGES = (
+    "training", "scoring", "evaluation", "checks", "alignment", "writing a table", "between write and rename",
+    "within a commit",
+)  # fmt: skip
+#: Where a process is that is in no stage.
+ELSEWHERE = "elsewhere"
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(
+    [
+        "bench.cli",
+        "bench.session",
+        "bench.engines.driver",
+        "bench.engines.local",
+        "analysis.claims.read",
+        "sklearn.datasets",
+    ]
+)
 
 
-def drive(log_path: str, stage_to_kill: str, count: int, arguments: list[str]) -> None:
-    log = os.open(log_path, os.O_RDWR | os.O_CREAT)
-    entries = dict.fromkeys(STAGES, 0)
+@dataclass(frozen=True)
+class Run:
+    """A command at work in a process of its own.
 
-    def enter(stage: str) -> None:
-        entries[stage] += 1
-        os.pwrite(log, f"{stage} {entries[stage]}".ljust(60).encode(), 0)
-        if stage == stage_to_kill and entries[stage] == count:
-            os.kill(os.getpid(), signal.SIGKILL)
+    Attributes
+    ----------
+    process : Process
+        Its process.
+    folder : Path
+        Holds ``output`` (what it printed) and ``stages``.
+    """
 
-    def entering(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            enter(stage)
-            return function(*args, **kwargs)
+    process: BaseProcess
+    folder: Path
 
-        return wrapper
+    def wait(self, seconds: float = 300) -> int:
+        """Return the exit code, minus the signal where one ended it."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, f"still runs after {seconds} s: {self.output()}"
+        return self.process.exitcode
 
-    def open_watched(self: Store, *args: Any, **kwargs: Any) -> None:
-        opened(self, *args, **kwargs)
-        # the statements of the transaction have run, its commit has not
-        sa.event.listen(self.engine, "commit", lambda _connection: enter("within a commit"))
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
 
-    torch.optim.AdamW.step = entering("training", torch.optim.AdamW.step)
-    bench.pipeline.keep_order = entering("scoring", bench.pipeline.keep_order)
-    bench.evaluate.Evaluator._forward = entering("evaluation", bench.evaluate.Evaluator._forward)
-    os.replace = entering("between write and rename", os.replace)
-    opened, Store.__init__ = Store.__init__, open_watched
+    def place(self) -> str:
+        """Return the innermost stage in which the process is or was last."""
+        return str(self._stages()["place"])
+
+    def entries(self) -> dict[str, int]:
+        """Return how often every stage was entered."""
+        entries: dict[str, int] = self._stages()["entries"]
+        return entries
+
+    def _stages(self) -> dict[str, Any]:
+        path = self.folder / "stages"
+        text = path.read_text() if path.exists() else ""
+        return dict(json.loads(text)) if text else {"place": "before the first stage", "entries": {}}
+
+
+def start(scratch: Path, *arguments: object, stage: str = "", count: int = 0, clock: Path | None = None) -> Run:
+    """Start ``prunebench ARGUMENTS``.
+
+    Parameters
+    ----------
+    scratch : Path
+        A folder for what the run prints; made anew.
+    stage, count
+        The process kills itself at this entry of this stage; an empty stage is never entered.
+    clock
+        A file with the seconds by which the clock is wrong, read whenever the time is.
+    """
+    scratch.mkdir(exist_ok=True)
+    for name in ("output", "stages"):
+        (scratch / name).unlink(missing_ok=True)
+    process = _forks.Process(target=_drive, args=(scratch, [str(word) for word in arguments], stage, count, clock))
+    process.start()
+    return Run(process, scratch)
+
+
+def _drive(scratch: Path, arguments: list[str], stage: str, count: int, clock: Path | None) -> None:
+    output = os.open(scratch / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    _watch(os.open(scratch / "stages", os.O_WRONLY | os.O_CREAT), stage, count)
+    if clock is not None:
+        _set_clock(clock)
     sys.argv = ["prunebench", *arguments]
     main()
 
 
-if __name__ == "__main__":
-    drive(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[5:])
+def _set_clock(clock: Path) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(seconds=int(clock.read_text() or 0))
+
+    bench.store.database.datetime = Wrong
+
+
+def _watch(log: int, stage_to_kill: str, count: int) -> None:
+    """Note in `log` where this process is, in a few bytes that are overwritten."""
+    entries = dict.fromkeys(STAGES, 0)
+    inside = [ELSEWHERE]
+
+    def note() -> None:
+        os.pwrite(log, json.dumps({"place": inside[-1], "entries": entries}).ljust(300).encode(), 0)
+
+    @contextmanager
+    def enter(stage: str) -> Iterator[None]:
+        entries[stage] += 1
+        inside.append(stage)
+        note()
+        if stage == stage_to_kill and entries[stage] == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield
+        inside.pop()
+        note()
+
+    def watched(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with enter(stage):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    def commit(_connection: sa.Connection) -> None:
+        with enter("within a commit"):  # the statements of the transaction have run, its commit has not
+            pass
+
+    torch.optim.AdamW.step = watched("training", torch.optim.AdamW.step)
+    bench.pipeline.keep_order = watched("scoring", bench.pipeline.keep_order)
+    bench.evaluate.Evaluator._forward = watched("evaluation", bench.evaluate.Evaluator._forward)
+    bench.pipeline.Pipeline._check = watched("checks", bench.pipeline.Pipeline._check)
+    bench.pipeline.alignment_tables = watched("alignment", bench.pipeline.alignment_tables)
+    Artifacts.write_table = watched("writing a table", Artifacts.write_table)
+    os.replace = watched("between write and rename", os.replace)
+    sa.event.listen(sa.Engine, "commit", commit)

@@ -1,9 +1,13 @@
 """Weights on disk: round trips, damage, and what does not fit."""
 
 import errno
+import io
 import os
+import pickle
 from pathlib import Path
 
+import fsspec
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +15,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.errors import UserError
-from bench.models.checkpoints import load_checkpoint, load_into, read_metadata, save_checkpoint, state_digest
+from bench.models.checkpoints import (
+    load_checkpoint,
+    load_into,
+    parse_checkpoint,
+    read_metadata,
+    save_checkpoint,
+    state_digest,
+)
 from bench.models.digits import digits_cnn
 
 
@@ -25,7 +36,7 @@ def test_round_trip(tmp_path, model):
     save_checkpoint(model.state_dict(), path, {"recipe": {"epochs": 3}, "loss": [0.1]})
     state = load_checkpoint(path)
     assert state_digest(state) == state_digest(model.state_dict())
-    assert read_metadata(path) == {"recipe": {"epochs": 3}, "loss": [0.1]}
+    assert read_metadata(path.read_bytes(), path) == {"recipe": {"epochs": 3}, "loss": [0.1]}
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
 
 
@@ -62,7 +73,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, model, monk
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"model\.safetensors: cannot be written: No space left"):
         save_checkpoint(model.state_dict(), path, {"version": 2})
-    assert read_metadata(path) == {"version": 1}
+    assert read_metadata(path.read_bytes(), path) == {"version": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -86,6 +97,52 @@ def test_pickled_code_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"evil\.pt: cannot be read"):
         load_checkpoint(Path("evil.pt"))
     assert not Path("unpickled").exists()
+
+
+def test_a_pickle_named_safetensors_is_not_unpickled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for content in (pickle.dumps(Payload()), torch_bytes({"weight": Payload()})):
+        Path("evil.safetensors").write_bytes(content)
+        with pytest.raises(UserError, match=r"evil\.safetensors: cannot be read: ") as caught:
+            load_checkpoint("evil.safetensors")
+        assert "\n" not in str(caught.value)
+    assert not Path("unpickled").exists()
+
+
+def torch_bytes(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["model.pth?versionId=3", "model.pt"])
+def test_torch_files_behind_urls(model, name):
+    fsspec.filesystem("memory").pipe_file(f"/torch/{name}", torch_bytes(model.state_dict()))
+    assert state_digest(load_checkpoint(f"memory://torch/{name}")) == state_digest(model.state_dict())
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, model):
+    place = tmp_path / "model.safetensors"
+    metadata = {"history": {"loss": [0.5, 0.25]}, "seconds": 1.5}
+    save_checkpoint(model.state_dict(), place, metadata)
+    content, digest = place.read_bytes(), state_digest(model.state_dict())
+    header = 8 * (8 + int.from_bytes(content[:8], "little"))
+    random = np.random.default_rng(5)
+    bits = [*random.integers(header, size=1000), *random.integers(header, 8 * len(content), size=1000)]
+    noticed, unnoticed = set(), 0
+    for bit in map(int, bits):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            state, found = parse_checkpoint(bytes(flipped), place), read_metadata(bytes(flipped), place)
+        except UserError as error:
+            noticed.add(str(error))
+        else:
+            assert state_digest(state) == digest
+            assert found == metadata
+            unnoticed += 1
+    assert unnoticed < 200  # those in the letters of the seal
+    assert all(line.startswith(f"checkpoint {place}: cannot be read: ") and "\n" not in line for line in noticed)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

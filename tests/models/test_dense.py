@@ -5,9 +5,10 @@ import torch
 
 from bench.errors import UserError
 from bench.models import dense
-from bench.models.checkpoints import save_checkpoint, state_digest
-from bench.models.dense import checkpoint_path, dense_key, obtain_dense
+from bench.models.checkpoints import read_metadata, save_checkpoint, state_digest
+from bench.models.dense import checkpoint_place, dense_key, model_identity, obtain_dense
 from bench.models.digits import digits_cnn
+from bench.store.artifacts import Artifacts
 from bench.study import ModelSpec, Normalisation, Recipe
 
 CPU = torch.device("cpu")
@@ -16,10 +17,13 @@ SPEC = ModelSpec(name="digits_cnn", recipe={"epochs": 1, "augmentation": "none"}
 
 @pytest.fixture
 def obtain(digits, registry, tmp_path):
+    def place(name):
+        return Artifacts.at(name if "://" in name else tmp_path / name)
+
     def call(spec=SPEC, seed=0, artifacts="artifacts", cache=None):
         return obtain_dense(
-            spec, digits, seed, registry, tmp_path, tmp_path / artifacts, CPU,
-            cache=tmp_path / cache if cache else None,
+            spec, digits, seed, registry, tmp_path, place(artifacts), CPU,
+            cache=place(cache) if cache else None,
         )  # fmt: skip
 
     return call
@@ -71,8 +75,32 @@ def test_altered_artifact_is_named(obtain, tmp_path):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
+    with pytest.raises(UserError, match=f"{file.name}: cannot be read: it was altered .* delete it"):
+        obtain()
+
+
+def test_artifact_with_the_weights_of_another_model_is_named(obtain, tmp_path):
+    obtain()
+    file = next((tmp_path / "artifacts/dense").iterdir())
+    metadata = read_metadata(file.read_bytes(), file)
+    save_checkpoint(digits_cnn().state_dict(), file, metadata)
     with pytest.raises(UserError, match=f"{file.name}: its weights are not those that were stored; delete it"):
         obtain()
+
+
+def test_artifacts_and_cache_behind_urls(obtain, no_training):
+    study, cache = Artifacts.at("memory://dense-study"), Artifacts.at("memory://dense-cache")
+    first = obtain(artifacts=study.place, cache=cache.place)
+    (name,) = study.names()
+    assert study.names() == cache.names() == [f"dense/{name.split('/')[1]}"]
+    content = study.read(name)
+    study.write(name, content[:-100])
+    with pytest.raises(UserError, match=f"{study.where(name)}: cannot be read.*delete it, and the model is trained"):
+        obtain(artifacts=study.place)
+    study.write(name, content)
+    no_training()
+    assert obtain(artifacts=study.place).checkpoint == first.checkpoint
+    assert obtain(artifacts="memory://dense-third", cache=cache.place).checkpoint == first.checkpoint
 
 
 @pytest.mark.parametrize(
@@ -117,9 +145,26 @@ def test_given_checkpoint_per_seed(obtain, no_training, tmp_path, monkeypatch):
         assert found.train_overlap == "unknown"
         assert found.history == {}
         assert found.recipe == {"checkpoint": spec.checkpoint}
-    assert checkpoint_path(spec, 3, tmp_path) == tmp_path / "net-3.safetensors"
+    assert checkpoint_place(spec, 3, tmp_path) == str(tmp_path / "net-3.safetensors")
     told = spec.model_copy(update={"train_overlap": "yes"})
     assert obtain(told, seed=3).train_overlap == "yes"
+
+
+def test_given_checkpoint_behind_a_url(obtain, registry, no_training, tmp_path, monkeypatch):
+    no_training()
+    monkeypatch.setenv("PRUNEBENCH_TEST_BUCKET", "memory://given")
+    model = digits_cnn()
+    save_checkpoint(model.state_dict(), "memory://given/net-3.safetensors", {})
+    spec = ModelSpec(name="digits_cnn", checkpoint="${PRUNEBENCH_TEST_BUCKET}/net-{seed}.safetensors")
+    assert obtain(spec, seed=3).checkpoint == state_digest(model.state_dict())
+    with pytest.raises(
+        UserError, match=r"^memory://given/net-4\.safetensors: there is no such file; check the address"
+    ):
+        obtain(spec, seed=4)
+    save_checkpoint(model.state_dict(), tmp_path / "net-3.safetensors", {})
+    local = ModelSpec(name="digits_cnn", checkpoint=str(tmp_path / "net-{seed}.safetensors"))
+    identities = [model_identity(each, 3, "d", registry, tmp_path) for each in (spec, local)]
+    assert identities[0] == identities[1]
 
 
 def test_normalisation_of_the_entry_wins(obtain):
@@ -138,6 +183,6 @@ def test_training_needs_a_seed(obtain):
         obtain(seed=None)
 
 
-def test_checkpoint_path_needs_a_checkpoint(tmp_path):
+def test_checkpoint_place_needs_a_checkpoint(tmp_path):
     with pytest.raises(UserError, match="has no checkpoint"):
-        checkpoint_path(SPEC, 0, tmp_path)
+        checkpoint_place(SPEC, 0, tmp_path)

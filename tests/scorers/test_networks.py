@@ -29,7 +29,7 @@ from bench.tensors import MaskSet, ScoreMap
 from bench.types import DataFacts, Granularity
 
 REGISTRY = make_registry()
-CIFAR = DataFacts("none", (32, 32), 3, 10, fit=0, search=0, test=0, calibration_images=0, calibration_batch=0)
+CIFAR = DataFacts("none", (32, 32), 3, 10, 0, 0, 0, 0, 0, 0)
 SPARSITIES = (0.5, 0.9)
 #: Through normalisation by the activations, and attention, there is no synaptic flow.
 NO_FLOW = {"synflow", "synflow_oneshot"}

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.database import Store, now, refuse_network_file_system
+from bench.store.database import now, open_store
+from bench.store.sqlite import refuse_network_file_system
 
 ROW = {
     "cell": "c1",
@@ -27,7 +28,7 @@ ROW = {
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "results.db", create=True)
+    store = open_store(tmp_path, create=True)
     yield store
     store.close()
 
@@ -50,7 +51,7 @@ def test_a_row_replaces_the_running_mark(store):
 
 
 def test_every_column_of_the_schema_is_stored(store):
-    columns = {column["name"] for column in sa.inspect(store.engine).get_columns("rows")}
+    columns = {column["name"] for column in sa.inspect(store.database.engine).get_columns("rows")}
     assert columns == {column.name for column in schema.ROWS} - {"position"}
 
 
@@ -77,13 +78,13 @@ def test_counters_add_up_over_runs(store):
 def test_another_schema_is_refused(tmp_path, store):
     store.set_meta("schema", "99")
     with pytest.raises(UserError, match="has store schema 99, this prunebench reads 1"):
-        Store(tmp_path / "results.db")
+        open_store(tmp_path)
 
 
 def test_what_is_no_database_is_refused(tmp_path):
     (tmp_path / "results.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(UserError, match="not a prunebench store"):
-        Store(tmp_path / "results.db")
+        open_store(tmp_path)
 
 
 def test_a_database_of_something_else_is_refused(tmp_path):
@@ -92,19 +93,19 @@ def test_a_database_of_something_else_is_refused(tmp_path):
     connection.commit()
     connection.close()
     with pytest.raises(UserError, match="not a prunebench store"):
-        Store(tmp_path / "results.db")
+        open_store(tmp_path)
 
 
 def test_an_absent_store_says_how_to_begin(tmp_path):
     with pytest.raises(UserError, match="prunebench run"):
-        Store(tmp_path / "results.db")
+        open_store(tmp_path)
 
 
 def test_a_full_disk_keeps_what_was_written(store):
     store.write_row(ROW)
     with store.transaction() as connection:
         pages = connection.execute(sa.text("PRAGMA page_count")).scalar()
-    sa.event.listen(store.engine, "begin", lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
+    sa.event.listen(store.database.engine, "begin", lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
     with pytest.raises(UserError, match="full: free some space and run again"):
         store.write_row({**ROW, "cell": "c2", "correct": b"\x00" * 10_000_000})
     assert store.states() == {"c1": "done"}
@@ -124,8 +125,8 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
 WRITER = """
 import sys
 from pathlib import Path
-from bench.store.database import Store
-store = Store(Path(sys.argv[1]))
+from bench.store.database import open_store
+store = open_store(Path(sys.argv[1]))
 for i in range(200):
     store.write_row({"cell": f"w{i}", "group": "g", "state": "done"})
 store.close()
@@ -133,7 +134,7 @@ store.close()
 
 
 def test_a_second_process_reads_while_one_writes(tmp_path, store):
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "results.db")])
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
     seen = []
     while writer.poll() is None:
         seen.append(len(store.states()))

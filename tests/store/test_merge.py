@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from bench.errors import UserError
-from bench.store.database import DATABASE_FILE, DENSE, STUDIES, Store
+from bench.store.database import DENSE, STUDIES, open_store
 from bench.store.merge import merge_study
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
@@ -22,7 +22,7 @@ def study_hash(folder):
 
 
 def merge(folder, other):
-    store = Store(folder / DATABASE_FILE)
+    store = open_store(folder)
     try:
         return merge_study(folder, store, study_hash(folder), other)
     finally:
@@ -77,7 +77,7 @@ def test_merging_twice_adds_nothing(two):
 def test_claims_that_only_one_store_registered_are_not_registered(two):
     first, second = two
     assert read_database(first).meta["claims_hash"]
-    store = Store(second / DATABASE_FILE)
+    store = open_store(second)
     with store.transaction() as connection:
         connection.execute(sa.update(STUDIES).values(claims_hash=None))
     store.close()
@@ -94,7 +94,7 @@ def test_another_study_is_refused(two, tmp_path, write_tiny, run_command):
 
 
 def test_other_settings_are_refused(two):
-    store = Store(two[1] / DATABASE_FILE)
+    store = open_store(two[1])
     settings = json.loads(store.meta("settings") or "")
     store.set_meta("settings", json.dumps({**settings, "batch": 7}))
     store.close()
@@ -105,7 +105,7 @@ def test_other_settings_are_refused(two):
 def test_another_dense_model_of_the_same_group_is_refused(two):
     first, second = two
     merge(first, second)
-    store = Store(second / DATABASE_FILE)
+    store = open_store(second)
     with store.transaction() as connection:
         connection.execute(sa.update(DENSE).values(checkpoint="0" * 64))
     store.close()

@@ -1,0 +1,223 @@
+"""How much memory the work on one model needs: its sizes measured on a few images, the rest reckoned stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bench.evaluate import KEPT_INPUT, PRECISIONS, prepare_network
+from bench.models.view import ModelView
+from bench.registry import Registry
+from bench.repairs.reconstruct import HELD
+from bench.scorers.gradient import stand_ins, summed_loss
+from bench.scorers.obs import PART
+from bench.study import Recipe
+from bench.types import Cell, DataFacts, Settings
+
+FLOAT64 = 8
+#: Copies of all images while a data set is decoded and divided.
+READING = 3
+#: Float64 or int64 values per prunable weight that stay from cell to cell: scores, magnitudes, their orders and ranks.
+KEPT = 6
+#: The same that sorting and building masks take beside them.
+SORTING = 9
+#: Beside those, where many scores are equal, as zero gradients are: what settles ties.
+SETTLING = 8
+#: Features per unit, the most that a scorer of ours has, each once more while it is scaled.
+FEATURES = 12
+#: Matrices as large as a layer's Hessian while that is inverted.
+INVERTING = 4
+#: Scorers that look at weights, ranks or forward passes alone; any other may keep activations for a gradient.
+FORWARD = frozenset({
+    "random", "magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank", "log_rank",
+    "l2", "lamp", "wanda", "obs", "activation", "fisher", "synflow", "synflow_oneshot",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """What a model takes, in bytes.
+
+    Attributes
+    ----------
+    state : int
+        Parameters and buffers.
+    units : int
+        Prunable weights (a count).
+    evaluation, forward, backward : int
+        Activations per image: in the evaluation's precision, in float32, and in float32 with a gradient to come.
+    hessians : tuple of int
+        Second moments of each prunable layer's inputs, float64.
+    """
+
+    state: int
+    units: int
+    evaluation: int
+    forward: int
+    backward: int
+    hessians: tuple[int, ...]
+
+
+def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings) -> ModelSizes:
+    """Count the bytes of a model, and of its activations on a few images of noise.
+
+    Parameters
+    ----------
+    view : ModelView
+        The model on the CPU, with its prunable weights.
+    image : tuple of int
+        Channels, height and width.
+    settings : Settings
+        Of the evaluation.
+    """
+    network = prepare_network(view.model, replace(settings, device="cpu"))
+    dtype = PRECISIONS[settings.precision]
+
+    def noise(n: int) -> Tensor:
+        return torch.randn(n, *image, generator=torch.Generator().manual_seed(0))
+
+    leaves, frozen = stand_ins(view)
+
+    def graph(x: Tensor) -> Any:
+        return summed_loss(view, {**frozen, **leaves}, x, torch.zeros(len(x), dtype=torch.int64))
+
+    return ModelSizes(
+        state=sum(t.numel() * t.element_size() for t in view.model.state_dict().values()),
+        units=view.units.total,
+        evaluation=_per_image(lambda n: _most_alive(lambda x: _forward(network, x), noise(n).to(dtype))),
+        forward=_per_image(lambda n: _most_alive(lambda x: _forward(view.model, x), noise(n))),
+        backward=_per_image(lambda n: _most_alive(graph, noise(n))),
+        hessians=tuple(
+            FLOAT64 * getattr(view.module(layer.name), "groups", 1) * prod(layer.weight_shape[1:]) ** 2
+            for layer in view.units.layers
+        ),
+    )
+
+
+@torch.no_grad()
+def _forward(network: nn.Module, x: Tensor) -> Any:
+    return network(x)
+
+
+def _per_image(measure: Callable[[int], int]) -> int:
+    """Slope of a measurement over the number of images: what does not grow with it drops out."""
+    return max(0, measure(4) - measure(2)) // 2
+
+
+class _Alive(TorchDispatchMode):
+    """Follows the bytes of the tensors that are made and not yet freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.most: int = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                reference = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+                self._alive[reference.cdata] = reference, tensor.untyped_storage().nbytes()
+        self._alive = {key: pair for key, pair in self._alive.items() if not pair[0].expired()}  # type: ignore[no-untyped-call]
+        self.most = max(self.most, sum(size for _, size in self._alive.values()))
+        return result
+
+
+def _most_alive(run: Callable[[Tensor], Any], x: Tensor) -> int:
+    alive = _Alive()
+    with alive:
+        run(x)
+    return alive.most
+
+
+def memory_stages(
+    sizes: ModelSizes, facts: DataFacts, settings: Settings, cells: Iterable[Cell], registry: Registry,
+    recipe: Recipe | None,
+) -> dict[str, dict[str, int]]:  # fmt: skip
+    """Reckon what each stage of the work on a model needs.
+
+    On a GPU it is the memory of the device.
+
+    Parameters
+    ----------
+    sizes : ModelSizes
+        The model's.
+    facts : DataFacts
+        The data set's.
+    settings : Settings
+        Device, precision and batch.
+    cells : iterable of Cell
+        The model's cells that are to be computed.
+    registry : Registry
+        Knows which scorers fuse features.
+    recipe : Recipe or None
+        How the model is to be trained; None where it is given.
+
+    Returns
+    -------
+    dict of str to dict
+        Stage -> part -> bytes. The forecast is the largest sum.
+    """
+    cells = [cell for cell in cells if not cell.skip]
+    on_cpu = settings.device == "cpu"
+    pixels = facts.in_chans * prod(facts.image_size)
+    evaluated = facts.test + (facts.search if any(c.search.name != "none" for c in cells) else 0)
+    all_images = (facts.fit + facts.calibration + facts.search + facts.test) * pixels
+    images = all_images if on_cpu else evaluated * pixels
+
+    precisions = {settings.precision, "float32"}  # a sample of the cells is evaluated in float32, too
+    itemsizes = [PRECISIONS[name].itemsize for name in precisions]
+    models = 2 * sizes.state + sum(
+        sizes.state * size // 4 * (2 if evaluated > facts.test and size == min(itemsizes) else 1) for size in itemsizes
+    )
+    inputs = sum(n * pixels * size for size in itemsizes for n in {facts.test, evaluated - facts.test}
+                 if n * pixels * size <= KEPT_INPUT)  # fmt: skip
+    draw = max((4 * c.calibration.images * pixels for c in cells), default=0)
+    batch = max((min(c.calibration.batch, c.calibration.images) for c in cells), default=0)
+    held = {"images": images + inputs + draw, "models": models}
+
+    unit = FLOAT64 * sizes.units
+    pruned = [cell for cell in cells if not cell.is_dense]
+    scorers = {cell.scorer.name for cell in pruned}
+    fused = any(registry.get("scorer", name).fuses_features for name in scorers)
+    gradients = any(not registry.get("scorer", name).fuses_features and name not in FORWARD for name in scorers)
+    repairs = {cell.correction.name for cell in cells} | {cell.recalibration.name for cell in cells}
+    maps = (KEPT + FEATURES * fused) * unit if pruned else 0
+    orders = maps + (SORTING + SETTLING * gradients) * unit if pruned else 0
+
+    stages = {
+        "evaluating": {
+            **held, "scores and orders": maps, "activations": min(settings.batch, facts.test) * sizes.evaluation,
+        },
+        "building masks": {**held, "scores and orders": orders},
+        "scoring": {
+            **held, "scores and orders": maps,
+            "activations": batch * (sizes.backward if gradients else sizes.forward),
+        },
+    }  # fmt: skip
+    if on_cpu:
+        stages["reading the images"] = {"images": READING * all_images}
+    if recipe is not None:
+        moments = 2 if recipe.optimizer == "adamw" else 1
+        stages["training"] = {
+            "images": images if on_cpu else facts.fit * pixels,
+            "models": (3 + moments) * sizes.state,  # weights, gradients, moments and the step
+            "activations": recipe.batch * sizes.backward,
+        }
+    if repairs - {"none"}:
+        stages["repairing"] = {**held, "scores and orders": maps, "activations": batch * sizes.forward}
+    for stage, method, most in (("repairing", "reconstruct", HELD), ("scoring", "obs", PART)):
+        if method in repairs | scorers and sizes.hessians:
+            largest = max(sizes.hessians)
+            stages[stage]["Hessians"] = max(largest, min(sum(sizes.hessians), most)) + INVERTING * largest
+    return stages

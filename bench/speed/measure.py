@@ -1,0 +1,322 @@
+"""Time the engine, bare forward passes and the loops that people write on one grid, in turn (``bench-speed``)."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench.data.dataset import Dataset, calibration_draw
+from bench.data.load import load_dataset
+from bench.errors import UserError, suggest
+from bench.evaluate import prepare_images, prepare_network
+from bench.models.dense import DenseModel, obtain_dense
+from bench.models.view import Calibration, normalise
+from bench.pipeline import Pipeline, row_values
+from bench.provenance import provenance
+from bench.session import Session, open_session
+from bench.settings import apply_settings
+from bench.speed.loops import (
+    LoopCell,
+    LoopInputs,
+    LoopProcess,
+    forward_seconds,
+    loop_accuracy,
+    process_accuracy,
+    write_inputs,
+)
+from bench.store.artifacts import Artifacts
+from bench.store.database import open_store
+from bench.types import Cell, Outcome
+
+SCORERS = ("magnitude", "square_magnitude", "exp_magnitude", "random", "taylor", "snip")
+SPARSITIES = tuple(s / 10 for s in range(1, 10))
+#: Cells timed with a process each; the others of the grid are taken to last as long.
+PROCESSES = 3
+#: The fusion search that is timed: at one sparsity, so many candidates.
+FUSED, CANDIDATES = "nl_sin", 30
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "digits": {"data": [{"name": "digits"}], "models": [{"name": "digits_cnn", "recipe": {"epochs": 5}}]},
+    "cifar10": {
+        "data": [{"name": "cifar10", "path": "${PRUNEBENCH_DATA}/cifar10"}],
+        "models": [{
+            "name": "cifar_resnet20",
+            "checkpoint": "${PRUNEBENCH_DATA}/weights/resnet20-cifar10-akamaster.safetensors",
+            "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        }],
+    },
+}  # fmt: skip
+#: The batch of the loops' DataLoader.
+LOOP_BATCH = 128
+#: Goals: least or largest value of the median ratio.
+F1_MOST, F2_LOOP, F2_PROCESSES, F4_MOST, F4_MOST_GPU = 1.10, 3.0, 10.0, 1.10, 0.20
+
+
+def measure(on: str, device: str = "auto", repetitions: int = 3, images: int | None = None) -> dict[str, Any]:
+    """Measure the goals F1 to F5.
+
+    Parameters
+    ----------
+    on : str
+        ``digits``, or ``cifar10``: the published ResNet-20 in the folder PRUNEBENCH_DATA.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    repetitions : int
+        How often everything is timed, in turn; ratios are taken inside a repetition.
+    images : int, optional
+        So many test images at most.
+
+    Returns
+    -------
+    dict
+        Plain JSON values: ``machine``, ``settings``, ``grid``, ``counters``, ``seconds`` (one entry per repetition),
+        ``goals``, ``agreement``, ``memory_mib``.
+
+    Raises
+    ------
+    UserError
+        If there is no such network, or its data are not there.
+    """
+    if on not in MODELS:
+        raise UserError(f"--on {on!r}: {suggest(on, MODELS)}")
+    with tempfile.TemporaryDirectory(prefix="prunebench-speed-") as name:
+        return _Speed(on, Path(name), device, images).measure(repetitions)
+
+
+def _study(on: str) -> dict[str, Any]:
+    return {
+        "name": f"speed on {on}", **MODELS[on], "train_seeds": 1, "granularities": ["weight"],
+        "allocations": ["global"], "sparsities": list(SPARSITIES), "scorers": [*SCORERS, FUSED],
+        "searches": [{"name": "random_search", "evaluations": CANDIDATES}],
+        "corrections": ["none", "layerwise", "asr"],
+        "exclude": [
+            {"name": "corrections for magnitude", "where": {"correction": {"not": "none"},
+                                                            "scorer": {"not": "magnitude"}}},
+            {"name": "one search", "where": {"scorer": FUSED, "sparsity": {"not": SPARSITIES[-2]}}},
+        ],
+    }  # fmt: skip
+
+
+class _Speed:
+    """A study in its folder with its dense model: what comes before the clock, and what is timed."""
+
+    def __init__(self, on: str, folder: Path, device: str, images: int | None) -> None:
+        (folder / "study.yaml").write_text(json.dumps(_study(on)), encoding="utf-8")
+        self.on, self.folder = on, folder
+        self.session: Session = open_session(folder, device=device)
+        self.settings = self.session.settings
+        apply_settings(self.settings)
+        self.device = torch.device(self.settings.device)
+        self.group = self.session.plan.groups[0]
+        self.spec = self.session.study.file.models[0]
+        dataset = load_dataset(self.session.study.file.data[0], folder)
+        self.dataset: Dataset = replace(dataset, test=dataset.test.subset(torch.arange(len(dataset.test))[:images]))
+        self.dense: DenseModel = obtain_dense(
+            self.spec, self.dataset, self.group.train_seed, self.session.registry, folder, Artifacts.of(folder),
+            self.device,
+        )  # fmt: skip
+        self.model = copy.deepcopy(self.dense.model)  # a pipeline changes the memory format of its own
+        self.sweep = [c for c in self.group.cells if c.search.name == c.correction.name == "none"]
+        self.searched = [c for c in self.group.cells if c.search.name != "none"]
+        self.corrected = [c for c in self.group.cells if c.correction.name != "none"]
+        self._stores = 0
+
+    def measure(self, repetitions: int) -> dict[str, Any]:
+        """Time everything in turn, after a run to warm up that gives the rows."""
+        _, rows, counters = self._run(self.sweep)
+        _, _, corrected = self._run(self.corrected)
+        loop_cells = [self._loop_cell(cell, rows[cell.id]) for cell in self.sweep]
+        inputs = self._loop_inputs(rows)
+        states = self._states(rows)
+        network = prepare_network(self.model, self.settings)
+        test, search = (
+            torch.split(prepare_images(part.images, self.dense.normalisation, self.settings), self.settings.batch)
+            for part in (self.dataset.test, self.dataset.search)
+        )
+        alone = range(1, len(loop_cells), max(1, len(loop_cells) // PROCESSES))[:PROCESSES]
+        process = self._loop_process(inputs)
+        seconds: dict[str, list[float]] = {
+            name: [] for name in ("forward", "loop", "process", "imports", "engine", "known", "search", "candidates")
+        }
+        for _ in range(repetitions):
+            forward = forward_seconds(network, states, test)
+            loop, looped = self._loop(loop_cells, inputs)
+            engine, rows, counters = self._run(self.sweep)
+            known, _, _ = self._run(self.sweep, rows)
+            found, _, searched = self._run(self.searched)
+            one = forward_seconds(network, states[:1] * 10, search) / 10
+            apart = [process_accuracy(process, loop_cells[number]) for number in alone]
+            candidates = searched["search_evaluations"] * one + searched["evaluations"] * forward / len(states)
+            values = forward, loop, median(s for _, s, _ in apart), median(s for _, _, s in apart), engine, known, found
+            for name, value in zip(seconds, (*values, candidates), strict=True):
+                seconds[name].append(value)
+        return {
+            "on": self.on, "model": self.spec.title, "repetitions": repetitions,
+            "machine": {**provenance(self.settings.device), "load": round(os.getloadavg()[0], 1)},
+            "settings": asdict(self.settings),
+            "grid": {"cells": len(self.sweep), "unique": len(states), "scorers": list(SCORERS),
+                     "sparsities": list(SPARSITIES), "test_images": len(self.dataset.test),
+                     "search_images": len(self.dataset.search), "processes": len(alone)},
+            "counters": {"sweep": dict(counters), "corrected": dict(corrected), "search": dict(searched)},
+            "seconds": seconds,
+            "goals": self._goals(seconds, len(states), counters, corrected),
+            "agreement": self._agreement(rows, looped, {number: a for number, (a, _, _) in zip(alone, apart,
+                                                                                            strict=True)}),
+            "memory_mib": self._memory(),
+        }  # fmt: skip
+
+    # ---------------------------------------------------------------- the engine
+
+    def _run(
+        self, cells: Sequence[Cell], known: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> tuple[float, dict[str, Mapping[str, Any]], Counter[str]]:
+        """Compute cells and write their rows, as a run does; no evaluation of the `known` rows is repeated."""
+        self._stores += 1
+        folder = self.folder / str(self._stores)
+        folder.mkdir()
+        counters: Counter[str] = Counter()
+        rows = {}
+        with closing(open_store(folder, create=True)) as store:
+            start = time.perf_counter()
+            pipeline = self._pipeline(counters)
+            pipeline.remember((known or {}).values())
+            upcoming: list[Cell | None] = [*cells[1:], None]
+            for outcome, after in zip(pipeline.run({cell.id for cell in cells}), upcoming, strict=True):
+                if outcome.state != "done":
+                    raise UserError(f"bench-speed: {outcome.cell.scorer.label} {outcome.state}: {outcome.reason}")
+                store.write_row(row_values(outcome), row_values(Outcome(after, "running")) if after else None)
+                rows[outcome.cell.id] = outcome.values
+            return time.perf_counter() - start, rows, counters
+
+    def _pipeline(self, counters: Counter[str]) -> Pipeline:
+        return Pipeline(
+            self.group, self.dense, self.dataset, self.spec.exclude, self.session.registry, self.settings, counters
+        )
+
+    def _states(self, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, torch.Tensor]]:
+        """Weights of every model that is evaluated: one per mask set."""
+        pipeline = self._pipeline(Counter())
+        firsts = {rows[cell.id]["evaluation"]: cell for cell in reversed(self.sweep)}
+        return [
+            {name: tensor.clone() for name, tensor in pipeline.repaired_model(cell).state_dict().items()}
+            for cell in reversed(firsts.values())
+        ]
+
+    # ---------------------------------------------------------------- the loops
+
+    def _loop_cell(self, cell: Cell, row: Mapping[str, Any]) -> LoopCell:
+        if cell.is_dense:
+            return LoopCell("", 0.0, 0)
+        assert cell.sparsity is not None
+        plugin = self.session.registry.get("scorer", cell.scorer.name)
+        scorer = "" if plugin.name == "magnitude" else _path(plugin.function)
+        return LoopCell(scorer, cell.sparsity, json.loads(row["seeds"])["scorer"])
+
+    def _loop_inputs(self, rows: Mapping[str, Mapping[str, Any]]) -> LoopInputs:
+        draw = self.group.cells[0].calibration
+        seed = json.loads(rows[self.sweep[0].id]["seeds"])["calibration"]
+        calibration = calibration_draw(self.dataset, seed, draw.images)
+        images, others = (
+            normalise(part.images, self.dense.normalisation, torch.device("cpu"))
+            for part in (self.dataset.test, calibration)
+        )
+        units = self._pipeline(Counter()).units("weight")
+        return LoopInputs(
+            images, self.dataset.test.labels, Calibration(others, calibration.labels, draw.batch), units, LOOP_BATCH
+        )
+
+    def _loop(self, cells: Sequence[LoopCell], inputs: LoopInputs) -> tuple[float, list[float]]:
+        start = time.perf_counter()
+        accuracies = [loop_accuracy(self.model, cell, inputs, self.device) for cell in cells]
+        return time.perf_counter() - start, accuracies
+
+    def _loop_process(self, inputs: LoopInputs) -> LoopProcess:
+        file = self.folder / "loop.safetensors"
+        write_inputs(file, self.model.state_dict(), inputs)
+        constructor = self.session.registry.get("model", self.spec.name).function
+        offered = {"num_classes": self.dataset.num_classes, "in_chans": self.dataset.in_chans}
+        arguments = {name: offered[name] for name in inspect.signature(constructor).parameters if name in offered}
+        return LoopProcess(
+            str(file), _path(constructor), arguments, self.spec.exclude, inputs.batch, inputs.calibration.batch,
+            self.settings.threads, self.settings.device,
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------- what came of it
+
+    def _goals(
+        self, seconds: Mapping[str, list[float]], unique: int, counters: Counter[str], corrected: Counter[str]
+    ) -> list[dict[str, Any]]:
+        cells, scorers = len(self.sweep), len(SCORERS)
+        processes = [each * cells for each in seconds["process"]]
+        stacked = self.device.type == "cuda"
+        return [
+            _ratio("F1", "engine / bare forward passes of the unique masks", seconds["engine"], seconds["forward"],
+                   most=F1_MOST),
+            _ratio("F2", "loop in one process / engine", seconds["loop"], seconds["engine"], least=F2_LOOP),
+            _ratio("F2", "loop with a process per cell / engine", processes, seconds["engine"], least=F2_PROCESSES),
+            _counted("F3", "score passes, one per scorer", counters["score_passes"], scorers),
+            _counted("F3", "sorts, one per scorer and magnitude's own order", counters["sorts"], scorers + 1),
+            _counted("F3", "evaluations, one per unique mask", counters["evaluations"], unique),
+            _ratio("F4", "fusion search / bare forward passes of its candidates", seconds["search"],
+                   seconds["candidates"], most=F4_MOST_GPU if stacked else F4_MOST),
+            _counted("F5", f"passes for dense statistics, {len(self.corrected)} corrected cells",
+                     corrected["dense_statistics"], 1),
+        ]  # fmt: skip
+
+    def _agreement(
+        self, rows: Mapping[str, Mapping[str, Any]], looped: Sequence[float], apart: Mapping[int, float]
+    ) -> dict[str, Any]:
+        """Compare the accuracies of the loops and the engine, cell by cell, in points."""
+        ours = [float(rows[cell.id]["accuracy"]) for cell in self.sweep]
+        gaps = [100 * abs(a - b) for a, b in zip(ours, looped, strict=True)]
+        return {
+            "cells": len(gaps), "equal": sum(gap == 0 for gap in gaps), "largest_points": max(gaps),
+            "image_points": 100 / len(self.dataset.test),
+            "processes_largest_points": max(100 * abs(looped[number] - value) for number, value in apart.items()),
+        }  # fmt: skip
+
+    def _memory(self) -> dict[str, float]:
+        kibibytes = 1 if sys.platform != "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kibibytes / 1024
+        if self.device.type == "cpu":
+            return {"process": round(peak)}
+        return {"process": round(peak), "gpu": round(torch.cuda.max_memory_allocated() / 2**20)}
+
+
+def _path(function: Any) -> str:
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _ratio(
+    goal: str, what: str, above: Sequence[float], below: Sequence[float],
+    most: float | None = None, least: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Ratio in every repetition: its median decides, its range is shown."""
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    middle = median(ratios)
+    met = middle <= most if most is not None else middle >= (least or 0)
+    return {
+        "goal": goal, "what": what, "most": most, "least": least,
+        "median": middle, "low": min(ratios), "high": max(ratios), "met": met,
+    }  # fmt: skip
+
+
+def _counted(goal: str, what: str, found: int, most: int) -> dict[str, Any]:
+    return {
+        "goal": goal, "what": what, "most": most, "least": None, "median": found, "low": found, "high": found,
+        "met": found <= most,
+    }  # fmt: skip

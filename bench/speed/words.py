@@ -1,0 +1,92 @@
+"""What ``bench-speed`` prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+#: What was timed, in seconds; the key of `measure`'s result, and what it is.
+TIMED = {
+    "forward": "bare forward passes of the unique masks",
+    "engine": "this engine, rows written",
+    "known": "the same with every evaluation known: scores, masks, rows",
+    "loop": "the loop in one process, float32",
+    "process": "a process per cell: one cell",
+    "imports": "of which until its imports are done",
+    "search": "one fusion search",
+    "candidates": "bare forward passes of its candidates",
+}
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """Say on what, with what and how often it was measured, and whether the rows agree."""
+    machine, settings, grid, memory = found["machine"], found["settings"], found["grid"], found["memory_mib"]
+    yield (
+        f"{found['model']} on {found['on']}: {grid['cells']} cells, {grid['unique']} unique masks, "
+        f"{grid['test_images']} test images; {found['repetitions']} repetitions, everything timed in turn"
+    )
+    yield (
+        f"machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, device "
+        f"{machine['device']}, torch {machine['packages']['torch']}; load average {machine['load']} at the end"
+    )
+    yield (
+        f"engine: {settings['precision']}, {settings['memory_format']}, batch {settings['batch']}; "
+        f"{settings['threads']} threads for everything"
+    )
+    for name, speed in settings["measured"].items():
+        yield f"  calibration, {name}: {speed:g} images/s"
+    for part, counters in found["counters"].items():
+        yield f"counters, {part}: " + ", ".join(f"{name} {count}" for name, count in counters.items())
+    yield "peak memory: " + ", ".join(f"{name} {value:g} MiB" for name, value in memory.items())
+    agreement = found["agreement"]
+    yield (
+        f"accuracy of the loop and the engine: equal in {agreement['equal']} of {agreement['cells']} cells, largest "
+        f"difference {agreement['largest_points']:.2f} points (one image is {agreement['image_points']:g}); "
+        f"a process per cell and the loop: {agreement['processes_largest_points']:.2f}"
+    )
+    if agreement["largest_points"]:
+        yield f"  from {_difference(settings['precision'])}"
+    yield (
+        f"a process per cell: {grid['processes']} cells of the grid are timed in every repetition, the other "
+        f"{grid['cells'] - grid['processes']} are taken to last as long as their median"
+    )
+
+
+def _difference(precision: str) -> str:
+    if precision != "float32":
+        return f"the engine's {precision}; every run evaluates a sample again in float32 and reports the difference"
+    return "rounding: batches and memory formats differ, and torch cuts ties at the threshold arbitrarily"
+
+
+def second_rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Seconds of everything that was timed: median and range over the repetitions."""
+    return [
+        {"What": TIMED[name], "Median": f"{median(values):.3g}", "Range": _range(min(values), max(values))}
+        for name, values in found["seconds"].items()
+    ]
+
+
+def goal_rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the goals, each met or missed by its median."""
+    return [
+        {
+            "Goal": goal["goal"], "What": goal["what"], "Median": f"{goal['median']:.3g}",
+            "Range": _range(goal["low"], goal["high"]),
+            "Asked": f"at most {goal['most']:g}" if goal["most"] is not None else f"at least {goal['least']:g}",
+            "Met": "met" if goal["met"] else "missed",
+        }
+        for goal in found["goals"]
+    ]  # fmt: skip
+
+
+def _range(low: float, high: float) -> str:
+    """Write a range, once where both ends read the same.
+
+    Examples
+    --------
+    >>> _range(0.9, 1.1234), _range(6, 6)
+    ('0.9 - 1.12', '6')
+    """
+    ends = f"{low:.3g}", f"{high:.3g}"
+    return ends[0] if ends[0] == ends[1] else " - ".join(ends)

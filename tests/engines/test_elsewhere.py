@@ -1,0 +1,195 @@
+"""Studies whose artifacts or checkpoints lie elsewhere, across processes; and artifacts that are mended by a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from safetensors.torch import load_file, save_file
+from safetensors.torch import save as torch_save
+
+from analysis.load import BESIDE, load
+from bench.cli import main
+from bench.models import dense
+from bench.store.artifacts import Artifacts, write_file
+from bench.store.reader import read_database
+from bench.store.schema import VOLATILE
+
+STUDY = """\
+name: elsewhere
+data: [digits]
+models: [{name: digits_cnn, recipe: {epochs: 1}}]
+train_seeds: 1
+granularities: [channel]
+scorers: [magnitude, v1]
+searches: [equal]
+sparsities: [0.5]
+"""
+
+
+def write_study(folder, text=STUDY):
+    folder.mkdir()
+    (folder / "study.yaml").write_text(text)
+    (folder / "claims.yaml").write_text("include: [sics]\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """A finished study with its artifacts in its folder; not to be changed."""
+    folder = write_study(tmp_path_factory.mktemp("local") / "study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["prunebench", "run", str(folder)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
+    return folder
+
+
+def evidence(folder):
+    return read_database(folder).rows.drop(columns=list(VOLATILE))
+
+
+def test_artifacts_elsewhere_give_the_same_study(local, tmp_path, run_command, command):
+    folder, url = write_study(tmp_path / "study"), f"file://{tmp_path}/team"
+    done = run_command("run", folder, "--artifacts", url)
+    assert done.returncode == 0, done.stdout
+    assert not (folder / "artifacts").exists()
+    pd.testing.assert_frame_equal(evidence(folder), evidence(local), check_exact=True)
+    here, there = Artifacts.of(local), Artifacts.at(url)
+    assert Artifacts.of(folder) == there
+    assert {name.split("/")[0] for name in there.names()} == {"dense", *BESIDE}
+    assert there.names() == here.names()
+    for name in there.names():
+        if not name.startswith("dense/"):  # these tell how many seconds training took
+            assert there.read(name) == here.read(name), name
+    for kind in BESIDE:
+        pd.testing.assert_frame_equal(getattr(load(folder), kind), getattr(load(local), kind), check_exact=True)
+        assert not getattr(load(folder), kind).empty
+    assert "0 cells done" in command("run", folder).out
+
+
+def test_damaged_artifacts_are_named_and_a_run_mends_them(local, tmp_path, command):
+    folder = shutil.copytree(local, tmp_path / "study")
+    left_over = folder / "artifacts" / "dense" / ".x.safetensors.0123abcd.tmp"
+    left_over.write_bytes(b"of a run that was killed while it wrote")
+    paths = [next((folder / "artifacts" / kind).rglob("*.parquet")) for kind in BESIDE]
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-9])
+        result = command("report", folder)
+        assert result.code == 2
+        assert result.err.startswith(f"error: {path}: cannot be read as Parquet: ")
+        assert result.err.endswith("; delete it, and `prunebench run` writes it again\n")
+        assert result.err.count("\n") == 1
+        path.unlink()
+    assert "0 cells done" in command("run", folder).out
+    assert [path.read_bytes() for path in paths] == whole
+    assert not left_over.exists()
+
+
+@pytest.fixture
+def given(local, tmp_path):
+    """A study of a given checkpoint, and that checkpoint."""
+    checkpoint = tmp_path / "net-0.safetensors"
+    shutil.copy(next((local / "artifacts" / "dense").iterdir()), checkpoint)
+    place = f"checkpoint: 'file://{tmp_path}/net-{{seed}}.safetensors'"
+    return write_study(tmp_path / "given", STUDY.replace("recipe: {epochs: 1}", place)), checkpoint
+
+
+def test_a_checkpoint_behind_a_url_is_the_network_that_was_trained(given, local, command):
+    folder, checkpoint = given
+    assert command("run", folder).code == 0
+    assert not (folder / "artifacts" / "dense").exists()
+    for column in ("accuracy", "mask", "checkpoint"):
+        assert evidence(folder)[column].tolist() == evidence(local)[column].tolist()
+    before = json.loads(command("plan", folder, "--json").out)
+    assert before["todo"] == 0
+    checkpoint.write_bytes(b"x" + checkpoint.read_bytes())  # other content: other cells
+    assert json.loads(command("plan", folder, "--json").out)["todo"] == before["cells"]
+
+
+def test_a_checkpoint_elsewhere_is_fetched_to_plan_and_to_load(given, tmp_path, command, monkeypatch):
+    folder, checkpoint = given
+    place = f"memory://{tmp_path}/net-0.safetensors"
+    write_file(place, checkpoint.read_bytes())
+    study = folder / "study.yaml"
+    study.write_text(study.read_text().replace(f"file://{tmp_path}", f"memory://{tmp_path}"))
+    fetched = []
+
+    def counting(name, fetch):
+        def fetch_counted(self, path, *args, **options):
+            fetched.append((name, path))
+            return fetch(self, path, *args, **options)
+
+        monkeypatch.setattr(MemoryFileSystem, name, fetch_counted)
+
+    counting("_open", MemoryFileSystem._open)
+    counting("cat_file", MemoryFileSystem.cat_file)
+    assert command("run", folder).code == 0
+    path = f"{tmp_path}/net-0.safetensors"
+    assert fetched == [("_open", path), ("cat_file", path)]
+
+
+def test_a_checkpoint_that_changes_during_a_run_is_refused(given, command, monkeypatch):
+    folder, checkpoint = given
+    read = dense.read_file
+
+    def changed(place):
+        checkpoint.write_bytes(torch_save(load_file(checkpoint)))
+        return read(place)
+
+    monkeypatch.setattr(dense, "read_file", changed)
+    result = command("run", folder)
+    assert result.code == 2
+    assert "checkpoint is not what it was when the run began" in result.err
+
+
+def test_a_merge_copies_artifacts_to_a_url(local, tmp_path, command):
+    folder, url = write_study(tmp_path / "study"), f"memory://{tmp_path}/merged"
+    assert "0 cells done" in command("run", folder, "--artifacts", url, "--merge", local).out
+    here, there = Artifacts.of(local), Artifacts.at(url)
+    assert {name: there.read(name) for name in there.names()} == {name: here.read(name) for name in here.names()}
+    assert not (folder / "artifacts").exists()
+
+
+def drop(path):
+    path.unlink()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 4
+    path.write_bytes(content)
+
+
+def other_shapes(path):
+    state = load_file(path)
+    save_file({**state, "linear.bias": state["linear.bias"][:3].clone()}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop, "there is no such file"),
+        (truncate, "cannot be read: "),
+        (flip, "cannot be read: it was altered"),
+        (other_shapes, "linear.bias (3,) instead of (10,)"),
+    ],
+)
+def test_a_bad_checkpoint_behind_a_url_is_one_line(given, command, damage, message):
+    folder, checkpoint = given
+    damage(checkpoint)
+    result = command("run", folder)
+    assert result.code == 2
+    assert f"file://{checkpoint}: " in result.err
+    assert message in result.err
+    assert result.err.count("\n") == 1
