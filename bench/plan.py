@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from bench.errors import UserError, suggest
@@ -19,7 +19,7 @@ from bench.study import Exclusion, ModelSpec, Study
 from bench.types import CalibrationSpec, Cell, Choice, DataFacts, Group
 
 #: The largest study that is planned in about a minute: its cells, and what the axes inside a group span.
-MOST_CELLS, MOST_POINTS = 2_000_000, 50_000_000
+MOST_CELLS, MOST_POINTS = 2_000_000, 20_000_000
 DENSE = Choice("dense", label="dense")
 NONE = Choice("none", label="none")
 #: A scorer without features has this search; it is no point of the study's search axis.
@@ -99,10 +99,14 @@ def make_plan(
                 group = group_id(facts.hash, model_identity(model, seed, facts), seed)
                 bits = _matching(study.file.exclude, dataset=data.title, model=model.title, train_seed=seed)
                 laid_out = inside(draws, bits)
+                if position + len(laid_out.points) > MOST_CELLS:
+                    raise UserError(
+                        f"{study.folder}: has more than {MOST_CELLS:,} cells; divide it into several studies"
+                    )
                 for name, count in laid_out.excluded.items():
                     excluded[name] += count
                 cells = []
-                for before, values, after in laid_out.cells:
+                for values, (before, after) in zip(laid_out.points, laid_out.identities, strict=True):
                     cell_id = hashlib.sha256(f'{before},"group":"{group}",{after}'.encode()).hexdigest()
                     cell = Cell(
                         id=cell_id, group=group, position=position, dataset=data.title, model=model.title,
@@ -117,11 +121,6 @@ def make_plan(
                     cells.append(cell)
                     position += 1
                 groups.append(Group(group, data.title, model.title, seed, tuple(cells)))
-                if position > MOST_CELLS:
-                    raise UserError(
-                        f"{study.folder}: has {position:,} cells and more, {MOST_CELLS:,} at most; "
-                        f"divide it into several studies"
-                    )
     if position == 0:
         raise UserError(f"{study.folder}: every cell is excluded; nothing is left to run")
     return Plan(study, tuple(groups), excluded)
@@ -138,14 +137,22 @@ class _Inside:
 
     Attributes
     ----------
-    cells : list of (str, dict, str)
-        The axis values of each cell, between the canonical JSON of its identity before and after the group.
+    points : list of dict
+        The axis values of each cell.
+    precision : str
+        Of the evaluation.
     excluded : mapping
         Name of each exclusion -> number of cells that it leaves out.
     """
 
-    cells: list[tuple[str, dict[str, Any], str]]
+    points: list[dict[str, Any]]
+    precision: str
     excluded: Mapping[str, int]
+
+    @cached_property
+    def identities(self) -> list[tuple[str, str]]:
+        """Canonical JSON of each cell's identity, before and after its group."""
+        return [_identity(values, self.precision) for values in self.points]
 
 
 def _lay_out(
@@ -196,8 +203,7 @@ def _lay_out(
                         "recalibration": recalibration, "skip": skip,
                     })  # fmt: skip
     excluded = {exclusion.name: lowest[1 << i] for i, exclusion in enumerate(exclude)}
-    cells = [(before, values, after) for values in points for before, after in (_identity(values, precision),)]
-    return _Inside(cells, excluded)
+    return _Inside(points, precision, excluded)
 
 
 def _searched_scorers(study: Study, registry: Registry) -> Iterator[tuple[Choice, Choice]]:

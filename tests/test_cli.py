@@ -301,7 +301,8 @@ def test_a_dense_model_trained_otherwise_is_refused(finished, command):
     for checkpoint in (finished / "artifacts" / "dense").glob("*.safetensors"):
         state = {name: tensor.clone() for name, tensor in load_file(checkpoint).items()}
         state["linear.bias"] += 1
-        save_checkpoint(state, checkpoint, {**read_metadata(checkpoint.read_bytes(), checkpoint), "checkpoint": state_digest(state)})
+        known = read_metadata(checkpoint.read_bytes(), checkpoint)
+        save_checkpoint(state, checkpoint, known | {"checkpoint": state_digest(state)})
     edit(finished, "0.8]", "0.8, 0.9]")
     rows = len(read_database(finished).rows)
     result = command("run", finished)

@@ -180,13 +180,37 @@ def test_only_names_what_no_cell_has(tmp_path, only, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (STUDY + "calibration: {draws: 1000000}\n", "span 102,000,000 cells, more than 2,000,000"),
+        (STUDY + "calibration: {draws: 1000000}\n", "span 34,000,000 points for one dense model, 20,000,000 at most"),
         (
             STUDY + "calibration: {images: [32, 500]}\n",
             "asks for 500 images of the 250 of the calibration split of digits",
         ),
     ],
 )
+def test_a_study_of_too_many_cells_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.plan.MOST_CELLS", 65)  # it has 66
+    with pytest.raises(UserError, match="has more than 65 cells; divide it"):
+        plan_of(tmp_path)
+
+
+def test_the_ids_of_the_digits_template_never_change():
+    """Stored rows are found by them: a change makes every finished study new."""
+    folder = Path(__file__).parents[1] / "bench" / "templates" / "digits"
+    registry = make_registry(folder)
+    plan = make_plan(load_study(folder, registry), registry, "float32", {"digits": FACTS}, lambda m, s, _: {"m": m.name})
+    ids = "".join(cell.id for cell in plan.cells())
+    assert hashlib.sha256(ids.encode()).hexdigest() == "IDS"
+    cell = next(cell for cell in plan.cells() if cell.correction.name == "asr")
+    values = {
+        name: getattr(cell, name).identity()
+        for name in ("scorer", "search", "allocation", "correction", "recalibration")
+    }
+    assert cell.id == digest({
+        "schema": schema.SCHEMA_VERSION, "group": cell.group, "calibration": asdict(cell.calibration),
+        "granularity": cell.granularity, "sparsity": cell.sparsity, "precision": cell.precision, **values,
+    })  # fmt: skip
+
+
 def test_what_cannot_be_laid_out_or_drawn_is_refused(tmp_path, text, said):
     with pytest.raises(UserError, match=said):
         plan_of(tmp_path, text)

@@ -73,7 +73,7 @@ def test_sql_is_never_made_of_strings():
             assert ".format(" not in ast.unparse(query), place
 
 
-STUDY = "name: s\ndata: [digits]\nmodels: [digits_cnn]\nscorers: [SCORER]\nsparsities: [0.5]\ntrain_seeds: 1\n"
+STUDY = "name: s\ndata: [digits]\nmodels: [{name: digits_cnn, recipe: {epochs: 1}}]\nscorers: [SCORER]\nsparsities: [0.5]\ntrain_seeds: 1\n"
 
 
 @pytest.mark.parametrize(("scorer", "imported"), [("magnitude", []), ("./mine.py:score", ["mine"])])

@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from evidence import STUDY, Evidence, Kept, leftovers, write_study
 from kill_driver import Run, start
+from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +123,29 @@ def test_bits_flipped_in_a_dense_model_are_found(finished, study, prunebench, re
     record_property("fault", "a bit flipped in a dense model among the artifacts")
     record_property("times", found)
     record_property("outcome", "refused by name; deleted, trained again: rows equal")
+
+
+def test_a_bit_flipped_in_a_given_checkpoint_is_another_model(study, tmp_path, prunebench, record_property):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    text = STUDY.replace("recipe: {epochs: 1}", "checkpoint: model.safetensors").replace("train_seeds: 2\n", "")
+    (folder / "study.yaml").write_text(text)
+    given = folder / "model.safetensors"
+    save_file(load_file(min((study / "artifacts" / "dense").iterdir())), given)
+    whole = given.read_bytes()
+    assert prunebench("run", folder)[0] == 0
+    before, expected = Kept.of(folder), Evidence.of(folder)
+    given.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, output = prunebench("run", folder)
+    assert code == 0, output
+    assert f"{len(before.rows)} cells done, 0 failed, 0 skipped, 0 already there" in output
+    given.write_bytes(whole)
+    assert "0 cells done" in prunebench("run", folder)[1]
+    before.assert_in(Kept.of(folder))
+    pd.testing.assert_frame_equal(Evidence.of(folder).rows, expected.rows)
+    record_property("fault", "a bit flipped in a given checkpoint")
+    record_property("times", 1)
+    record_property("outcome", "other cells; restored: the rows that were there")
 
 
 @pytest.mark.parametrize("kind", ["dense", "alignment", "units"])
