@@ -63,6 +63,8 @@ def main() -> None:
         message = f"{error.format_message().rstrip('.')}; see `{command} --help`"
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
+    except json.JSONDecodeError as error:  # of all that is read, only a store's texts are JSON unchecked
+        message = f"a text in the store is damaged: {error}; put a copy of results.db in its place, or start anew"
     except OSError as error:
         message = f"{error.filename or 'the system'}: {error.strerror or error}"
     print("error:", *message.splitlines(), file=sys.stderr)

@@ -23,8 +23,9 @@ from bench.study import Recipe
 from bench.types import Cell, DataFacts, Settings
 
 FLOAT64 = 8
-#: Copies of all images while a data set is decoded and divided.
-READING = 3
+#: Copies of all images while a data set is decoded and divided, its files among them; afterwards, with what the
+#: heap keeps of that.
+READING, READ = 5, 2
 #: Float64 or int64 values per prunable weight that stay from cell to cell: scores, magnitudes, their orders and ranks.
 KEPT = 6
 #: The same that sorting and building masks take beside them.
@@ -173,7 +174,7 @@ def memory_stages(
     pixels = facts.in_chans * prod(facts.image_size)
     evaluated = facts.test + (facts.search if any(c.search.name != "none" for c in cells) else 0)
     all_images = (facts.fit + facts.calibration + facts.search + facts.test) * pixels
-    images = all_images if on_cpu else evaluated * pixels
+    images = READ * all_images if on_cpu else evaluated * pixels
 
     precisions = {settings.precision, "float32"}  # a sample of the cells is evaluated in float32, too
     itemsizes = [PRECISIONS[name].itemsize for name in precisions]
@@ -214,6 +215,11 @@ def memory_stages(
             "models": (3 + moments) * sizes.state,  # weights, gradients, moments and the step
             "activations": recipe.batch * sizes.backward,
         }
+    if settings.measured:  # at the first run only
+        tried = max(int(name.split()[-1]) for name in settings.measured)
+        stages["timing settings"] = {
+            "images": images, "models": 8 * sizes.state, "activations": tried * sizes.forward,
+        }  # fmt: skip
     if repairs - {"none"}:
         stages["repairing"] = {**held, "scores and orders": maps, "activations": batch * sizes.forward}
     for stage, method, most in (("repairing", "reconstruct", HELD), ("scoring", "obs", PART)):

@@ -225,7 +225,7 @@ def tree_of(text: str) -> object:
     return YAML(typ="safe", pure=True).load(text)
 
 
-@shares(25, 2000)
+@shares(20, 2000)
 def test_study_files(ends_well, tmp_path, monkeypatch, examples):
     monkeypatch.chdir(tmp_path)
     study = tmp_path / "study"
@@ -279,7 +279,7 @@ def reported(tmp_path, finished_tiny) -> Path:
     return folder
 
 
-@shares(10, 1000)
+@shares(10, 500)
 def test_claims_files(ends_well, reported, tmp_path, monkeypatch, examples):
     monkeypatch.chdir(tmp_path)
     before = files_in(tmp_path) | {"reported/claims.yaml"}
@@ -344,8 +344,8 @@ def mutated_table(draw, table: pa.Table) -> bytes:
 @pytest.mark.parametrize(
     ("reader", "examples"),
     [
-        ("claims", 15), pytest.param("claims", 600, marks=pytest.mark.slow),
-        pytest.param("report", 200, marks=pytest.mark.slow),
+        ("claims", 4), pytest.param("claims", 300, marks=pytest.mark.slow),
+        pytest.param("report", 60, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_data_of_reports(ends_well, reported, reader, examples):

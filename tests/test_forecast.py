@@ -28,9 +28,17 @@ def test_a_finished_study_has_nothing_to_do(finished_tiny):
 
 def test_a_larger_model_needs_more(tiny):
     session = open_session(tiny)
-    facts = session.facts["digits"]
-    small = forecast_model(ModelSpec(name="digits_cnn"), session, facts)
-    large = forecast_model(ModelSpec(name="resnet10t"), session, facts)
-    assert large.memory > 5 * small.memory
+    facts, cells = session.facts["digits"], session.plan.groups[0].cells
+    small = forecast_model(ModelSpec(name="digits_cnn"), session, facts, cells)
+    large = forecast_model(ModelSpec(name="resnet10t"), session, facts, cells)
+    assert large.largest[1] > 5 * small.largest[1]
     assert large.images_per_second < small.images_per_second
     assert small.dominant == "features.9"
+
+
+def test_more_workers_are_forecast_up_to_one_per_group(tiny):
+    summary = summarise_plan(open_session(tiny))
+    assert summary["lines"]["on more workers"].startswith("2: ")
+    assert "4: " not in summary["lines"]["on more workers"]  # two groups
+    alone = summarise_plan(open_session(tiny, "one"))
+    assert alone["lines"]["on more workers"] == "no shorter: a group is worked on as a whole"

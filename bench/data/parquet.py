@@ -40,6 +40,8 @@ class ParquetSource:
         labels = {file: _labels(file, _read(file, LABELS)) for file in (*train, *test)}
         classes = self._classes(train[0], first, torch.cat(list(labels.values())))
         sizes = [sum(len(labels[file]) for file in files) for files in (train, test)]
+        del first
+        _give_back()
         return Facts((image.shape[2], image.shape[3]), image.shape[1], len(classes), *sizes)
 
     def content_hash(self) -> str:
@@ -61,6 +63,8 @@ class ParquetSource:
         classes = self._classes(*tables[0], labels)
         images = decode_images(item for file, table in tables for item in _images(file, table))
         n = sum(table.num_rows for _, table in tables[: len(train_files)])
+        del tables
+        _give_back()
         return Raw(ImageSet(images[:n], labels[:n]), ImageSet(images[n:], labels[n:]), classes)
 
     def _classes(self, file: Path, table: pa.Table, labels: Tensor) -> tuple[str, ...]:
@@ -87,6 +91,11 @@ class ParquetSource:
                 "expected train-*.parquet and test-*.parquet (or validation-*.parquet)"
             )
         return found["train"], test
+
+
+def _give_back() -> None:
+    """Give the memory of tables that are no more back to the system: Arrow would keep as much as the files held."""
+    pa.default_memory_pool().release_unused()
 
 
 def _read(file: Path, columns: Iterable[str] | None = None) -> pa.Table:

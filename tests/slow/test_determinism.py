@@ -98,8 +98,16 @@ def test_equal_evidence_gives_the_same_report_everywhere(here, tmp_path):
     assert [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)] == []
 
 
+def rounded(notes: str | None) -> object:
+    """Notes with all numbers to 12 digits."""
+    return None if notes is None else json.loads(notes, parse_float=lambda text: f"{float(text):.12g}")
+
+
 def test_the_number_of_threads_changes_no_row_of_given_weights(here, tmp_path):
-    """Trained weights do change: sums over a batch are divided otherwise."""
+    """One field may: EMP notes the effective number of scores, a sum over a layer, to the last bit.
+
+    Trained weights change too, so these are given.
+    """
     stored = {}
     for path in sorted((here / "artifacts" / "dense").glob("*.safetensors")):
         model = "digits_vit" if any("attn" in name for name in load_checkpoint(path)) else "digits_cnn"
@@ -112,5 +120,7 @@ def test_the_number_of_threads_changes_no_row_of_given_weights(here, tmp_path):
         folders.append(make(tmp_path / threads, study))
         prunebench({"OMP_NUM_THREADS": "2"}, "run", folders[-1])
     one, two = (read_database(folder).rows for folder in folders)
+    assert one["state"].eq("done").sum() > 100
     differ = {name for name in one.columns if name not in VOLATILE and not one[name].equals(two[name])}
-    assert differ == set()
+    assert differ <= {"notes"}
+    assert one["notes"].map(rounded).equals(two["notes"].map(rounded))

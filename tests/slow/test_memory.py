@@ -6,6 +6,7 @@ the libraries have loaded what they load at first use (some 50 MiB after their i
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: Below it the libraries' own buffers decide, in MiB.
 FLOOR = 50
+#: It solves a system per filter, which takes hours on a wide net.
+TOO_LONG = ("ResNet-18", "reconstruct")
 WITHIN = 0.3
 MIB = 2**20
 
@@ -54,9 +57,11 @@ MODELS = {
 METHODS = {
     "magnitude": ("magnitude", "none"),
     "taylor, snip": ("magnitude, taylor, snip", "none"),
-    "obs, reconstruct": ("magnitude, obs", "none, reconstruct"),
+    "obs": ("magnitude, obs", "none"),
+    "reconstruct": ("magnitude", "none, reconstruct"),
     "v1": ("magnitude, v1", "none"),
 }
+CASES = [(m, k) for m in MODELS for k in METHODS if not (TOO_LONG[0] in m and TOO_LONG[1] in k)]
 CHILD = """\
 import ctypes, re, sys
 from pathlib import Path
@@ -95,17 +100,13 @@ def forecast_and_measured(scratch: Path, model: str, method: str) -> tuple[float
     for place, content in ((folder, text), (warm, WARM_UP)):
         place.mkdir()
         (place / "study.yaml").write_text(content)
-    plan = (
-        "import sys; from pathlib import Path; from bench.forecast import *; from bench.session import open_session\n"
-    )
-    plan += "print('memory', summarise_plan(open_session(Path(sys.argv[1])))['memory'])"
-    forecast = _last_number([sys.executable, "-c", plan, str(folder)])
-    return forecast / MIB, _last_number([sys.executable, "-c", CHILD, str(warm), str(folder)]) / MIB
+    plan = _output("-m", "bench.cli", "plan", str(folder), "--json")
+    measured = _output("-c", CHILD, str(warm), str(folder)).split()[-1]
+    return json.loads(plan)["memory"] / MIB, int(measured) / MIB
 
 
-def _last_number(words: list[str]) -> int:
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    return int(done.stdout.split()[-1])
+def _output(*words: str) -> str:
+    return subprocess.run([sys.executable, *words], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
 
 
 def _some_images(scratch: Path) -> Path:
@@ -119,8 +120,7 @@ def _some_images(scratch: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("model", "method"), CASES)
 def test_the_forecast_is_within_30_percent_of_the_peak(model: str, method: str, tmp_path: Path) -> None:
     if model.startswith("CIFAR") and "PRUNEBENCH_DATA" not in os.environ:
         pytest.skip("PRUNEBENCH_DATA is not set")
@@ -132,11 +132,10 @@ def test_the_forecast_is_within_30_percent_of_the_peak(model: str, method: str, 
 def main() -> None:
     """Print the table of docs/SCALING.md."""
     print("| study | methods | forecast, MiB | measured, MiB | ratio |\n|---|---|---|---|---|")
-    for model in MODELS:
-        for method in METHODS:
-            with tempfile.TemporaryDirectory() as scratch:
-                forecast, measured = forecast_and_measured(Path(scratch), model, method)
-            print(f"| {model} | {method} | {forecast:.0f} | {measured:.0f} | {forecast / measured:.2f} |", flush=True)
+    for model, method in CASES:
+        with tempfile.TemporaryDirectory() as scratch:
+            forecast, measured = forecast_and_measured(Path(scratch), model, method)
+        print(f"| {model} | {method} | {forecast:.0f} | {measured:.0f} | {forecast / measured:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
