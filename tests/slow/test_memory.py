@@ -100,8 +100,8 @@ def forecast_and_measured(scratch: Path, model: str, method: str) -> tuple[float
     for place, content in ((folder, text), (warm, WARM_UP)):
         place.mkdir()
         (place / "study.yaml").write_text(content)
-    plan = _output("-m", "bench.cli", "plan", str(folder), "--json")
     measured = _output("-c", CHILD, str(warm), str(folder)).split()[-1]
+    plan = _output("-m", "bench.cli", "plan", str(folder), "--json")  # by the settings that the run has chosen
     return json.loads(plan)["memory"] / MIB, int(measured) / MIB
 
 
