@@ -126,10 +126,13 @@ class MagnitudeRanks:
         found = []
         for name, ascending in self._ascending.items():
             ordered = scores[name].reshape(-1).to(ascending.device)[ascending]
-            n, rho = len(ordered), spearman(ordered)
+            values, places = ordered.sort()
+            n, rho = len(values), _spearman(values, places)
             for sparsity in sparsities:
-                near = ordered[:0] if sparsity is None else ordered[window(n, sparsity)]
-                found.append(LayerAlignment(sparsity, name, n, rho, len(near), spearman(near)))
+                near = slice(0, 0) if sparsity is None else window(n, sparsity)
+                inside = (places >= near.start) & (places < near.stop)
+                near_rho = _spearman(values.masked_select(inside), places.masked_select(inside) - near.start)
+                found.append(LayerAlignment(sparsity, name, n, rho, near.stop - near.start, near_rho))
         return found
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:
@@ -166,8 +169,12 @@ def spearman(ordered: Tensor) -> float:
     >>> spearman(torch.tensor([1.0, 1.0, 5.0, 2.0])).__round__(4), spearman(torch.ones(3))
     (0.7379, nan)
     """
-    n = len(ordered)
-    values, places = ordered.sort()
+    return _spearman(*ordered.sort())
+
+
+def _spearman(values: Tensor, places: Tensor) -> float:
+    """As `spearman`, of values in ascending order and the places, 0 to n - 1, where they stood."""
+    n = len(values)
     _, run, sizes = torch.unique_consecutive(values, return_inverse=True, return_counts=True)
     sizes = sizes.double()
     ranks = sizes.cumsum(0) - (sizes - 1) / 2 - (n + 1) / 2  # of each run of equal values, centred

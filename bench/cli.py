@@ -39,6 +39,8 @@ app = typer.Typer(
 #: What typer raises for options and arguments that it cannot take; it has no public name.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 EXIT_USER_ERROR = 2
+#: Characters of an error line; a name of any length may stand in it.
+LONGEST_ERROR = 1500
 EXIT_INTERRUPTED = 130
 ENGINES = ("local", "ray")
 
@@ -67,6 +69,8 @@ def main() -> None:
         message = f"a text in the store is damaged: {error}; put a copy of results.db in its place, or start anew"
     except OSError as error:
         message = f"{error.filename or 'the system'}: {error.strerror or error}"
+    if len(message) > LONGEST_ERROR:  # the place is named at its beginning, how to mend it at its end
+        message = f"{message[: LONGEST_ERROR // 2]} ... {message[-LONGEST_ERROR // 2 :]}"
     print("error:", *message.splitlines(), file=sys.stderr)
     sys.exit(EXIT_USER_ERROR)
 
@@ -191,7 +195,7 @@ def run(
     from bench.engines.local import local_engine
     from bench.engines.progress import Reporter
     from bench.plan import cells_asked_for
-    from bench.session import open_session
+    from bench.session import changes, open_session
     from bench.store.artifacts import Artifacts
     from bench.store.database import open_store
     from bench.store.merge import merge_study
@@ -209,14 +213,16 @@ def run(
     registered = claims_hash(claims) if claims.exists() else None
     cells = cells_asked_for(session.plan, named) if named else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
+    console = _out()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
+        for change in changes(store, session):
+            console.print(f"note: {change}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         if merge is not None:
             taken = merge_study(study, store, session.plan.study.digest(), merge)
             typer.echo(f"{taken} cells taken over from {merge}")
         driver = Driver(session.plan, session.registry, session.settings, store, options)
         todo = driver.todo()
-        console = _out()
         with Reporter(len(todo), console) as reporter:
             if on_ray is not None:
                 chosen = on_ray(session.settings, study, address, workers, gpus_per_worker)

@@ -22,7 +22,7 @@ from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
 from bench.scaling import makespan
-from bench.session import Session, changed_plugins
+from bench.session import Session, changes
 from bench.store.database import NothingRun, open_store
 from bench.study import ModelSpec, Normalisation
 from bench.types import Cell, DataFacts, Group, Settings
@@ -164,7 +164,7 @@ def _todo(session: Session) -> tuple[set[str], Counter[str], list[str]]:
         driver = Driver(session.plan, session.registry, session.settings, store, RunOptions())
         todo = {cell.id for cell in driver.todo()}
         states = store.states()
-        warnings = changed_plugins(store.studies(), session.study)
+        warnings = changes(store, session)
     known = Counter(states[cell.id] for cell in session.plan.cells() if cell.id in states and cell.id not in todo)
     return todo, known, warnings
 

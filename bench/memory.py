@@ -198,7 +198,8 @@ def memory_stages(
 
     stages = {
         "evaluating": {
-            **held, "scores and orders": maps, "activations": min(settings.batch, facts.test) * sizes.evaluation,
+            **held, "scores and orders": maps,
+            "activations": min(settings.batch, facts.test) * max(sizes.evaluation, sizes.forward),
         },
         "building masks": {**held, "scores and orders": orders},
         "scoring": {

@@ -114,6 +114,7 @@ class Pipeline:
         self._device = torch.device(settings.device)
         self._format = MEMORY_FORMATS[settings.memory_format]
         dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
+        self._dense_state = dense.model.state_dict()  # shares the model's storage
         self._work = copy.deepcopy(dense.model)
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._known: dict[str, Mapping[str, Any]] = {}
@@ -555,9 +556,8 @@ class Pipeline:
     def _restore(self) -> None:
         """Give the working model the dense weights and statistics back."""
         with torch.no_grad():
-            source = self.dense.model.state_dict()
             for name, tensor in self._work.state_dict().items():
-                tensor.copy_(source[name])
+                tensor.copy_(self._dense_state[name])
 
     def repaired_model(self, cell: Cell) -> nn.Module:
         """Return the masked, repaired model of a cell, float32; valid until the next cell."""

@@ -362,8 +362,11 @@ def _check_exclusions(study: Study, registry: Registry) -> None:
     for exclusion in file.exclude:
         for axis, wanted in exclusion.where.items():
             if isinstance(wanted, Mapping) and set(wanted) != {"not"}:
-                raise UserError(f"exclusion {exclusion.name!r}: {axis}: only 'not' is known, not {sorted(wanted)}")
+                raise UserError(f"exclusion {exclusion.name!r}: {axis}: only 'not' is known, not {list(wanted)}")
             values = wanted["not"] if isinstance(wanted, Mapping) else wanted
             for value in values if isinstance(values, (list, tuple)) else (values,):
+                if isinstance(value, (Mapping, list, tuple)):
+                    form = "expected a name, a number, a list of these, or {not: ...}"
+                    raise UserError(f"exclusion {exclusion.name!r}: {axis}: {value!r}: {form}")
                 if axis in known and value not in known[axis]:
                     raise UserError(f"exclusion {exclusion.name!r}: no {axis} {value!r}: {suggest(value, known[axis])}")

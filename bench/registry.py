@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,13 @@ class Plugin:
     version: int | str = 1
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def takes_sparsity(self) -> bool:
         """Whether a scorer's scores depend on the target: its fourth argument is named ``sparsity``."""
         parameter = inspect.signature(self.function).parameters.get("sparsity")
         return parameter is not None and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
 
-    @property
+    @cached_property
     def fuses_features(self) -> bool:
         """Whether a scorer returns a `FeatureMap`, whose fusion weights a search finds; its annotation says so."""
         returned = inspect.signature(self.function).return_annotation

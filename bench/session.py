@@ -19,7 +19,7 @@ from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
 from bench.store.artifacts import digest_file
-from bench.store.database import NothingRun, open_store, settle_places
+from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.places import Places
 from bench.store.reader import pick_cell
 from bench.study import ModelSpec, Study, load_study
@@ -95,16 +95,25 @@ def _stored_settings(folder: Path) -> str | None:
         return None
 
 
-def changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
-    """Say which plug-ins have another version than in an earlier run: their cells are new.
+def changes(store: Store, session: Session) -> list[str]:
+    """Say which inputs of a study are not those of an earlier run in its store: their cells are new.
 
     Parameters
     ----------
-    stored : list of dict
-        Resolved studies of the store.
-    study : Study
+    store : Store
+        The study's.
+    session : Session
         The study as it is now.
+
+    Returns
+    -------
+    list of str
+        A line per plug-in of another version, and per model whose dense model would be another one.
     """
+    return [*_changed_plugins(store.studies(), session.study), *_changed_models(store.dense_models(), session)]
+
+
+def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
     axes = ("scorers", "searches", "allocations", "corrections", "recalibrations")
     before = {(axis, c["name"], str(c["version"])) for old in stored for axis in axes for c in old[axis]}
     names = {(axis, name) for axis, name, _ in before}
@@ -114,3 +123,17 @@ def changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
         for choice in getattr(study, axis)
         if (axis, choice.name) in names and (axis, choice.name, str(choice.version)) not in before
     ]
+
+
+def _changed_models(stored: list[dict[str, Any]], session: Session) -> list[str]:
+    plan = {(g.dataset, g.model, g.train_seed): g.id for g in session.plan.groups}
+    kept = {row["group"] for row in stored}
+    lines = {}
+    for row in stored:
+        dataset, model = row["dataset"], row["model"]
+        if plan.get((dataset, model, row["train_seed"]), row["group"]) in kept:
+            continue  # not in this study any more, or as it was
+        changed = row["dataset_hash"] != session.facts[dataset].hash
+        what = "its images" if changed else "its recipe, code or checkpoint"
+        lines[dataset, model] = f"{dataset}, {model}: {what} changed since an earlier run: its cells are new"
+    return list(lines.values())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.evaluate import MEMORY_FORMATS, PRECISIONS, prepare_network
+from bench.heap import return_freed_memory
 from bench.provenance import device_class
 from bench.study import Execution
 from bench.types import Settings
@@ -75,7 +76,9 @@ def choose_settings(
         return settings
     apply_settings(settings)
     model, channels = largest()
-    return _fastest(settings, execution, model, (channels, image_size, image_size))
+    settings = _fastest(settings, execution, model, (channels, image_size, image_size))
+    return_freed_memory()
+    return settings
 
 
 def _fastest(settings: Settings, execution: Execution, model: nn.Module, shape: tuple[int, int, int]) -> Settings:

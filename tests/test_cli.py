@@ -192,6 +192,15 @@ def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(tiny, command
     assert message in result.err
 
 
+def test_a_long_name_does_not_hide_where_the_error_is_and_how_to_mend_it(tiny, command):
+    edit(tiny, "scorers: [random", f"scorers: [{'k' * 9000}")
+    result = command("plan", tiny)
+    assert result.code == 2
+    assert len(result.err) < 1600
+    assert result.err.startswith(f"error: {tiny / 'study.yaml'}")
+    assert "valid: a5, a5_log6" in result.err[-200:]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_that_is_absent_is_one_line_and_exit_code_2(tiny, command):
     result = command("run", tiny, "--device", "cuda")

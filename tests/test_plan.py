@@ -98,6 +98,9 @@ def test_axis_values_are_the_columns_of_the_schema(tmp_path):
     [
         ("{scorer: magntude}", "no scorer 'magntude': did you mean 'magnitude'"),
         ("{scorer: {nott: l2}}", "only 'not' is known"),
+        ("{scorer: {1: l2, not: l2}}", "only 'not' is known"),
+        ("{scorer: [{not: l2}]}", "expected a name, a number"),
+        ("{sparsity: {not: [[0.5]]}}", "expected a name, a number"),
         ("{dataset: digits}", "every cell is excluded"),
     ],
 )

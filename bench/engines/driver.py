@@ -165,6 +165,8 @@ class Driver:
         """Have `todo` computed, then the checks of the groups that are complete."""
         for left_over in (self.plan.study.folder / "artifacts").rglob(".*.tmp"):
             left_over.unlink()  # of a run that was killed while it wrote; this run holds the lock
+        if todo:
+            self._artifacts.refuse_unwritable()
         self._write_curves()
         self.summary.reused = sum(1 for _ in self.plan.cells()) - len(todo)
         run = self.store.start_run(self.plan.study.digest(), os.getpid(), socket.gethostname())

@@ -16,6 +16,7 @@ import torch
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
 from bench.errors import CellError, UserError
+from bench.heap import return_freed_memory
 from bench.identity import canonical_json
 from bench.models.dense import DenseModel, model_identity, obtain_dense
 from bench.pipeline import Pipeline
@@ -155,6 +156,7 @@ class Workbench:
         if spec.title not in self._datasets:
             self._datasets = {}
             self._datasets = {spec.title: load_dataset(spec, folder)}
+            return_freed_memory()
         return self._datasets[spec.title]
 
     def dense(self, task: GroupTask, dataset: Dataset) -> DenseModel:
@@ -165,11 +167,13 @@ class Workbench:
                 name = f"training {task.group.model}, seed {task.group.train_seed}"
                 self._tell(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}")
 
-        return obtain_dense(
+        dense = obtain_dense(
             task.model, dataset, task.group.train_seed, self.registry,
             folder=task.folder, artifacts=task.artifacts, device=torch.device(task.settings.device),
             cache=task.cache, progress=trained,
         )  # fmt: skip
+        return_freed_memory()
+        return dense
 
 
 def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:

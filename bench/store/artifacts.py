@@ -7,9 +7,11 @@ import io
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pyarrow as pa
@@ -28,6 +30,8 @@ OBJECT_STORES = frozenset({"s3", "gs", "abfs", "oci", "oss", "hf"})
 
 #: What a file holds in place of its own SHA-256 until `sealed`; a checksum of Parquet covers its pages, not its footer.
 BLANK = "prunebench-sha256:" + "0" * 64
+#: Written and deleted to see whether that is possible.
+PROBE = ".writable"
 REACH = "check the address, the network and your rights there"
 _SEAL = re.compile(rb"prunebench-sha256:([0-9a-f]{64})")
 
@@ -143,7 +147,8 @@ def _write_local(path: Path, beside: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # it may never have been made
+            beside.unlink()
         reason = f"{error.strerror}; make room or choose another folder"
         raise UserError(f"{path}: cannot be written: {reason}") from error
 
@@ -175,6 +180,26 @@ class Artifacts:
     def at(cls, place: str | Path) -> Artifacts:
         """Return the artifacts of a folder or URL, the same from whatever folder they are used later."""
         return cls(str(place) if "://" in str(place) else str(Path(place).expanduser().absolute()))
+
+    @classmethod
+    def named(cls, place: str) -> Artifacts:
+        """Return the artifacts that ``--artifacts`` names.
+
+        Raises
+        ------
+        UserError
+            If it is a URL that holds a password: it is kept and shown.
+        """
+        try:
+            url = urlsplit(place)
+        except ValueError as error:
+            raise UserError(f"--artifacts: not a URL: {error}; {REACH}") from error
+        if url.password is not None:
+            raise UserError(
+                f"--artifacts {url.scheme}://...@{url.hostname}: the URL is kept in the study folder, so it must not "
+                f"hold a password; put that where fsspec's configuration or the environment has it"
+            )
+        return cls.at(place)
 
     @classmethod
     def of(cls, folder: Path) -> Artifacts:
@@ -215,6 +240,15 @@ class Artifacts:
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all; see `write_file`."""
         write_file(self.where(name), content)
+
+    def refuse_unwritable(self) -> None:
+        """Raise `UserError` if no file can be written, before hours of work would end in one."""
+        self.write(PROBE, b"")
+        fs, path = _locate(self.where(PROBE))
+        try:
+            fs.rm_file(path)
+        except Exception as error:  # every protocol has errors of its own
+            raise UserError(f"{self.where(PROBE)}: cannot be deleted: {_reason(error)}; {REACH}") from error
 
     def read_table(self, name: str) -> pa.Table:
         """Read what `write_table` wrote.

@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from bench.errors import Held, UserError, suggest
 from bench.store import schema
+from bench.store.artifacts import Artifacts
 from bench.store.places import DATABASE_FILE, Places, keep_places, read_places, refuse_other_places
 from bench.store.postgresql import PostgreSQL, study_url
 from bench.store.sqlite import Sqlite
@@ -134,11 +135,16 @@ def settle_places(folder: Path, asked: Places, study: str) -> None:
     Raises
     ------
     UserError
-        If the study was begun elsewhere, or the store cannot be made.
+        If the study was begun elsewhere, the store cannot be made, or files cannot be written among the artifacts.
     """
+    if asked.artifacts is not None:
+        asked = replace(asked, artifacts=Artifacts.named(asked.artifacts).place)
     if asked.store is not None:
         asked = replace(asked, store=study_url(asked.store, study))
-        refuse_other_places(folder, asked)
+    refuse_other_places(folder, asked)
+    if asked.artifacts is not None:
+        Artifacts(asked.artifacts).refuse_unwritable()
+    if asked.store is not None:
         Store(PostgreSQL(str(asked.store)), folder, create=True).close()
     keep_places(folder, asked)
 
@@ -340,6 +346,11 @@ class Store:
     def studies(self, connection: sa.Connection) -> list[dict[str, Any]]:
         """Return every registered study as it was resolved."""
         return [json.loads(text) for (text,) in connection.execute(sa.select(STUDIES.c.study))]
+
+    @_whole
+    def dense_models(self, connection: sa.Connection) -> list[dict[str, Any]]:
+        """Return what is known of every dense model that cells were computed from."""
+        return [dict(row) for row in connection.execute(sa.select(DENSE)).mappings()]
 
     @_whole
     def states(self, connection: sa.Connection) -> dict[str, str]:

@@ -73,6 +73,43 @@ def test_artifacts_elsewhere_give_the_same_study(local, tmp_path, run_command, c
     assert "0 cells done" in command("run", folder).out
 
 
+def test_artifacts_named_by_a_relative_path_are_found_from_everywhere(tmp_path, command, monkeypatch):
+    folder = write_study(tmp_path / "study")
+    monkeypatch.chdir(tmp_path)
+    assert command("run", folder, "--artifacts", "team", "--limit", "1").code == 0
+    monkeypatch.chdir(folder)
+    assert command("run", folder, "--artifacts", tmp_path / "team").code == 0
+    assert Artifacts.of(folder).place == str(tmp_path / "team")
+    assert "the study was begun" not in command("status", folder).err
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("/proc/artifacts", "cannot be written"),
+        ("ftp://me:hush@host/folder", "must not hold a password"),
+        ("ftp://[/folder", "not a URL"),
+    ],
+)
+def test_artifacts_that_cannot_be_kept_there_are_refused_before_anything_is_done(place, said, tmp_path, command):
+    folder = write_study(tmp_path / "study")
+    refused = command("run", folder, "--artifacts", place)
+    assert refused.code == 2
+    assert said in refused.err
+    assert "hush" not in refused.err
+    assert sorted(path.name for path in folder.iterdir()) == ["claims.yaml", "study.yaml"]
+
+
+def test_a_run_that_cannot_write_artifacts_any_more_says_so_before_it_trains(tmp_path, command, monkeypatch):
+    folder = write_study(tmp_path / "study")
+    (folder / "artifacts").write_text("a file where a folder is needed")
+    monkeypatch.setattr(dense, "train", lambda *_args, **_kwargs: pytest.fail("trained"))
+    refused = command("run", folder)
+    assert refused.code == 2
+    assert "artifacts" in refused.err
+    assert "cannot be written" in refused.err
+
+
 def test_damaged_artifacts_are_named_and_a_run_mends_them(local, tmp_path, command):
     folder = shutil.copytree(local, tmp_path / "study")
     left_over = folder / "artifacts" / "dense" / ".x.safetensors.0123abcd.tmp"
@@ -133,6 +170,20 @@ def test_a_checkpoint_elsewhere_is_fetched_to_plan_and_to_load(given, tmp_path, 
     assert command("run", folder).code == 0
     path = f"{tmp_path}/net-0.safetensors"
     assert fetched == [("_open", path), ("cat_file", path)]
+
+
+def test_a_checkpoint_that_changed_since_an_earlier_run_is_told(given, command):
+    folder, file = given
+    assert command("run", folder).code == 0
+    assert "changed since" not in command("plan", folder).out
+    state = load_file(file)
+    first = next(iter(state))
+    state[first] = state[first] * 1.001
+    save_file(state, file)
+    told = "digits_cnn: its recipe, code or checkpoint changed since an earlier run: its cells are new"
+    assert told in command("plan", folder).out
+    assert told in command("run", folder).out
+    assert "changed since" not in command("run", folder).out
 
 
 def test_a_checkpoint_that_changes_during_a_run_is_refused(given, command, monkeypatch):
