@@ -192,8 +192,9 @@ def run(
     """Run what is missing; interrupt it whenever you like and run it again."""
     from analysis.claims.read import claims_hash
     from bench.engines.driver import Driver, RunOptions, register_study
-    from bench.engines.local import local_engine
+    from bench.engines.local import InProcess, local_engine
     from bench.engines.progress import Reporter
+    from bench.forecast import group_work
     from bench.plan import cells_asked_for
     from bench.session import changes, open_session
     from bench.store.artifacts import Artifacts
@@ -228,7 +229,9 @@ def run(
                 chosen = on_ray(session.settings, study, address, workers, gpus_per_worker)
             else:
                 chosen = local_engine(session.settings, session.registry, study, workers, reporter.stage)
-            summary = driver.run(chosen, reporter, todo)
+            together = not isinstance(chosen, InProcess)
+            work = group_work(session, {cell.id for cell in todo}) if together else None
+            summary = driver.run(chosen, reporter, todo, work)
     console.print(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, {summary.reused} already there"
     )

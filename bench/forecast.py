@@ -18,6 +18,7 @@ from bench.engines.progress import duration
 from bench.evaluate import Evaluator
 from bench.memory import measure_sizes, memory_stages
 from bench.models.build import build_model, resolve_recipe
+from bench.models.macs import count_macs
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
@@ -109,7 +110,10 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         for data in study.file.data
         for model in study.file.models
     }
-    times = [_group_seconds(session, group, todo, forecasts[group.dataset, group.model]) for group in plan.groups]
+    times = sorted(
+        (_group_images(session, g, todo) / forecasts[g.dataset, g.model].images_per_second for g in plan.groups),
+        reverse=True,
+    )
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
     for (_, title), forecast in forecasts.items():
@@ -169,10 +173,38 @@ def _todo(session: Session) -> tuple[set[str], Counter[str], list[str]]:
     return todo, known, warnings
 
 
-def _group_seconds(session: Session, group: Group, todo: set[str], forecast: ModelForecast) -> float:
+def group_work(session: Session, todo: set[str]) -> dict[str, float]:
+    """Forecast what the groups cost beside each other, the same whenever it is asked: their MACs.
+
+    Parameters
+    ----------
+    session : Session
+        The study.
+    todo : set of str
+        Ids of the cells to compute.
+
+    Returns
+    -------
+    dict of str to float
+        Group id -> multiply-accumulate operations of its forward passes (`bench.models.macs.count_macs`).
+    """
+    macs: dict[tuple[str, str], int] = {}
+    for group in session.plan.groups:
+        key = group.dataset, group.model
+        if key not in macs:
+            facts = session.facts[group.dataset]
+            spec = next(m for m in session.study.file.models if m.title == group.model)
+            model = build_model(spec, session.registry, facts, seed=0)
+            uses = count_macs(model, torch.zeros(1, facts.in_chans, *facts.image_size))
+            macs[key] = sum(n * model.get_submodule(name).get_parameter("weight").numel() for name, n in uses.items())
+    return {g.id: float(_group_images(session, g, todo) * macs[g.dataset, g.model]) for g in session.plan.groups}
+
+
+def _group_images(session: Session, group: Group, todo: set[str]) -> int:
+    """Images that pass through a group's network, at most; a training step counts as `STEP_COST` passes."""
     cells = [cell for cell in group.cells if cell.id in todo and not cell.skip]
     if not cells:
-        return 0.0
+        return 0
     facts = session.facts[group.dataset]
     images = sum(facts.test + cell.calibration.images * _passes(cell) for cell in cells)
     images += facts.search * sum(_searches(cells).values())
@@ -180,7 +212,7 @@ def _group_seconds(session: Session, group: Group, todo: set[str], forecast: Mod
     trained = model.checkpoint is not None or any(c.id not in todo for c in group.cells)
     if not trained:
         images += STEP_COST * facts.fit * resolve_recipe(model, session.registry).epochs
-    return images / forecast.images_per_second
+    return images
 
 
 def _searches(cells: list[Cell]) -> dict[Any, int]:

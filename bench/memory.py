@@ -34,6 +34,8 @@ SORTING = 9
 SETTLING = 8
 #: Features per unit, the most that a scorer of ours has, each once more while it is scaled.
 FEATURES = 12
+#: Buffers of the libraries, tables of rows and their like: 8 to 39 MiB were measured beside small networks.
+BUFFERS = 20 * 2**20
 #: Matrices as large as a layer's Hessian while that is inverted.
 INVERTING = 4
 #: Scorers that look at weights, ranks or forward passes alone; any other may keep activations for a gradient.
@@ -185,7 +187,7 @@ def memory_stages(
                  if n * pixels * size <= KEPT_INPUT)  # fmt: skip
     draw = max((4 * c.calibration.images * pixels for c in cells), default=0)
     batch = max((min(c.calibration.batch, c.calibration.images) for c in cells), default=0)
-    held = {"images": images + inputs + draw, "models": models}
+    held = {"images": images + inputs + draw, "models": models, "buffers": BUFFERS if on_cpu else 0}
 
     unit = FLOAT64 * sizes.units
     pruned = [cell for cell in cells if not cell.is_dense]

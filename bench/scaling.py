@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +20,15 @@ class GroupTimes:
 
     Attributes
     ----------
-    seconds : tuple of float
-        Dense model, cells and overhead of each group, in plan order.
+    seconds : mapping of str to float
+        Group id -> its dense model, cells and overhead, in the order in which groups are handed out.
     overhead : float
         The part of each that is neither dense model nor cell: checks, alignment, loading; their mean.
     rows : int
         Rows that the one writer has to write.
     """
 
-    seconds: tuple[float, ...]
+    seconds: Mapping[str, float]
     overhead: float
     rows: int
 
@@ -56,7 +56,7 @@ class Scaling:
 
 
 def group_times(folder: Path, profile: str | None = None) -> GroupTimes:
-    """Read what the groups of a finished study took, from its store.
+    """Read what the groups of a finished study took, from its store, in plan order.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def group_times(folder: Path, profile: str | None = None) -> GroupTimes:
     dense = data.dense.set_index("group")["seconds"]
     work = cells.add(dense.reindex(cells.index).fillna(0.0))
     overhead = max(0.0, float(data.meta["counters"].get("seconds", 0.0)) - float(work.sum())) / len(work)
-    return GroupTimes(tuple((work + overhead).tolist()), overhead, len(data.rows))
+    return GroupTimes({str(group): s + overhead for group, s in work.items()}, overhead, len(data.rows))
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
@@ -94,10 +94,8 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(free)
 
 
-def simulate(
-    times: GroupTimes, workers: int, *, longest_first: bool = False, rows_per_second: float = math.inf
-) -> Scaling:
-    """Simulate a run, in plan order or the longest groups first.
+def simulate(times: GroupTimes, workers: int, rows_per_second: float = math.inf) -> Scaling:
+    """Simulate a run.
 
     Parameters
     ----------
@@ -105,21 +103,20 @@ def simulate(
         What its groups take.
     workers : int
         At least 1.
-    longest_first : bool
-        Hand out the longest groups first, as if their times were known beforehand.
     rows_per_second : float
         What the one writer can take.
 
     Examples
     --------
-    >>> simulate(GroupTimes((3.0, 4.0, 2.0), 0.0, 9), 2)
+    >>> times = GroupTimes({"a": 3.0, "b": 4.0, "c": 2.0}, 0.0, 9)
+    >>> simulate(times, 2)
     Scaling(workers=2, seconds=5.0, ratio=1.11, limit='')
-    >>> simulate(GroupTimes((3.0, 4.0, 2.0), 0.0, 9), 4).limit
+    >>> simulate(times, 4).limit
     'fewer groups than workers'
     """
-    order = sorted(times.seconds, reverse=True) if longest_first else times.seconds
-    computing, writing = makespan(order, workers), times.rows / rows_per_second
-    longest, share = max(times.seconds), sum(times.seconds) / workers
+    taken = list(times.seconds.values())
+    computing, writing = makespan(taken, workers), times.rows / rows_per_second
+    longest, share = max(taken), sum(taken) / workers
     seconds = max(computing, writing)
     ratio = round(seconds / share, 2)
     if ratio <= WELL:
@@ -127,7 +124,7 @@ def simulate(
     elif writing > computing:
         limit = "the writer"
     elif longest > share:
-        limit = "the longest group" if workers <= len(times.seconds) else "fewer groups than workers"
+        limit = "the longest group" if workers <= len(taken) else "fewer groups than workers"
     else:
         limit = "the last groups, while other workers have none left"
     return Scaling(workers, seconds, ratio, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bench.forecast import forecast_model, summarise_plan
+from bench.forecast import forecast_model, group_work, summarise_plan
 from bench.session import open_session
 from bench.study import ModelSpec
 
@@ -42,3 +42,22 @@ def test_more_workers_are_forecast_up_to_one_per_group(tiny):
     assert "4: " not in summary["lines"]["on more workers"]  # two groups
     alone = summarise_plan(open_session(tiny, "one"))
     assert alone["lines"]["on more workers"] == "no shorter: a group is worked on as a whole"
+
+
+def test_the_work_of_a_group_counted_by_hand(tiny):
+    (tiny / "study.yaml").write_text(
+        "name: s\ndata: [digits]\nmodels: [{name: digits_cnn, recipe: {epochs: 2}}]\ntrain_seeds: 1\n"
+        "granularities: [weight]\nscorers: [magnitude]\nsparsities: [0.5]\n"
+        "recalibrations: [none, cumulative]\ncalibration: {images: 32}\n"
+    )
+    session = open_session(tiny)
+    [group] = session.plan.groups
+    todo = {cell.id for cell in group.cells}
+    facts = session.facts["digits"]
+    assert len(todo) == 4  # dense and pruned, each as it is and recalibrated
+    images = 4 * facts.test + 2 * 32 + 2 * 3 * facts.fit  # two epochs, a step as dear as three forward passes
+    macs = group_work(session, todo)[group.id] / images
+    first = next(cell.id for cell in group.cells)
+    assert group_work(session, todo - {first})[group.id] == macs * (3 * facts.test + 2 * 32)  # its model is there
+    assert group_work(session, set()) == {group.id: 0}
+    assert macs == 9 * (64 * 16 + 16 * 16 * 32 + 16 * 32 * 64 + 4 * 64 * 64) + 64 * 10  # positions x weights

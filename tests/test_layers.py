@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "bench.types": 0, "bench.identity": 0, "bench.errors": 0,
+    "bench.types": 0, "bench.identity": 0, "bench.errors": 0, "bench.heap": 0,
     "bench.store": 1, "bench.tensors": 1, "bench.registry": 1, "bench.study": 1, "bench.templates": 1,
     "bench.plan": 2, "bench.provenance": 2, "bench.data": 2, "bench.models": 2,
     "bench.scorers": 3, "bench.masks": 3, "bench.repairs": 3, "bench.evaluate": 3,

@@ -44,7 +44,7 @@ def test_one_worker_takes_the_sum_and_many_the_longest(seconds):
     ],
 )
 def test_what_limits_a_run(groups, workers, rate, limit):
-    assert simulate(GroupTimes(tuple(groups), 0.0, 100), workers, rows_per_second=rate).limit == limit
+    assert simulate(GroupTimes(dict(enumerate(groups)), 0.0, 100), workers, rate).limit == limit
 
 
 def test_the_times_are_those_of_the_store(finished_tiny):
@@ -52,4 +52,4 @@ def test_the_times_are_those_of_the_store(finished_tiny):
     assert len(times.seconds) == 2
     assert times.rows == len(data.rows)
     measured = data.rows["seconds"].sum() + data.dense["seconds"].sum()
-    assert sum(times.seconds) == pytest.approx(measured + 2 * times.overhead)
+    assert sum(times.seconds.values()) == pytest.approx(measured + 2 * times.overhead)

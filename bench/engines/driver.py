@@ -161,8 +161,23 @@ class Driver:
         """Whether a cell is one that ``--only`` names."""
         return self.options.only is None or cell.id in self.options.only
 
-    def run(self, engine: Engine, reporter: Reporter, todo: list[Cell]) -> RunSummary:
-        """Have `todo` computed, then the checks of the groups that are complete."""
+    def run(
+        self, engine: Engine, reporter: Reporter, todo: list[Cell], work: Mapping[str, float] | None = None
+    ) -> RunSummary:
+        """Have `todo` computed, then the checks of the groups that are complete.
+
+        Parameters
+        ----------
+        engine : Engine
+            Where the groups are worked on.
+        reporter : Reporter
+            Tells how far it is.
+        todo : list of Cell
+            As `Driver.todo` returns them.
+        work : mapping of str to float, optional
+            Group id -> what it costs: the most costly is handed out first, so that none is left for the end. In plan
+            order where None.
+        """
         for left_over in (self.plan.study.folder / "artifacts").rglob(".*.tmp"):
             left_over.unlink()  # of a run that was killed while it wrote; this run holds the lock
         if todo:
@@ -170,16 +185,16 @@ class Driver:
         self._write_curves()
         self.summary.reused = sum(1 for _ in self.plan.cells()) - len(todo)
         run = self.store.start_run(self.plan.study.digest(), os.getpid(), socket.gethostname())
-        works = {work.group.id: work for work in self._works({cell.id for cell in todo})}
-        self._waiting.extend(works.values())
+        works = {one.group.id: one for one in self._works({cell.id for cell in todo})}
+        self._waiting.extend(sorted(works.values(), key=lambda one: -(work or {}).get(one.group.id, 0.0)))
         events = engine.events(self._next_task)
         with closing(events):
             for group, event in events:
                 self._take(works[group], event, reporter)
                 if self.summary.stopped:
                     break
-        for work in works.values():
-            self._add_counters(work)
+        for one in works.values():
+            self._add_counters(one)
         self.store.end_run(run)
         return self.summary
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -124,6 +125,24 @@ class Flaky:
                         yield task.group.id, Lost("gone")
                         break
                 yield task.group.id, event
+
+
+def test_the_most_costly_groups_are_handed_out_first(tmp_path):
+    session = open_session(write_small(tmp_path / "small", harmless=True))
+    first, second = (group.id for group in session.plan.groups)
+    handed = []
+
+    class Recording:
+        def events(self, next_task: Callable[[], GroupTask | None]) -> Iterator[tuple[str, Event]]:
+            while (task := next_task()) is not None:
+                handed.append(task.group.id)
+            yield from ()
+
+    for work in (None, {first: 1.0, second: 2.0}, {first: 2.0, second: 2.0}):
+        with closing(open_store(tmp_path / "small", create=True)) as store:
+            driver = Driver(session.plan, session.registry, session.settings, store, RunOptions())
+            driver.run(Recording(), Reporter(0, Console(file=StringIO())), driver.todo(), work)
+    assert handed == [first, second, second, first, first, second]
 
 
 def test_a_group_that_gets_on_is_sent_again_however_often_it_is_lost(tmp_path, expected):

@@ -8,11 +8,15 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from bench.scaling import group_times, simulate
+from bench.forecast import group_work
+from bench.scaling import GroupTimes, group_times, simulate
+from bench.session import open_session
 from bench.store.database import ROWS, Store, open_store
 
 WORKERS = tuple(2**i for i in range(10))
@@ -21,18 +25,30 @@ WRITTEN = 2000
 
 def main() -> None:
     """Print a table of simulated runs."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     folder = Path(sys.argv[1])
     times, rate = group_times(folder), rows_per_second(folder)
-    total, longest = sum(times.seconds), max(times.seconds)
+    seconds = list(times.seconds.values())
     print(
-        f"{times.rows:,} rows in {len(times.seconds)} groups, {total:,.0f} s in all, the longest {longest:.0f} s; "
-        f"overhead {times.overhead:.1f} s a group; the writer takes {rate:,.0f} rows/s\n"
+        f"{times.rows:,} rows in {len(seconds)} groups, {sum(seconds):,.0f} s in all, "
+        f"the longest {max(seconds):.0f} s; overhead {times.overhead:.1f} s a group; "
+        f"the writer takes {rate:,.0f} rows/s\n"
     )
-    print("| workers | time, s | over T/R | longest first | limited by |\n|---|---|---|---|---|")
+    print("| workers | time, s | over T/R | in plan order | longest first | limited by |\n|---|---|---|---|---|---|")
+    session = open_session(folder)
+    work = group_work(session, {cell.id for cell in session.plan.cells()})
+    forecast, longest = (_ordered(times, costs) for costs in (work, times.seconds))
     for workers in WORKERS:
-        found = simulate(times, workers, rows_per_second=rate)
-        first = simulate(times, workers, rows_per_second=rate, longest_first=True)
-        print(f"| {workers} | {found.seconds:,.0f} | {found.ratio:.2f} | {first.ratio:.2f} | {found.limit or '-'} |")
+        found, planned, ideal = (simulate(one, workers, rate) for one in (forecast, times, longest))
+        ratios = f"{found.ratio:.2f} | {planned.ratio:.2f} | {ideal.ratio:.2f}"
+        print(f"| {workers} | {found.seconds:,.0f} | {ratios} | {found.limit or '-'} |")
+
+
+def _ordered(times: GroupTimes, costs: Mapping[str, float]) -> GroupTimes:
+    """Return the groups in the order in which a run hands them out: the most costly first."""
+    order = sorted(times.seconds, key=lambda group: -costs[group])
+    return replace(times, seconds={group: times.seconds[group] for group in order})
 
 
 def rows_per_second(folder: Path) -> float:

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: Below it the libraries' own buffers decide, in MiB.
-FLOOR = 50
+FLOOR = 64
 #: It solves a system per filter, which takes hours on a wide net.
 TOO_LONG = ("ResNet-18", "reconstruct")
 WITHIN = 0.3
