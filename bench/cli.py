@@ -232,8 +232,10 @@ def run(
             together = not isinstance(chosen, InProcess)
             work = group_work(session, {cell.id for cell in todo}) if together else None
             summary = driver.run(chosen, reporter, todo, work)
+    left = f", {summary.left} left for another run" if summary.left else ""
     console.print(
-        f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, {summary.reused} already there"
+        f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
+        f"{summary.reused} already there{left}"
     )
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")

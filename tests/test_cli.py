@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -323,6 +324,17 @@ def test_a_dense_model_trained_otherwise_is_refused(finished, command):
 def test_a_timeout_spares_the_checks(tiny, command):
     assert command("run", tiny, "--cell-timeout", "30").code == 0
     assert len(read_database(tiny).checks) >= 20
+
+
+def test_a_run_tells_what_it_left(tiny, command):
+    first = command("run", tiny, "--profile", "one", "--limit", "2").out
+    assert "2 cells done, 0 failed, 0 skipped, 0 already there, 12 left for another run" in first
+    some = command("run", tiny, "--profile", "one", "--only", "sparsity=0.80").out  # a number, however it is written
+    done, there, left = map(int, re.findall(r"(\d+) (?:cells done|already there|left)", some))
+    assert there == 2
+    assert done + left == 12
+    assert min(done, left) > 0
+    assert "left for another run" not in command("run", tiny, "--profile", "one").out
 
 
 def test_only_that_matches_nothing_says_so(tiny, command):

@@ -90,12 +90,13 @@ class RunOptions:
 
 @dataclass
 class RunSummary:
-    """Cells by state, and why the run stopped early (None where it did not)."""
+    """Cells by state, those already finished before, those left for another run; why it stopped early, if it did."""
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
     reused: int = 0
+    left: int = 0
     stopped: str | None = None
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -152,14 +153,13 @@ class Driver:
 
     def todo(self) -> list[Cell]:
         """Cells that are neither done nor skipped (nor failed, unless they are to be retried)."""
-        states = self.store.states()
-        finished = {"done", "skipped"} | (set() if self.options.retry_failed else {"failed"})
-        cells = [cell for cell in self.plan.cells() if states.get(cell.id) not in finished and self.asked_for(cell)]
+        cells = [cell for cell in self._unfinished() if self.options.only is None or cell.id in self.options.only]
         return cells[: self.options.limit]
 
-    def asked_for(self, cell: Cell) -> bool:
-        """Whether a cell is one that ``--only`` names."""
-        return self.options.only is None or cell.id in self.options.only
+    def _unfinished(self) -> list[Cell]:
+        states = self.store.states()
+        finished = {"done", "skipped"} | (set() if self.options.retry_failed else {"failed"})
+        return [cell for cell in self.plan.cells() if states.get(cell.id) not in finished]
 
     def run(
         self, engine: Engine, reporter: Reporter, todo: list[Cell], work: Mapping[str, float] | None = None
@@ -183,7 +183,9 @@ class Driver:
         if todo:
             self._artifacts.refuse_unwritable()
         self._write_curves()
-        self.summary.reused = sum(1 for _ in self.plan.cells()) - len(todo)
+        unfinished = len(self._unfinished())
+        self.summary.reused = sum(1 for _ in self.plan.cells()) - unfinished
+        self.summary.left = unfinished - len(todo)
         run = self.store.start_run(self.plan.study.digest(), os.getpid(), socket.gethostname())
         works = {one.group.id: one for one in self._works({cell.id for cell in todo})}
         self._waiting.extend(sorted(works.values(), key=lambda one: -(work or {}).get(one.group.id, 0.0)))

@@ -124,7 +124,7 @@ def test_studies_of_one_database_do_not_meet(postgresql, tmp_path, write_tiny, c
         folder = write_tiny(tmp_path / name)
         (folder / "study.yaml").write_text((folder / "study.yaml").read_text().replace("name: tiny", f"name: {name}"))
         done = command("run", folder, "--profile", "one", "--limit", "1", "--store", url)
-        assert "1 cells done, 0 failed, 0 skipped, 13 already there" in done.out
+        assert "1 cells done, 0 failed, 0 skipped, 0 already there, 13 left for another run" in done.out
         assert read_database(folder).meta["name"] == name
 
 
