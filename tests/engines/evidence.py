@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.store.database import NothingRun, open_store
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
 
@@ -53,6 +55,21 @@ class Evidence(NamedTuple):
         for ours, theirs in zip(self[:3], other[:3], strict=True):
             pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
         assert self.tables == other.tables
+
+
+def assert_same(folder: Path, expected: Path) -> None:
+    """Two study folders hold the same evidence, bit for bit."""
+    Evidence.of(folder).assert_equal(Evidence.of(expected))
+
+
+def finished(folder: Path) -> int:
+    """Count the finished rows, also while a run goes on."""
+    try:
+        store = open_store(folder)
+    except NothingRun:
+        return 0
+    with closing(store):
+        return sum(state in ("done", "skipped") for state in store.states().values())
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import pandas as pd
 import psutil
 import pytest
+from evidence import Evidence, assert_same
 from rich.console import Console
 
 from bench.catalogue import make_registry
@@ -22,7 +22,6 @@ from bench.errors import UserError
 from bench.session import open_session
 from bench.store.database import open_store
 from bench.store.reader import read_database
-from bench.store.schema import VOLATILE
 from bench.types import Settings
 
 #: 2 groups of 14 cells; the second scorer ends its process at its first call, unless that has happened before.
@@ -71,29 +70,13 @@ def run(folder: Path, make_engine: Callable[..., object], **options: object):
     return summary, told.getvalue()
 
 
-def assert_same(folder: Path, expected: Path) -> None:
-    """Rows, checks and dense models are equal bit for bit, times apart; so is every byte of the alignment."""
-    ours, theirs = read_database(folder), read_database(expected)
-    drop = list(VOLATILE)
-    pd.testing.assert_frame_equal(ours.rows.drop(columns=drop), theirs.rows.drop(columns=drop), check_exact=True)
-    pd.testing.assert_frame_equal(ours.checks, theirs.checks, check_exact=True)
-    pd.testing.assert_frame_equal(
-        ours.dense.drop(columns="seconds"), theirs.dense.drop(columns="seconds"), check_exact=True
-    )
-    assert tables(folder) == tables(expected)
-
-
-def tables(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
-
-
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory) -> Path:
     """The study run in this process; not to be changed."""
     folder = write_small(tmp_path_factory.mktemp("inline") / "small", harmless=True)
     summary, _ = run(folder, lambda session: InProcess(session.registry, print))
     assert (summary.done, summary.failed) == (28, 0)
-    assert len(tables(folder)) == 4
+    assert len(Evidence.of(folder).tables) == 4
     return folder
 
 

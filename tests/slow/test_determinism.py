@@ -106,7 +106,7 @@ def rounded(notes: str | None) -> object:
 def test_the_number_of_threads_changes_no_row_of_given_weights(here, tmp_path):
     """One field may: EMP notes the effective number of scores, which follows their last bits.
 
-    Those of gradients in float32 moved it by 8e-8, other scores by 3e-15. Trained weights change too, so these are given.
+    Those of gradients in float32 moved it by 8e-8, others by 3e-15. Trained weights change too, so these are given.
     """
     stored = {}
     for path in sorted((here / "artifacts" / "dense").glob("*.safetensors")):

@@ -13,9 +13,9 @@ import threading
 import time
 from contextlib import closing
 
-import pandas as pd
 import pytest
 import sqlalchemy as sa
+from evidence import assert_same
 from safetensors.torch import load_file
 
 from bench.errors import UserError
@@ -23,7 +23,6 @@ from bench.store import database
 from bench.store.database import RUNS, open_store
 from bench.store.places import PLACES_FILE, Places
 from bench.store.reader import read_database
-from bench.store.schema import VOLATILE
 
 psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.slow
@@ -31,15 +30,10 @@ OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg
 
 
 def assert_same_study(folder, expected):
-    """The same rows bit for bit, checks, dense models and counters."""
-    found, wanted = read_database(folder), read_database(expected)
-    drop = {"columns": list(VOLATILE)}
-    pd.testing.assert_frame_equal(found.rows.drop(**drop), wanted.rows.drop(**drop), check_exact=True)
-    pd.testing.assert_frame_equal(found.checks, wanted.checks, check_exact=True)
-    pd.testing.assert_frame_equal(found.dense.drop(columns="seconds"), wanted.dense.drop(columns="seconds"))
-    for counters in (found.meta["counters"], wanted.meta["counters"]):
-        counters.pop("seconds")
-    assert found.meta["counters"] == wanted.meta["counters"]
+    """The same evidence bit for bit, and counters."""
+    assert_same(folder, expected)
+    found, wanted = (read_database(one).meta["counters"] for one in (folder, expected))
+    assert {**found, "seconds": 0} == {**wanted, "seconds": 0}
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +146,7 @@ def test_a_killed_run_is_resumed(postgresql, tmp_path, write_tiny, run_command, 
     done = run_command(*words)
     assert done.returncode == 0, done.stdout
     assert int(done.stdout.split(" already there")[0].split()[-1]) >= before - 1  # the last one may be in work
-    found, expected = read_database(folder).rows, read_database(finished_tiny).rows
-    drop = {"columns": list(VOLATILE)}
-    pd.testing.assert_frame_equal(found.drop(**drop), expected.drop(**drop), check_exact=True)
+    assert_same(folder, finished_tiny)
 
 
 @pytest.mark.parametrize("into", ["sqlite", "postgresql"])

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import psutil
 import pytest
+from evidence import assert_same, finished
 
-from bench.store.database import NothingRun, open_store
 from bench.store.reader import read_database
-from bench.store.schema import VOLATILE
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed")
 pytestmark = pytest.mark.slow
@@ -60,33 +58,6 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     assert process.returncode == code, output
     assert "Traceback" not in output
     return output
-
-
-def assert_same(folder: Path, expected: Path) -> None:
-    ours, theirs = read_database(folder), read_database(expected)
-    drop = list(VOLATILE)
-    pd.testing.assert_frame_equal(ours.rows.drop(columns=drop), theirs.rows.drop(columns=drop), check_exact=True)
-    pd.testing.assert_frame_equal(ours.checks, theirs.checks, check_exact=True)
-    pd.testing.assert_frame_equal(
-        ours.dense.drop(columns="seconds"), theirs.dense.drop(columns="seconds"), check_exact=True
-    )
-    assert tables(folder) == tables(expected)
-    assert len(tables(folder)) == 4
-
-
-def tables(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
-
-
-def finished(folder: Path) -> int:
-    """Count the finished rows."""
-    try:
-        store = open_store(folder)
-    except NothingRun:
-        return 0
-    states = list(store.states().values())
-    store.close()
-    return states.count("done") + states.count("skipped")
 
 
 def at_work(cluster: cluster_utils.Cluster) -> list[psutil.Process]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from evidence import finished
 
-from bench.store.database import NothingRun, open_store
 from bench.store.reader import read_database
 
 pytestmark = pytest.mark.slow
@@ -27,16 +27,6 @@ def start(folder: Path) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-def finished(folder: Path) -> int:
-    try:
-        store = open_store(folder)
-    except NothingRun:
-        return 0
-    states = list(store.states().values())
-    store.close()
-    return states.count("done") + states.count("skipped")
 
 
 def eventually(true: Callable[[], bool], seconds: float = 300) -> None:
