@@ -105,7 +105,7 @@ def test_only_the_command_line_imports_inside_functions():
 
 
 @pytest.mark.parametrize("arguments", READING_COMMANDS)
-def test_reading_commands_never_load_torch(arguments, tiny, command):
+def test_reading_commands_never_load_what_is_slow(arguments, tiny, command):
     assert command("run", tiny, "--profile", "one").code == 0
     words = [arguments] + ([] if arguments == "--help" else [str(tiny)]) + (["0"] if arguments == "show" else [])
     code = (
@@ -113,6 +113,7 @@ def test_reading_commands_never_load_torch(arguments, tiny, command):
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
         "assert 'torch' not in sys.modules\n"
+        "assert 'pandas' not in sys.modules or sys.argv[1] not in ('--help', 'status')\n"  # half a second
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,7 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
         start = sizes.cumsum(0) - sizes
         rank = torch.arange(units.total, device=order.device) - start.repeat_interleave(sizes)
         flat[grouped[rank < keep.repeat_interleave(sizes)]] = True
-    kept = segment[flat].bincount(minlength=len(keep))
+    kept = flat.sum()[None] if len(keep) == 1 else segment[flat].bincount(minlength=len(keep))
     if not torch.equal(kept, keep):
         wrong = int((kept != keep).nonzero()[0])
         raise CellError(f"segment {wrong} keeps {int(kept[wrong])} units, its budget is {int(keep[wrong])}")

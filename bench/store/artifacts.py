@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.places import read_places
+from bench.store.places import Places, read_places, refuse_other_places
 
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 
@@ -182,26 +182,6 @@ class Artifacts:
         return cls(str(place) if "://" in str(place) else str(Path(place).expanduser().absolute()))
 
     @classmethod
-    def named(cls, place: str) -> Artifacts:
-        """Return the artifacts that ``--artifacts`` names.
-
-        Raises
-        ------
-        UserError
-            If it is a URL that holds a password: it is kept and shown.
-        """
-        try:
-            url = urlsplit(place)
-        except ValueError as error:
-            raise UserError(f"--artifacts: not a URL: {error}; {REACH}") from error
-        if url.password is not None:
-            raise UserError(
-                f"--artifacts {url.scheme}://...@{url.hostname}: the URL is kept in the study folder, so it must not "
-                f"hold a password; put that where fsspec's configuration or the environment has it"
-            )
-        return cls.at(place)
-
-    @classmethod
     def of(cls, folder: Path) -> Artifacts:
         """Return the artifacts of a study folder: in it, or where its first run put them."""
         return cls.at(read_places(folder).artifacts or folder / "artifacts")
@@ -274,6 +254,29 @@ class Artifacts:
         buffer = io.BytesIO()
         pq.write_table(table.replace_schema_metadata({"sha256": BLANK}), buffer, compression="zstd")
         self.write(name, sealed(buffer.getvalue()))
+
+
+def settle_artifacts(folder: Path, asked: str) -> str:
+    """Return the place that ``--artifacts`` names, the same from whatever folder, once a file could be written there.
+
+    Raises
+    ------
+    UserError
+        If the study was begun elsewhere, no file can be written, or the URL holds a password: it is kept and shown.
+    """
+    try:
+        url = urlsplit(asked)
+    except ValueError as error:
+        raise UserError(f"--artifacts: not a URL: {error}; {REACH}") from error
+    if url.password is not None:
+        raise UserError(
+            f"--artifacts {url.scheme}://...@{url.hostname}: the URL is kept in the study folder, so it must not hold "
+            f"a password; put that where fsspec's configuration or the environment has it"
+        )
+    artifacts = Artifacts.at(asked)
+    refuse_other_places(folder, Places(artifacts=artifacts.place))
+    artifacts.refuse_unwritable()
+    return artifacts.place
 
 
 def _locate(place: str | Path) -> tuple[Any, str]:

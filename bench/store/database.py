@@ -23,7 +23,6 @@ import sqlalchemy as sa
 
 from bench.errors import Held, UserError, suggest
 from bench.store import schema
-from bench.store.artifacts import Artifacts
 from bench.store.places import DATABASE_FILE, Places, keep_places, read_places, refuse_other_places
 from bench.store.postgresql import PostgreSQL, study_url
 from bench.store.sqlite import Sqlite
@@ -135,16 +134,11 @@ def settle_places(folder: Path, asked: Places, study: str) -> None:
     Raises
     ------
     UserError
-        If the study was begun elsewhere, the store cannot be made, or files cannot be written among the artifacts.
+        If the study was begun elsewhere, or the store cannot be made.
     """
-    if asked.artifacts is not None:
-        asked = replace(asked, artifacts=Artifacts.named(asked.artifacts).place)
     if asked.store is not None:
         asked = replace(asked, store=study_url(asked.store, study))
-    refuse_other_places(folder, asked)
-    if asked.artifacts is not None:
-        Artifacts(asked.artifacts).refuse_unwritable()
-    if asked.store is not None:
+        refuse_other_places(folder, asked)
         Store(PostgreSQL(str(asked.store)), folder, create=True).close()
     keep_places(folder, asked)
 

@@ -122,10 +122,11 @@ def test_studies_of_one_database_do_not_meet(postgresql, tmp_path, write_tiny, c
         assert read_database(folder).meta["name"] == name
 
 
-def test_a_run_goes_on_through_restarts_of_the_server(postgresql, tmp_path, write_tiny, finished_tiny):
+def test_a_run_goes_on_through_restarts_of_the_server(postgresql, tmp_path, write_tiny, finished_tiny, record_property):
     folder = write_tiny(tmp_path / "tiny")
     run = start("run", folder, "--store", postgresql.new_database())
-    for rows in (1, 40, 80, 120, 160):
+    restarts = (1, 40, 80, 120, 160)
+    for rows in restarts:
         wait_for_rows(folder, rows, run)
         postgresql.restart()
     said = run.communicate()[0]
@@ -133,12 +134,14 @@ def test_a_run_goes_on_through_restarts_of_the_server(postgresql, tmp_path, writ
     assert said.count("connection lost; trying again") >= 3
     assert "Traceback" not in said
     assert_same_study(folder, finished_tiny)
+    record_property("times", len(restarts))
 
 
-def test_a_killed_run_is_resumed(postgresql, tmp_path, write_tiny, run_command, finished_tiny):
+def test_a_killed_run_is_resumed(postgresql, tmp_path, write_tiny, run_command, finished_tiny, record_property):
     folder = write_tiny(tmp_path / "tiny")
     words = ["run", folder, "--store", postgresql.new_database()]
-    for rows in (5, 100):
+    kills = (5, 40, 80, 100, 140)
+    for rows in kills:
         run = start(*words)
         before = wait_for_rows(folder, rows, run)
         run.send_signal(signal.SIGKILL)
@@ -147,6 +150,7 @@ def test_a_killed_run_is_resumed(postgresql, tmp_path, write_tiny, run_command, 
     assert done.returncode == 0, done.stdout
     assert int(done.stdout.split(" already there")[0].split()[-1]) >= before - 1  # the last one may be in work
     assert_same(folder, finished_tiny)
+    record_property("times", len(kills))
 
 
 @pytest.mark.parametrize("into", ["sqlite", "postgresql"])

@@ -139,13 +139,14 @@ def test_a_bit_flipped_in_a_given_checkpoint_is_another_model(study, tmp_path, p
     code, output = prunebench("run", folder)
     assert code == 0, output
     assert f"{len(before.rows)} cells done, 0 failed, 0 skipped, 0 already there" in output
+    assert "digits_cnn: its recipe, code or checkpoint changed since an earlier run: its cells are new" in output
     given.write_bytes(whole)
     assert "0 cells done" in prunebench("run", folder)[1]
     before.assert_in(Kept.of(folder))
     pd.testing.assert_frame_equal(Evidence.of(folder).rows, expected.rows)
     record_property("fault", "a bit flipped in a given checkpoint")
     record_property("times", 1)
-    record_property("outcome", "other cells; restored: the rows that were there")
+    record_property("outcome", "told, other cells; restored: the rows that were there")
 
 
 @pytest.mark.parametrize("kind", ["dense", "alignment", "units"])
