@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from bench.masks.erk import round_to_total
 from bench.scorers.features.controls import cut
 from bench.scorers.rank import ladder, positions
 from bench.store import schema
-from bench.tensors import ScoreMap, UnitSpace
+from bench.tensors import ScoreMap, UnitSpace, ascending, indices
 from bench.types import Cell
 
 #: Half the width, in u, of the window about the rank at the target sparsity.
@@ -106,11 +107,11 @@ class MagnitudeRanks:
     """
 
     def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], seed: int) -> None:
-        self._ascending, self._chosen, self._known = {}, sample_units(units, seed), {}
+        self._by_magnitude, self._chosen, self._known = {}, sample_units(units, seed), {}
         for name, chosen in self._chosen.items():
             magnitude = magnitudes[name].reshape(-1)
             place = positions(magnitude)
-            self._ascending[name] = place.argsort()
+            self._by_magnitude[name] = place.argsort()
             self._known[name] = _at(magnitude, chosen), _at(ladder(len(place)).to(place.device)[place], chosen)
 
     def correlations(self, scores: ScoreMap, sparsities: Sequence[float | None]) -> list[LayerAlignment]:
@@ -124,15 +125,22 @@ class MagnitudeRanks:
             Targets; for None, where the allocation sets the sparsity, no unit is in the window.
         """
         found = []
-        for name, ascending in self._ascending.items():
-            ordered = scores[name].reshape(-1).to(ascending.device)[ascending]
-            values, places = ordered.sort()
-            n, rho = len(values), _spearman(values, places)
+        for name, by_magnitude in self._by_magnitude.items():
+            ordered = scores[name].reshape(-1).to(by_magnitude.device)[by_magnitude]
+            places = ascending(ordered)
+            values = ordered[places]
+            n, ranks = len(values), _run_ranks(values)
+            rho = _correlation(ranks, places)
             for sparsity in sparsities:
                 near = slice(0, 0) if sparsity is None else window(n, sparsity)
-                inside = (places >= near.start) & (places < near.stop)
-                near_rho = _spearman(values.masked_select(inside), places.masked_select(inside) - near.start)
-                found.append(LayerAlignment(sparsity, name, n, rho, near.stop - near.start, near_rho))
+                inside = indices((places >= near.start) & (places < near.stop))
+                near_places = places[inside] - near.start
+                near_ranks = None if ranks is None else _run_ranks(values[inside])
+                found.append(
+                    LayerAlignment(
+                        sparsity, name, n, rho, near.stop - near.start, _correlation(near_ranks, near_places)
+                    )
+                )
         return found
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:
@@ -169,23 +177,36 @@ def spearman(ordered: Tensor) -> float:
     >>> spearman(torch.tensor([1.0, 1.0, 5.0, 2.0])).__round__(4), spearman(torch.ones(3))
     (0.7379, nan)
     """
-    return _spearman(*ordered.sort())
+    places = ascending(ordered)
+    return _correlation(_run_ranks(ordered[places]), places)
 
 
-def _spearman(values: Tensor, places: Tensor) -> float:
-    """As `spearman`, of values in ascending order and the places, 0 to n - 1, where they stood."""
-    n = len(values)
+def _run_ranks(values: Tensor) -> Tensor | None:
+    """Rank of each of n values in ascending order, centred, equal ones averaged; None where no two are equal."""
     _, run, sizes = torch.unique_consecutive(values, return_inverse=True, return_counts=True)
-    sizes = sizes.double()
-    ranks = sizes.cumsum(0) - (sizes - 1) / 2 - (n + 1) / 2  # of each run of equal values, centred
+    n, sizes = len(values), sizes.double()
+    if len(sizes) == n:
+        return None
+    ranks: Tensor = (sizes.cumsum(0) - (sizes - 1) / 2 - (n + 1) / 2)[run]
+    return ranks
+
+
+def _correlation(ranks: Tensor | None, places: Tensor) -> float:
+    """Pearson's correlation of `_run_ranks` with the places, 0 to n - 1, where their values stood."""
+    n = len(places)
     most = n * (n * n - 1) / 12  # sum of squares of centred ranks without ties
-    tied = float((sizes * (sizes.square() - 1)).sum()) / 12
-    if n < 2 or len(sizes) == 1:
+    centred = places.double() - (n - 1) / 2
+    if ranks is None:
+        ranks = torch.arange(n, dtype=torch.float64, device=places.device) - (n - 1) / 2
+        spread = most
+    else:
+        spread = float(ranks.square().sum())
+    if spread == 0:
         return math.nan
-    product = float(torch.dot(ranks[run], places.double() - (n - 1) / 2))
-    return min(1.0, max(-1.0, product / math.sqrt(most * (most - tied))))
+    return min(1.0, max(-1.0, float(torch.dot(ranks, centred)) / math.sqrt(most * spread)))
 
 
+@lru_cache(1024)
 def window(n: int, sparsity: float) -> slice:
     """Return the places, in a layer of n units, of those with abs(u - u_S) <= 0.15.
 

@@ -221,23 +221,11 @@ def _check_deadline(deadline: float | None, done: int, images: int) -> None:
         raise Deadline(f"evaluation passed its deadline after {done} of {images} images")
 
 
-def weight_sparsity(model: nn.Module) -> float:
-    """Share of zeros over all parameters of `model`, biases and normalisation included.
+def sparsity_and_speedup(model: nn.Module, positions: Mapping[str, int]) -> tuple[float, float]:
+    """Return the share of zeros over all parameters, and the theoretical speed-up, of a masked model.
 
-    Examples
-    --------
-    >>> layer = nn.Linear(3, 1)
-    >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 0.0, 1.0]])), layer.bias.data.fill_(1.0)
-    >>> weight_sparsity(layer)
-    0.5
-    """
-    parameters = list(model.parameters())
-    nonzero = sum(int(p.count_nonzero()) for p in parameters)
-    return 1 - nonzero / sum(p.numel() for p in parameters)
-
-
-def speedup(model: nn.Module, positions: Mapping[str, int]) -> float:
-    """Theoretical speed-up: MACs of all weights / MACs of the non-zero ones; infinite where none is left.
+    Biases and normalisation are parameters, too. The speed-up is MACs of all weights / MACs of the non-zero
+    ones, infinite where none is left.
 
     Parameters
     ----------
@@ -249,15 +237,18 @@ def speedup(model: nn.Module, positions: Mapping[str, int]) -> float:
 
     Examples
     --------
-    >>> layer = nn.Linear(2, 2)
+    >>> layer = nn.Linear(2, 2, bias=False)
     >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
-    >>> speedup(nn.Sequential(layer), {"0": 1})
-    4.0
+    >>> sparsity_and_speedup(nn.Sequential(layer), {"0": 1})
+    (0.75, 4.0)
     """
-    weights = {name: model.get_submodule(name).get_parameter("weight") for name in positions}
-    dense = sum(weight.numel() * positions[name] for name, weight in weights.items())
-    left = sum(int(weight.count_nonzero()) * positions[name] for name, weight in weights.items())
-    return dense / left if left else math.inf
+    parameters = list(model.parameters())
+    left = {id(parameter): int(parameter.count_nonzero()) for parameter in parameters}
+    weights = [(model.get_submodule(name).get_parameter("weight"), macs) for name, macs in positions.items()]
+    dense_macs = sum(weight.numel() * macs for weight, macs in weights)
+    left_macs = sum(left[id(weight)] * macs for weight, macs in weights)
+    sparsity = 1 - sum(left.values()) / sum(parameter.numel() for parameter in parameters)
+    return sparsity, dense_macs / left_macs if left_macs else math.inf
 
 
 def emptied_layers(masks: MaskSet) -> tuple[str, ...]:

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from bench.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables, score_set
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import CellError, Deadline, NotApplicable
-from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, speedup, weight_sparsity
+from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, sparsity_and_speedup
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
 from bench.masks.budget import Budget
-from bench.masks.build import build_masks
+from bench.masks.build import build_masks, kept_units
 from bench.masks.order import keep_order, tied_units
+from bench.masks.select import select_masks
 from bench.models.dense import DenseModel
 from bench.models.macs import count_macs
 from bench.models.units import find_units
@@ -116,6 +117,10 @@ class Pipeline:
         dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
         self._dense_state = dense.model.state_dict()  # shares the model's storage
         self._work = copy.deepcopy(dense.model)
+        self._work_masks: MaskSet | None = (
+            None  # what the working model is masked with, if with nothing else done to it
+        )
+        self._mask_facts: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._known: dict[str, Mapping[str, Any]] = {}
         self._searches: dict[str, Mapping[str, Any]] = {}
@@ -356,25 +361,21 @@ class Pipeline:
 
         def compute() -> _Scored:
             magnitudes = self._magnitudes(granularity).scores
-            order = self._order(cell, scores)
+            order = keep_order(self.units(granularity), scores, magnitudes)
             self._counters["sorts"] += 1
             return _Scored(scores, order, tied_units(self.units(granularity), scores, magnitudes, order))
 
         scored: _Scored = self._once("scored", key, compute)
         return scored
 
-    def _order(self, cell: Cell, scores: ScoreMap) -> Tensor:
-        assert cell.granularity is not None
-        return keep_order(self.units(cell.granularity), scores, self._magnitudes(cell.granularity).scores)
-
-    def _allocated(self, cell: Cell, scores: ScoreMap, order: Tensor) -> tuple[Budget, MaskSet]:
+    def _budget(self, cell: Cell, scores: ScoreMap) -> Budget:
         assert cell.granularity is not None
         assert cell.allocation is not None
-        units = self.units(cell.granularity)
         budget: Budget = self._plugin("allocation", cell.allocation).function(
-            units, scores, cell.sparsity, self._view(cell.granularity), **cell.allocation.options
-        )
-        return budget, build_masks(units, order, budget)
+            self.units(cell.granularity), scores, cell.sparsity, self._view(cell.granularity),
+            **cell.allocation.options,
+        )  # fmt: skip
+        return budget
 
     def _masked(self, cell: Cell) -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
         """Mask set of a cell, the columns that depend on it alone, and what its methods noted."""
@@ -384,19 +385,12 @@ class Pipeline:
         def compute() -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
             units, scored = self.units(granularity), self._scored(cell)
             self._align(cell)
-            budget, masks = self._allocated(cell, scored.scores, scored.order)
-            reference = build_masks(units, self._magnitudes(granularity).order, budget)
-            self._restore()
-            apply_masks(self._work, units, masks)
+            budget = self._budget(cell, scored.scores)
+            masks = build_masks(units, scored.order, budget)
             facts = {
-                "mask": masks.digest(),
-                "sparsity_achieved": 1 - masks.kept / units.total,
-                "sparsity_parameters": weight_sparsity(self._work),
-                "speedup": speedup(self._work, self._positions()),
-                "emptied_layers": len(emptied_layers(masks)),
-                "exact_removal": all(layer.exact_removal for layer in units.layers),
+                **self._facts_of(masks),
                 "tied_units": scored.tied,
-                "magnitude_overlap": masks.overlap(reference),
+                "magnitude_overlap": masks.overlap(kept_units(self._magnitudes(granularity).order, budget)),
             }
             notes = {**scored.scores.notes, **budget.notes}
             if cell.search.name != "none":
@@ -406,6 +400,20 @@ class Pipeline:
         key = (granularity, cell.calibration, cell.scorer, cell.search, cell.allocation, cell.sparsity)
         masked: tuple[MaskSet, dict[str, Any], dict[str, Any]] = self._once("masks", key, compute)
         return masked
+
+    def _facts_of(self, masks: MaskSet) -> Mapping[str, Any]:
+        """Return the columns that depend on the masks alone; equal mask sets are counted once."""
+        units, mask = masks.units, masks.digest()
+        key = units.granularity, mask
+        if key not in self._mask_facts:
+            self._mask(masks)
+            sparsity, speedup = sparsity_and_speedup(self._work, self._positions())
+            self._mask_facts[key] = {
+                "mask": mask, "sparsity_achieved": 1 - masks.kept / units.total, "sparsity_parameters": sparsity,
+                "speedup": speedup, "emptied_layers": len(emptied_layers(masks)),
+                "exact_removal": all(layer.exact_removal for layer in units.layers),
+            }  # fmt: skip
+        return self._mask_facts[key]
 
     # ---------------------------------------------------------------- alignment with magnitude
 
@@ -466,15 +474,17 @@ class Pipeline:
 
     def _search(self, cell: Cell) -> dict[str, Any]:
         """Search the fusion weights on the search split; only then look at the test split."""
+        assert cell.granularity is not None
         features = self._raw_scores(cell)
         assert isinstance(features, FeatureMap)
+        units, magnitudes = self.units(cell.granularity), self._magnitudes(cell.granularity).scores
         options = cell.search.options
         plain = self._with_repair(cell, "none", "none")
         under = self._with_repair(cell, options.get("correction", "none"), options.get("recalibration", "none"))
 
         def masks_of(weights: Sequence[float]) -> MaskSet:
             scores = features.fuse(weights)
-            return self._allocated(cell, scores, self._order(cell, scores))[1]
+            return select_masks(units, scores, magnitudes, self._budget(cell, scores))
 
         def test_accuracy(weights: Sequence[float]) -> float:
             masks = masks_of(weights)
@@ -518,8 +528,9 @@ class Pipeline:
 
     def _dense_facts(self) -> dict[str, Any]:
         return {
-            "mask": "dense", "sparsity_achieved": 0.0, "sparsity_parameters": weight_sparsity(self.dense.model),
-            "speedup": 1.0, "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
+            "mask": "dense", "sparsity_achieved": 0.0, "speedup": 1.0,
+            "sparsity_parameters": sparsity_and_speedup(self.dense.model, {})[0],
+            "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
         }  # fmt: skip
 
     def _positions(self) -> Mapping[str, int]:
@@ -553,11 +564,17 @@ class Pipeline:
 
     # ---------------------------------------------------------------- repair and evaluation
 
-    def _restore(self) -> None:
-        """Give the working model the dense weights and statistics back."""
+    def _mask(self, masks: MaskSet | None) -> None:
+        """Give the working model the dense weights and statistics, masked; nothing is done where it is that already."""
+        if masks is not None and masks is self._work_masks:
+            return
+        self._work_masks = None  # until it is whole
         with torch.no_grad():
             for name, tensor in self._work.state_dict().items():
                 tensor.copy_(self._dense_state[name])
+        if masks is not None:
+            apply_masks(self._work, masks.units, masks)
+        self._work_masks = masks
 
     def repaired_model(self, cell: Cell) -> nn.Module:
         """Return the masked, repaired model of a cell, float32; valid until the next cell."""
@@ -585,11 +602,8 @@ class Pipeline:
 
     def _correct(self, cell: Cell, masks: MaskSet | None) -> Mapping[str, Tensor]:
         """Mask and correct the working model; return the factors of its layers."""
-        self._restore()
-        if masks is None:
-            return {}
-        apply_masks(self._work, masks.units, masks)
-        if cell.correction.name == "none":
+        self._mask(masks)
+        if masks is None or cell.correction.name == "none":
             return {}
         plugin = self._plugin("correction", cell.correction)
         context = RepairContext(
@@ -597,6 +611,7 @@ class Pipeline:
             calibration=self._calibration(cell.calibration), dense_model=self.dense.model,
             pruned=self._pruned_moments(cell, masks),
         )  # fmt: skip
+        self._work_masks = None
         factors: Mapping[str, Tensor] = plugin.function(context, **cell.correction.options)
         return factors
 
@@ -630,6 +645,7 @@ class Pipeline:
         if cell.recalibration.name != "none":
             calibration = self._calibration(cell.calibration)
             plugin = self._plugin("recalibration", cell.recalibration)
+            self._work_masks = None
             plugin.function(self._work, calibration, **cell.recalibration.options)
             self._counters["forward_passes"] += len(calibration)
         if masks is None or not factors:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
 from bench.errors import CellError, Deadline
-from bench.evaluate import Evaluator, emptied_layers, speedup, weight_sparsity
+from bench.evaluate import Evaluator, emptied_layers, sparsity_and_speedup
 from bench.models import cifar
 from bench.models.view import normalise
 from bench.study import DataSpec, Normalisation
@@ -143,19 +143,19 @@ def test_logits_that_are_no_numbers_fail_the_cell(bad: float, held_out: ImageSet
 
 def test_sparsity_counts_zeros_over_all_parameters() -> None:
     net = _net()  # 144 + 8 of conv, 8 + 8 of bn (its bias is zero), 32 + 4 of head
-    assert weight_sparsity(net) == pytest.approx(8 / 204)
+    assert sparsity_and_speedup(net, {})[0] == pytest.approx(8 / 204)
     net.conv.weight.data[:4] = 0
-    assert weight_sparsity(net) == pytest.approx((8 + 72) / 204)
+    assert sparsity_and_speedup(net, {})[0] == pytest.approx((8 + 72) / 204)
 
 
 def test_speedup_counts_macs() -> None:
     net = _net()
     net.conv.weight.data[:4] = 0
     # conv: 144 weights at 16 positions, half of them left; head: 32 weights once
-    assert speedup(net, {"conv": 16, "head": 1}) == pytest.approx((144 * 16 + 32) / (72 * 16 + 32))
+    assert sparsity_and_speedup(net, {"conv": 16, "head": 1})[1] == pytest.approx((144 * 16 + 32) / (72 * 16 + 32))
     net.conv.weight.data.zero_()
     net.head.weight.data.zero_()
-    assert speedup(net, {"conv": 16, "head": 1}) == float("inf")
+    assert sparsity_and_speedup(net, {"conv": 16, "head": 1})[1] == float("inf")
 
 
 def test_emptied_layers_are_named() -> None:

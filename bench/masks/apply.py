@@ -54,4 +54,4 @@ def _zero_channels(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> No
 def _zero(module: nn.Module, parameter: str, pruned: Tensor) -> None:
     tensor = getattr(module, parameter, None)
     if tensor is not None:
-        tensor[pruned] = 0
+        tensor.masked_fill_(pruned.reshape(pruned.shape + (1,) * (tensor.dim() - pruned.dim())), 0)

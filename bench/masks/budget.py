@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 from torch import Tensor
 
@@ -31,9 +32,17 @@ class Budget:
     notes: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = self.segment.bincount(minlength=len(self.keep))
-        if len(sizes) != len(self.keep) or bool(((self.keep < 0) | (self.keep > sizes)).any()):
-            raise CellError(f"budget keeps {self.keep.tolist()[:8]}... of segments of {sizes.tolist()[:8]}...")
+        keep, sizes = self.keep.tolist(), self.sizes
+        if len(sizes) != len(keep) or any(not 0 <= k <= size for k, size in zip(keep, sizes, strict=True)):
+            raise CellError(f"budget keeps {keep[:8]}... of segments of {sizes[:8]}...")
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Number of units of each segment."""
+        if len(self.keep) == 1 and not bool(self.segment.any()):  # a count of equal numbers is slow
+            return [len(self.segment)]
+        sizes: list[int] = self.segment.bincount(minlength=len(self.keep)).tolist()
+        return sizes
 
 
 def keep_count(units: int, sparsity: float | None) -> int:

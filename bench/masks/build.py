@@ -35,19 +35,33 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
     >>> build_masks(units, torch.tensor([1, 0, 3, 2]), budget)["conv"]
     tensor([False,  True, False,  True])
     """
-    segment, keep = budget.segment.to(order.device), budget.keep.to(order.device)
     flat = torch.zeros(units.total, dtype=torch.bool, device=order.device)
+    flat[kept_units(order, budget)] = True
+    keep = budget.keep.to(order.device)
     if len(keep) == 1:
-        flat[order[: int(keep)]] = True
+        kept = flat.count_nonzero()[None]
     else:
-        # grouped by segment, still best first; a unit's rank is its distance from the group's start
-        grouped = order[segment[order].argsort(stable=True)]
-        sizes = segment.bincount(minlength=len(keep))
-        start = sizes.cumsum(0) - sizes
-        rank = torch.arange(units.total, device=order.device) - start.repeat_interleave(sizes)
-        flat[grouped[rank < keep.repeat_interleave(sizes)]] = True
-    kept = flat.sum()[None] if len(keep) == 1 else segment[flat].bincount(minlength=len(keep))
+        kept = budget.segment.to(order.device)[flat].bincount(minlength=len(keep))
     if not torch.equal(kept, keep):
         wrong = int((kept != keep).nonzero()[0])
         raise CellError(f"segment {wrong} keeps {int(kept[wrong])} units, its budget is {int(keep[wrong])}")
     return MaskSet(units, units.split(flat))
+
+
+def kept_units(order: Tensor, budget: Budget) -> Tensor:
+    """Return the flat indices of the first ``budget.keep[s]`` units of every segment s in `order`, int64.
+
+    Examples
+    --------
+    >>> budget = Budget(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1]))
+    >>> kept_units(torch.tensor([1, 0, 3, 2]), budget)
+    tensor([1, 3])
+    """
+    if len(budget.keep) == 1:
+        return order[: int(budget.keep)]
+    # grouped by segment, still best first; a unit's rank is its distance from the group's start
+    segment, sizes = budget.segment.to(order.device), torch.tensor(budget.sizes, device=order.device)
+    grouped = order[segment[order].argsort(stable=True)]
+    start = sizes.cumsum(0) - sizes
+    rank = torch.arange(len(order), device=order.device) - start.repeat_interleave(sizes)
+    return grouped[rank < budget.keep.to(order.device).repeat_interleave(sizes)]

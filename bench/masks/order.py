@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.tensors import ScoreMap, UnitSpace
+from bench.tensors import ScoreMap, UnitSpace, ascending
 
 
 def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor]) -> Tensor:
@@ -46,7 +46,9 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     tensor([1, 2, 0, 3])
     """
     scores.validate(units)
-    values, order = units.flatten(scores).sort(descending=True)
+    values = units.flatten(scores)
+    order = ascending(values).flip(0)
+    values = values[order]
     tied = _in_runs(values[1:] == values[:-1]).nonzero().squeeze(1)
     if len(tied):
         key = units.flatten(magnitudes if scores.secondary is None else scores.secondary).to(order.device)

@@ -47,8 +47,8 @@ SCORERS = ("magnitude", "square_magnitude", "exp_magnitude", "random", "taylor",
 SPARSITIES = tuple(s / 10 for s in range(1, 10))
 #: Cells timed with a process each; the others of the grid are taken to last as long.
 PROCESSES = 3
-#: The fusion search that is timed: at one sparsity, so many candidates.
-FUSED, CANDIDATES = "nl_sin", 30
+#: The fusion search that is timed, at one sparsity, and its candidates: a study's default, where that is not too long.
+FUSED, CANDIDATES = "nl_sin", {"digits": 600, "cifar10": 30}
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "digits": {"data": [{"name": "digits"}], "models": [{"name": "digits_cnn", "recipe": {"epochs": 5}}]},
     "cifar10": {
@@ -101,7 +101,7 @@ def _study(on: str) -> dict[str, Any]:
     return {
         "name": f"speed on {on}", **MODELS[on], "train_seeds": 1, "granularities": ["weight"],
         "allocations": ["global"], "sparsities": list(SPARSITIES), "scorers": [*SCORERS, FUSED],
-        "searches": [{"name": "random_search", "evaluations": CANDIDATES}],
+        "searches": [{"name": "random_search", "evaluations": CANDIDATES[on]}],
         "corrections": ["none", "layerwise", "asr"],
         "exclude": [
             {"name": "corrections for magnitude", "where": {"correction": {"not": "none"},

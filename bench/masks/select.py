@@ -1,0 +1,66 @@
+"""Masks of one budget without a sort of all units: a threshold per segment, as the thousands of a search need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.masks.budget import Budget
+from bench.masks.build import build_masks
+from bench.masks.order import keep_order
+from bench.tensors import MaskSet, ScoreMap, UnitSpace, kth_largest
+
+#: Smaller segments on average are sorted together: a threshold costs as much as sorting so many units.
+LEAST_UNITS = 256
+
+
+def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor], budget: Budget) -> MaskSet:
+    """Keep the units that ``build_masks(units, keep_order(units, scores, magnitudes), budget)`` keeps.
+
+    In every segment the k-th largest score is found by selection; of the units that tie with it the tie rule
+    (`keep_order`) takes as many as are missing. It takes a tenth of a sort's time, once; masks of several
+    sparsities are cheaper from one order.
+
+    Parameters
+    ----------
+    units, scores, magnitudes
+        As for `keep_order`.
+    budget : Budget
+        Segments and how many units each keeps.
+
+    Raises
+    ------
+    CellError
+        If the scores are NaN, infinite or of the wrong shape.
+
+    Examples
+    --------
+    >>> from bench.tensors import PrunableLayer
+    >>> units = UnitSpace("channel", (PrunableLayer("conv", (300, 1, 1, 1), (300,)),))
+    >>> scores = {"conv": torch.arange(300).double() // 2}
+    >>> budget = Budget(torch.zeros(300, dtype=torch.int64), torch.tensor([3]))
+    >>> select_masks(units, ScoreMap(scores), scores, budget)["conv"].nonzero().flatten().tolist()
+    [296, 298, 299]
+    """
+    few = len(budget.keep) * LEAST_UNITS <= units.total
+    if not few or (len(budget.keep) > 1 and bool((budget.segment[1:] < budget.segment[:-1]).any())):
+        return build_masks(units, keep_order(units, scores, magnitudes), budget)
+    scores.validate(units)
+    values = units.flatten(scores)
+    flags = values.new_zeros(units.total, dtype=torch.bool)
+    start = 0
+    for size, keep in zip(budget.sizes, budget.keep.tolist(), strict=True):
+        part = slice(start, start + size)
+        start += size
+        if keep == 0:
+            continue
+        threshold = kth_largest(values[part], keep)
+        torch.ge(values[part], threshold, out=flags[part])
+        surplus = int(flags[part].count_nonzero()) - keep
+        if surplus:
+            key = units.flatten(magnitudes if scores.secondary is None else scores.secondary)[part].to(values.device)
+            tied = (values[part] == threshold).nonzero().squeeze(1)
+            flags[part][tied[key[tied].argsort(descending=True, stable=True)[-surplus:]]] = False
+    return MaskSet(units, units.split(flags))
