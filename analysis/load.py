@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -78,7 +78,7 @@ def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
     return read_beside(kept, name, study_hash) if kept.exists() else empty(BESIDE[name])
 
 
-def write_parquet(data: StudyData, path: Path) -> None:
+def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
     """Write all of `data` into one Parquet file; equal data give equal bytes.
 
     The rows are the table; checks, dense models and meta are JSON in its metadata.
@@ -92,12 +92,14 @@ def write_parquet(data: StudyData, path: Path) -> None:
     _write(data.rows, _ROWS, metadata, path)
 
 
-def write_beside(data: StudyData, name: str, path: Path) -> None:
+def write_beside(data: StudyData, name: str, path: Path | BinaryIO) -> None:
     """Write one of `BESIDE` into a Parquet file that says whose it is; equal data give equal bytes."""
     _write(getattr(data, name), BESIDE[name], {"study_hash": str(data.meta["study_hash"])}, path)
 
 
-def _write(frame: pd.DataFrame, columns: tuple[schema.Column, ...], metadata: dict[str, str], path: Path) -> None:
+def _write(
+    frame: pd.DataFrame, columns: tuple[schema.Column, ...], metadata: dict[str, str], path: Path | BinaryIO
+) -> None:
     fields = [pa.field(column.name, _ARROW[column.kind]) for column in columns]
     typed = _conform(frame, columns)
     arrays = [pa.array(typed[field.name], type=field.type, from_pandas=True) for field in fields]
@@ -129,7 +131,7 @@ def _beside_table(table: pa.Table, name: str, place: str) -> pa.Table:
         raise AnalysisError(f"{place}: is damaged: {' '.join(str(error).split())}; delete it") from error
 
 
-def read_parquet(path: Path) -> StudyData:
+def read_parquet(path: Path | BinaryIO) -> StudyData:
     """Read what `write_parquet` wrote.
 
     Raises
@@ -170,7 +172,7 @@ def _typed(table: pa.Table, columns: tuple[schema.Column, ...]) -> pa.Table:
     return table.select([field.name for field in fields]).cast(pa.schema(fields, metadata=table.schema.metadata))
 
 
-def _table(path: Path) -> pa.Table:
+def _table(path: Path | BinaryIO) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
             return file.read()

@@ -6,8 +6,8 @@ import base64
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import jinja2
@@ -68,16 +68,15 @@ def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Pa
     for place in (out, out / "figures", out / "tables"):
         if not place.resolve().is_relative_to(folder.resolve()):
             raise AnalysisError(f"{place}: leads out of the study; remove the link")
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as scratch:
-        path = Path(scratch) / _DATA
-        write_parquet(data, path)
-        kept = {_DATA: path.read_bytes()}
-        beside = {name: getattr(data, name) for name in BESIDE}
-        for name in [name for name, frame in beside.items() if not frame.empty]:
-            write_beside(data, name, Path(scratch) / name)
-            kept[f"{name}.parquet"] = (Path(scratch) / name).read_bytes()
-        files = render(dataclasses.replace(read_parquet(path), **beside), results) | kept
-    _write(out, files)
+    written = BytesIO()
+    write_parquet(data, written)
+    kept = {_DATA: written.getvalue()}
+    beside = {name: getattr(data, name) for name in BESIDE}
+    for name in [name for name, frame in beside.items() if not frame.empty]:
+        content = BytesIO()
+        write_beside(data, name, content)
+        kept[f"{name}.parquet"] = content.getvalue()
+    _write(out, render(dataclasses.replace(read_parquet(written), **beside), results) | kept)
     return out / "index.html"
 
 
