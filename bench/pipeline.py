@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables, score_set
+from bench.checks import cells_to_check
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import CellError, Deadline, NotApplicable
 from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, sparsity_and_speedup
@@ -43,14 +44,9 @@ from bench.scorers.search.fusion import Found
 from bench.scorers.search.objective import CandidateAccuracy
 from bench.store.database import now
 from bench.tensors import FeatureMap, MaskSet, ScoreMap, UnitSpace
-from bench.types import CalibrationSpec, Cell, Check, Choice, Group, Outcome, Settings
+from bench.types import CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
 
 T = TypeVar("T")
-
-#: Share and least number of the cells that are really evaluated again.
-CHECKED_SHARE = 0.02
-LEAST_SHARED_CHECKS = 20
-LEAST_FLOAT32_CHECKS = 2
 
 #: Values that one evaluation gives to every cell that shares it; beside them, in the notes, `channels`.
 EVALUATED = (
@@ -670,11 +666,7 @@ class Pipeline:
     def checks(
         self, rows: Mapping[str, Mapping[str, Any]], groups: int, finished: set[tuple[str, str]]
     ) -> Iterator[Check]:
-        """Really evaluate a seeded sample of cells again.
-
-        ``shared``: cells whose accuracy came from another cell with the same mask set, their own
-        masks built anew. ``float32``: cells of a bfloat16 study, and every one on which the
-        cancellation identity is judged.
+        """Really evaluate a seeded sample of cells again (`cells_to_check`), their own masks built anew.
 
         Parameters
         ----------
@@ -686,17 +678,11 @@ class Pipeline:
             Checks that an earlier run has made.
         """
         self._deadline = None  # a cell's timeout is the cell's own
-        cells = [cell for cell in self.group.cells if cell.id in rows]
-        wanted = {("shared", c.id) for c in _sample(_sharing(cells, rows), "shared", -(-LEAST_SHARED_CHECKS // groups))}
-        if self.settings.precision != "float32":
-            wanted |= {("float32", c.id) for c in _sample(cells, "float32", LEAST_FLOAT32_CHECKS)}
-            wanted |= {("float32", c.id) for c in _judged_for_cancellation(cells)}
-        for cell in cells:
-            for kind in ("shared", "float32"):
-                if (kind, cell.id) in wanted and (cell.id, kind) not in finished:
-                    yield self._check(cell, kind, rows[cell.id])
+        for kind, cell in cells_to_check(self.group.cells, rows, groups, self.settings.precision):
+            if (cell.id, kind) not in finished:
+                yield self._check(cell, kind, rows[cell.id])
 
-    def _check(self, cell: Cell, kind: Any, row: Mapping[str, Any]) -> Check:
+    def _check(self, cell: Cell, kind: CheckKind, row: Mapping[str, Any]) -> Check:
         precision = "float32" if kind == "float32" else cell.precision
         again = self._fitting(lambda: self._evaluate(cell, None if cell.is_dense else self._masked(cell)[0], precision))
         self._counters["checks"] += 1
@@ -705,35 +691,6 @@ class Pipeline:
             for bits in (row["correct"], again["correct"])
         )
         return Check(cell, kind, again["accuracy"], int((first != second).sum()))
-
-
-def _sharing(cells: list[Cell], rows: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
-    """Cells whose evaluation belongs to an earlier cell of the plan."""
-    seen: set[str] = set()
-    sharing = []
-    for cell in cells:
-        evaluation = rows[cell.id]["evaluation"]
-        if evaluation in seen:
-            sharing.append(cell)
-        seen.add(evaluation)
-    return sharing
-
-
-def _sample(cells: list[Cell], kind: str, least: int) -> list[Cell]:
-    """Seeded share of the cells: ordered by a hash of their own id, so any order of runs picks the same."""
-    count = max(least, round(CHECKED_SHARE * len(cells)))
-    return sorted(cells, key=lambda cell: digest([kind, cell.id]))[:count]
-
-
-def _judged_for_cancellation(cells: list[Cell]) -> list[Cell]:
-    """Cells of a block that compares several corrections under a complete recalibration."""
-    complete = [c for c in cells if c.recalibration.name in ("cumulative", "exact") and not c.is_dense]
-    blocks: dict[Any, list[Cell]] = {}
-    for cell in complete:
-        key = (cell.calibration, cell.granularity, cell.scorer.label, cell.search.label, cell.sparsity,
-               cell.allocation.label if cell.allocation else None, cell.recalibration.label)  # fmt: skip
-        blocks.setdefault(key, []).append(cell)
-    return [cell for block in blocks.values() if len({c.correction.label for c in block}) > 1 for cell in block]
 
 
 def row_values(outcome: Outcome) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def ascending(values: Tensor) -> Tensor:
     >>> ascending(torch.tensor([3.0, 1.0, 2.0]))
     tensor([1, 2, 0])
     """
-    return torch.from_numpy(values.numpy().argsort()) if values.device.type == "cpu" else values.argsort()
+    return torch.from_numpy(values.detach().numpy().argsort()) if values.device.type == "cpu" else values.argsort()
 
 
 def indices(flags: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def kth_largest(values: Tensor, k: int) -> float:
     """
     place = len(values) - k
     if values.device.type == "cpu":
-        return float(np.partition(values.numpy(), place)[place])
+        return float(np.partition(values.detach().numpy(), place)[place])
     return float(values.kthvalue(place + 1).values)
 
 

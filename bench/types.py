@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Granularity = Literal["weight", "channel"]
 State = Literal["done", "failed", "skipped", "running"]
+CheckKind = Literal["shared", "float32"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,6 @@ class Check:
     """A cell really evaluated again: `kind` is ``shared`` (same mask) or ``float32``."""
 
     cell: Cell
-    kind: Literal["shared", "float32"]
+    kind: CheckKind
     accuracy: float
     mismatches: int

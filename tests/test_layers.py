@@ -16,7 +16,7 @@ LAYERS = {
     "bench.store": 1, "bench.tensors": 1, "bench.registry": 1, "bench.study": 1, "bench.templates": 1,
     "bench.plan": 2, "bench.provenance": 2, "bench.data": 2, "bench.models": 2,
     "bench.scorers": 3, "bench.masks": 3, "bench.repairs": 3, "bench.evaluate": 3,
-    "bench.alignment": 3, "bench.settings": 3,
+    "bench.alignment": 3, "bench.settings": 3, "bench.checks": 2,
     "bench.catalogue": 4, "bench.conformance": 4, "bench.pipeline": 4, "bench.curves": 4,
     "bench.engines": 5, "bench.session": 5, "bench.listing": 5, "bench.forecast": 5, "bench.export": 5,
     "bench.doctor": 5, "bench.memory": 4, "bench.scaling": 2, "bench.speed": 5,

@@ -1,0 +1,77 @@
+"""Which cells of a group are really evaluated again, as a check of shared evaluations and of the precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.identity import digest
+from bench.types import Cell, CheckKind
+
+#: Share and least number of the cells that are really evaluated again.
+CHECKED_SHARE = 0.02
+LEAST_SHARED_CHECKS = 20
+LEAST_FLOAT32_CHECKS = 2
+
+
+def cells_to_check(
+    cells: Sequence[Cell], rows: Mapping[str, Mapping[str, Any]], groups: int, precision: str
+) -> Iterator[tuple[CheckKind, Cell]]:
+    """Choose the cells by hashes of their ids: whatever the order of runs, they are the same.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        The group's, in plan order.
+    rows : mapping
+        Cell id -> done row; cells without one are left out.
+    groups : int
+        Number of groups of the study; the least number of checks is spread over them.
+    precision : str
+        Of the study's evaluations.
+
+    Yields
+    ------
+    kind, cell
+        In plan order. ``shared``: a cell whose accuracy came from another one with the same mask set. ``float32``,
+        in a study of another precision: a sample, and every cell on which the cancellation identity is judged.
+    """
+    cells = [cell for cell in cells if cell.id in rows]
+    shared = _sample(_sharing(cells, rows), "shared", -(-LEAST_SHARED_CHECKS // groups))
+    exact = [*_sample(cells, "float32", LEAST_FLOAT32_CHECKS), *_judged_for_cancellation(cells)]
+    chosen: dict[CheckKind, set[str]] = {
+        "shared": {cell.id for cell in shared},
+        "float32": {cell.id for cell in exact} if precision != "float32" else set(),
+    }
+    for cell in cells:
+        for kind, ids in chosen.items():
+            if cell.id in ids:
+                yield kind, cell
+
+
+def _sharing(cells: Sequence[Cell], rows: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
+    """Cells whose evaluation belongs to an earlier cell of the plan."""
+    seen: set[str] = set()
+    sharing = []
+    for cell in cells:
+        evaluation = rows[cell.id]["evaluation"]
+        if evaluation in seen:
+            sharing.append(cell)
+        seen.add(evaluation)
+    return sharing
+
+
+def _sample(cells: Sequence[Cell], kind: str, least: int) -> list[Cell]:
+    count = max(least, round(CHECKED_SHARE * len(cells)))
+    return sorted(cells, key=lambda cell: digest([kind, cell.id]))[:count]
+
+
+def _judged_for_cancellation(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of a block that compares several corrections under a complete recalibration."""
+    complete = [c for c in cells if c.recalibration.name in ("cumulative", "exact") and not c.is_dense]
+    blocks: dict[Any, list[Cell]] = {}
+    for cell in complete:
+        key = (cell.calibration, cell.granularity, cell.scorer.label, cell.search.label, cell.sparsity,
+               cell.allocation.label if cell.allocation else None, cell.recalibration.label)  # fmt: skip
+        blocks.setdefault(key, []).append(cell)
+    return [cell for block in blocks.values() if len({c.correction.label for c in block}) > 1 for cell in block]
