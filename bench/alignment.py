@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -108,6 +107,7 @@ class MagnitudeRanks:
 
     def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], seed: int) -> None:
         self._by_magnitude, self._chosen, self._known = {}, sample_units(units, seed), {}
+        self._windows: dict[tuple[int, float | None], slice] = {}
         for name, chosen in self._chosen.items():
             magnitude = magnitudes[name].reshape(-1)
             place = positions(magnitude)
@@ -132,7 +132,7 @@ class MagnitudeRanks:
             n, ranks = len(values), _run_ranks(values)
             rho = _correlation(ranks, places)
             for sparsity in sparsities:
-                near = slice(0, 0) if sparsity is None else window(n, sparsity)
+                near = self._window(n, sparsity)
                 inside = indices((places >= near.start) & (places < near.stop))
                 near_places = places[inside] - near.start
                 near_ranks = None if ranks is None else _run_ranks(values[inside])
@@ -142,6 +142,11 @@ class MagnitudeRanks:
                     )
                 )
         return found
+
+    def _window(self, n: int, sparsity: float | None) -> slice:
+        if (n, sparsity) not in self._windows:
+            self._windows[n, sparsity] = slice(0, 0) if sparsity is None else window(n, sparsity)
+        return self._windows[n, sparsity]
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:
         """Return the scores of the sampled units."""
@@ -206,7 +211,6 @@ def _correlation(ranks: Tensor | None, places: Tensor) -> float:
     return min(1.0, max(-1.0, float(torch.dot(ranks, centred)) / math.sqrt(most * spread)))
 
 
-@lru_cache(1024)
 def window(n: int, sparsity: float) -> slice:
     """Return the places, in a layer of n units, of those with abs(u - u_S) <= 0.15.
 

@@ -239,6 +239,11 @@ def run(
     )
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
+    if summary.unchecked:
+        raise UserError(
+            f"the checks of {len(summary.unchecked)} groups failed ({summary.unchecked[0]}); all cells are kept: run "
+            f"again to repeat the checks"
+        )
     if summary.failed:
         reason, count = summary.failures.most_common(1)[0]
         raise UserError(

@@ -28,6 +28,7 @@ from bench.masks.budget import Budget, keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model, seeded
+from bench.models.tidy import left_behind
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.registry import Plugin, Registry
@@ -345,14 +346,9 @@ def _expect_untouched(before: Bench, after: Bench) -> None:
 
 
 def _expect_tidy(model: nn.Module) -> None:
-    if any(p.grad is not None for p in model.parameters()):
-        raise _BrokenRuleError("leaves gradients on the model")
-    for name, module in model.named_modules():
-        if module.training:
-            raise _BrokenRuleError(f"leaves {name or 'the model'} in training mode")
-        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-        if any(hooks):
-            raise _BrokenRuleError(f"leaves a hook on {name or 'the model'}")
+    left = left_behind(model)
+    if left is not None:
+        raise _BrokenRuleError(left)
 
 
 def _expect_same_build(before: nn.Module, after: nn.Module) -> None:

@@ -149,8 +149,23 @@ class Evaluator:
         copies = ({name: t.clone() for name, t in model.state_dict().items()} for model in models)
         found: list[float] = []
         while states := list(itertools.islice(copies, self.stack)):
-            found += self._stacked(states, deadline)
+            found += self._fitting(states, deadline)
         return found
+
+    def _fitting(self, states: list[dict[str, Tensor]], deadline: float | None) -> list[float]:
+        """Evaluate stacked models, half of them at a time or with half the batch where memory does not suffice."""
+        try:
+            return self._stacked(states, deadline)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(states) == 1 and self.batch == 1:
+                raise CellError("out of memory with a batch of one image") from error
+        if len(states) == 1:
+            self._halve()
+            return self._fitting(states, deadline)
+        self.stack = half = len(states) // 2
+        return self._fitting(states[:half], deadline) + self._fitting(states[half:], deadline)
 
     @torch.inference_mode()
     def _stacked(self, states: list[dict[str, Tensor]], deadline: float | None) -> list[float]:
@@ -170,6 +185,9 @@ class Evaluator:
     def _load(self, model: nn.Module) -> None:
         """Copy the state of `model`, converting precision; `load_state_dict` takes several times as long."""
         source = model.state_dict()
+        if source.keys() != self._state.keys():
+            odd = ", ".join(sorted(source.keys() ^ self._state.keys())[:3])
+            raise CellError(f"the model has other parameters or buffers than its architecture: {odd}")
         for name, tensor in self._state.items():
             tensor.copy_(source[name])
 
@@ -186,9 +204,12 @@ class Evaluator:
                     raise CellError("out of memory with a batch of one image") from error
             else:
                 return logits
-            self._halved += 1  # outside the handler: its traceback would keep the tensors alive
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._halve()  # outside the handler: its traceback would keep the tensors alive
+
+    def _halve(self) -> None:
+        self._halved += 1
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _input(self, start: int, count: int) -> Tensor:
         """Normalised images from `start` on, in the network's precision and memory format."""

@@ -24,6 +24,7 @@ from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
 from bench.scaling import makespan
 from bench.session import Session, changes
+from bench.settings import apply_settings
 from bench.store.database import NothingRun, open_store
 from bench.study import ModelSpec, Normalisation
 from bench.types import Cell, DataFacts, Group, Settings
@@ -100,6 +101,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
+    apply_settings(settings)
     of_model: dict[tuple[str, str], list[Cell]] = {}
     for group in plan.groups:
         of_model.setdefault((group.dataset, group.model), []).extend(group.cells)
@@ -135,7 +137,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if name != "measured"),
         "measured": "; ".join(f"{name}: {speed:g} images/s" for name, speed in settings.measured.items())
         or "nothing: small inputs, or fixed by the study",
-        "time, at most": f"{duration(seconds)} (from one timed batch of each model)",
+        "time, about": f"{duration(seconds)} of training and evaluation (from one timed batch of each model)",
         "on more workers": ", ".join(f"{n}: {duration(makespan(times, n))}" for n in WORKERS if n <= busy)
         or "no shorter: a group is worked on as a whole",
         "memory, about": f"{_mib(memory)} beside the libraries, {stage}: "

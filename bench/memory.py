@@ -218,7 +218,7 @@ def memory_stages(
             "models": (3 + moments) * sizes.state,  # weights, gradients, moments and the step
             "activations": recipe.batch * sizes.backward,
         }
-    if settings.measured:  # at the first run only
+    if settings.measured:  # at the first run; a later one needs no more
         tried = max(int(name.split()[-1]) for name in settings.measured)
         stages["timing settings"] = {
             "images": images, "models": 8 * sizes.state, "activations": tried * sizes.forward,

@@ -23,6 +23,7 @@ from bench.checks import cells_to_check
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import CellError, Deadline, NotApplicable
 from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, sparsity_and_speedup
+from bench.heap import return_freed_memory
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
 from bench.masks.budget import Budget
@@ -31,6 +32,7 @@ from bench.masks.order import keep_order, tied_units
 from bench.masks.select import select_masks
 from bench.models.dense import DenseModel
 from bench.models.macs import count_macs
+from bench.models.tidy import Pristine
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise
 from bench.plan import axis_values
@@ -112,11 +114,14 @@ class Pipeline:
         self._format = MEMORY_FORMATS[settings.memory_format]
         dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
         self._dense_state = dense.model.state_dict()  # shares the model's storage
+        # a user's plug-in may do to a model what the conformance suite forbids
+        self._pristine = Pristine(dense.model) if any(_is_users(p) for p in self._plugins()) else None
         self._work = copy.deepcopy(dense.model)
+        self._work_spoiled = False  # whether its layers, modes or hooks may be others than the dense model's
         self._work_masks: MaskSet | None = (
             None  # what the working model is masked with, if with nothing else done to it
         )
-        self._mask_facts: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._mask_facts: dict[str, Mapping[str, Any]] = {}
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._known: dict[str, Mapping[str, Any]] = {}
         self._searches: dict[str, Mapping[str, Any]] = {}
@@ -166,24 +171,28 @@ class Pipeline:
         return Outcome(cell, "done", values)
 
     def _fitting(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns; where memory does not suffice, half as many calibration images are taken at once.
+        """Return what `work` returns, tried again where memory does not suffice; then with half the calibration images.
 
         Raises
         ------
         CellError
             If it does not suffice with one image either.
         """
+        again = False
         while True:
             try:
                 return work()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if self._part == 1:
+                if self._part == 1 and again:
                     reason = "out of memory, with one calibration image at a time too; `prunebench plan` forecasts it"
                     raise CellError(reason) from error
             # outside the handler: its traceback would keep the tensors alive
-            self._part = (self._part or max(cell.calibration.batch for cell in self.group.cells)) // 2 or 1
+            if again:  # the first time another process may have held it
+                self._part = (self._part or max(cell.calibration.batch for cell in self.group.cells)) // 2 or 1
+            again = True
+            return_freed_memory()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -316,6 +325,44 @@ class Pipeline:
     def _plugin(self, kind: str, choice: Choice) -> Plugin:
         return self._registry.get(kind, choice.name)
 
+    def _plugins(self) -> Iterator[Plugin]:
+        """All plug-ins that are given the dense model."""
+        kinds = ("scorer", "allocation", "correction", "recalibration")
+        cells = [cell for cell in self.group.cells if not cell.is_dense]
+        names = {(kind, getattr(cell, kind).name) for kind in kinds for cell in cells}
+        yield from (self._registry.get(kind, name) for kind, name in names)
+
+    def _call(self, kind: str, choice: Choice, *arguments: Any) -> Any:
+        """Call a plug-in with its options.
+
+        Raises
+        ------
+        CellError
+            If it is a user's and changed the dense model, which is put back.
+        """
+        plugin = self._plugin(kind, choice)
+        if self._pristine is None or not _is_users(plugin):
+            return plugin.function(*arguments, **choice.options)
+        try:
+            return plugin.function(*arguments, **choice.options)
+        finally:
+            change = self._pristine.change(self.dense.model)
+            if change is not None:
+                self.dense = replace(self.dense, model=self._pristine.copy())
+                self._dense_state = self.dense.model.state_dict()
+                raise CellError(
+                    f"the {kind} {choice.label} spoilt the dense model, which was put back: it {change}; "
+                    f"`prunebench check {plugin.name}` shows it"
+                )
+
+    def _change(self, kind: str, choice: Choice, *arguments: Any) -> Any:
+        """Call a plug-in that changes the working model; after a failure, or a user's, that is made anew."""
+        spoiled = self._work_spoiled or _is_users(self._plugin(kind, choice))
+        self._work_masks, self._work_spoiled = None, True
+        result = self._call(kind, choice, *arguments)
+        self._work_spoiled = spoiled
+        return result
+
     def _raw_scores(self, cell: Cell) -> ScoreMap | FeatureMap:
         """Call the scorer, once for all sparsities unless its scores depend on the sparsity."""
         assert cell.granularity is not None
@@ -325,10 +372,9 @@ class Pipeline:
 
         def compute() -> ScoreMap | FeatureMap:
             generator = torch.Generator(device="cpu").manual_seed(self._scorer_seed(cell))
-            scores: ScoreMap | FeatureMap = plugin.function(
-                self._view(granularity), self._calibration(cell.calibration), generator, *target,
-                **cell.scorer.options,
-            )  # fmt: skip
+            scores: ScoreMap | FeatureMap = self._call(
+                "scorer", cell.scorer, self._view(granularity), self._calibration(cell.calibration), generator, *target
+            )
             self._counters["score_passes"] += 1
             scores.validate(self.units(granularity))
             return scores
@@ -367,10 +413,8 @@ class Pipeline:
     def _budget(self, cell: Cell, scores: ScoreMap) -> Budget:
         assert cell.granularity is not None
         assert cell.allocation is not None
-        budget: Budget = self._plugin("allocation", cell.allocation).function(
-            self.units(cell.granularity), scores, cell.sparsity, self._view(cell.granularity),
-            **cell.allocation.options,
-        )  # fmt: skip
+        units, view = self.units(cell.granularity), self._view(cell.granularity)
+        budget: Budget = self._call("allocation", cell.allocation, units, scores, cell.sparsity, view)
         return budget
 
     def _masked(self, cell: Cell) -> tuple[MaskSet, dict[str, Any], dict[str, Any]]:
@@ -400,16 +444,15 @@ class Pipeline:
     def _facts_of(self, masks: MaskSet) -> Mapping[str, Any]:
         """Return the columns that depend on the masks alone; equal mask sets are counted once."""
         units, mask = masks.units, masks.digest()
-        key = units.granularity, mask
-        if key not in self._mask_facts:
+        if mask not in self._mask_facts:
             self._mask(masks)
             sparsity, speedup = sparsity_and_speedup(self._work, self._positions())
-            self._mask_facts[key] = {
+            self._mask_facts[mask] = {
                 "mask": mask, "sparsity_achieved": 1 - masks.kept / units.total, "sparsity_parameters": sparsity,
                 "speedup": speedup, "emptied_layers": len(emptied_layers(masks)),
                 "exact_removal": all(layer.exact_removal for layer in units.layers),
             }  # fmt: skip
-        return self._mask_facts[key]
+        return self._mask_facts[mask]
 
     # ---------------------------------------------------------------- alignment with magnitude
 
@@ -565,6 +608,8 @@ class Pipeline:
         if masks is not None and masks is self._work_masks:
             return
         self._work_masks = None  # until it is whole
+        if self._work_spoiled:
+            self._work, self._work_spoiled = copy.deepcopy(self.dense.model), False
         with torch.no_grad():
             for name, tensor in self._work.state_dict().items():
                 tensor.copy_(self._dense_state[name])
@@ -575,6 +620,7 @@ class Pipeline:
     def repaired_model(self, cell: Cell) -> nn.Module:
         """Return the masked, repaired model of a cell, float32; valid until the next cell."""
         self._repair(cell, None if cell.is_dense else self._masked(cell)[0])
+        self._work_masks, self._work_spoiled = None, True  # the caller may change it
         return self._work
 
     def _repair(self, cell: Cell, masks: MaskSet | None) -> tuple[bool | None, float | None]:
@@ -601,14 +647,12 @@ class Pipeline:
         self._mask(masks)
         if masks is None or cell.correction.name == "none":
             return {}
-        plugin = self._plugin("correction", cell.correction)
         context = RepairContext(
             model=self._work, dense=self._dense_moments(cell), units=masks.units, masks=masks,
             calibration=self._calibration(cell.calibration), dense_model=self.dense.model,
             pruned=self._pruned_moments(cell, masks),
         )  # fmt: skip
-        self._work_masks = None
-        factors: Mapping[str, Tensor] = plugin.function(context, **cell.correction.options)
+        factors: Mapping[str, Tensor] = self._change("correction", cell.correction, context)
         return factors
 
     def _channels(self, cell: Cell, masks: MaskSet) -> Mapping[str, Any]:
@@ -640,9 +684,7 @@ class Pipeline:
         """Recalibrate the working model; return the cancellation identity's two columns."""
         if cell.recalibration.name != "none":
             calibration = self._calibration(cell.calibration)
-            plugin = self._plugin("recalibration", cell.recalibration)
-            self._work_masks = None
-            plugin.function(self._work, calibration, **cell.recalibration.options)
+            self._change("recalibration", cell.recalibration, self._work, calibration)
             self._counters["forward_passes"] += len(calibration)
         if masks is None or not factors:
             return None, None
@@ -666,7 +708,7 @@ class Pipeline:
     def checks(
         self, rows: Mapping[str, Mapping[str, Any]], groups: int, finished: set[tuple[str, str]]
     ) -> Iterator[Check]:
-        """Really evaluate a seeded sample of cells again (`cells_to_check`), their own masks built anew.
+        """Really evaluate a seeded sample of cells again (`cells_to_check`), their own masks and model made anew.
 
         Parameters
         ----------
@@ -684,6 +726,8 @@ class Pipeline:
 
     def _check(self, cell: Cell, kind: CheckKind, row: Mapping[str, Any]) -> Check:
         precision = "float32" if kind == "float32" else cell.precision
+        self._latest.pop("masks", None)
+        self._work_masks, self._work_spoiled = None, True
         again = self._fitting(lambda: self._evaluate(cell, None if cell.is_dense else self._masked(cell)[0], precision))
         self._counters["checks"] += 1
         first, second = (
@@ -691,6 +735,11 @@ class Pipeline:
             for bits in (row["correct"], again["correct"])
         )
         return Check(cell, kind, again["accuracy"], int((first != second).sum()))
+
+
+def _is_users(plugin: Plugin) -> bool:
+    """Whether a plug-in is not one of ours, which the conformance suite is run on."""
+    return isinstance(plugin.version, str)
 
 
 def row_values(outcome: Outcome) -> dict[str, Any]:

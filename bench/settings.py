@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.errors import UserError
 from bench.evaluate import MEMORY_FORMATS, PRECISIONS, prepare_network
 from bench.heap import return_freed_memory
+from bench.models.view import is_out_of_memory
 from bench.provenance import device_class
 from bench.study import Execution
 from bench.types import Settings
@@ -78,6 +79,8 @@ def choose_settings(
     model, channels = largest()
     settings = _fastest(settings, execution, model, (channels, image_size, image_size))
     return_freed_memory()
+    if settings.device == "cuda":
+        torch.cuda.empty_cache()  # workers on the same GPU need it
     return settings
 
 
@@ -125,6 +128,8 @@ def _images_of_a_pass(model: nn.Module, settings: Settings, shape: tuple[int, in
     images = 1
     while images < settings.batch:
         (speed,) = _speeds([replace(settings, batch=images)], model, shape)
+        if not speed:
+            return max(1, images // 4)
         if images / speed >= PASS_SECONDS:
             break
         images = min(settings.batch, 4 * images)
@@ -139,17 +144,29 @@ def _speeds(candidates: Sequence[Settings], model: nn.Module, shape: tuple[int, 
     """
     clock = time.process_time if candidates[0].device == "cpu" else time.perf_counter
     best = [math.inf] * len(candidates)
-    prepared = [(prepare_network(model, each), _noise(each, shape)) for each in candidates]
+    prepared: dict[int, tuple[nn.Module, Tensor]] = {}
+    too_large = set()
     for turn in range(1 + ROUNDS):  # the first is to warm up
-        for number, (network, images) in enumerate(prepared):
+        for number, each in enumerate(candidates):
+            if number in too_large:
+                continue
             try:
+                if not turn:
+                    prepared[number] = prepare_network(model, each), _noise(each, shape)
+                network, images = prepared[number]
                 start = clock()
                 network(images)
                 synchronise(images.device)
-            except torch.OutOfMemoryError:
+                seconds = clock() - start
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                too_large.add(number)
+                prepared.pop(number, None)
+                best[number] = math.inf
                 continue
             if turn:
-                best[number] = min(best[number], clock() - start)
+                best[number] = min(best[number], seconds)
     return [each.batch / seconds for each, seconds in zip(candidates, best, strict=True)]
 
 

@@ -277,6 +277,7 @@ class MaskSet(Mapping[str, Tensor]):
         kept : Tensor
             Flat indices, each once, of the units that the others keep.
         """
-        shared = int(self.units.flatten(self.masks)[kept].count_nonzero())
+        flat = self.units.flatten(self.masks)
+        shared = int(flat[kept.to(flat.device)].count_nonzero())
         either = self.kept + len(kept) - shared
         return shared / either if either else 1.0

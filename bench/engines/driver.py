@@ -10,13 +10,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pandas as pd
 
 from bench.curves import curve_table
 from bench.engines.group import (
+    ChecksFailed,
     DenseFacts,
     Ended,
     Event,
@@ -35,7 +36,7 @@ from bench.provenance import provenance
 from bench.registry import Registry
 from bench.store import schema
 from bench.store.artifacts import Artifacts
-from bench.store.database import Store
+from bench.store.database import CHECKED, Store
 from bench.types import Cell, Check, DataFacts, Group, Outcome, Settings
 
 #: A group whose process is lost so many times in a row, with no row in between, is given up.
@@ -90,7 +91,10 @@ class RunOptions:
 
 @dataclass
 class RunSummary:
-    """Cells by state, those already finished before, those left for another run; why it stopped early, if it did."""
+    """Cells by state, those already finished before, those left for another run; why it stopped early, if it did.
+
+    `unchecked`: the groups whose checks failed, with the reason.
+    """
 
     done: int = 0
     failed: int = 0
@@ -99,6 +103,7 @@ class RunSummary:
     left: int = 0
     stopped: str | None = None
     failures: Counter[str] = field(default_factory=Counter)
+    unchecked: list[str] = field(default_factory=list)
 
     def count(self, outcome: Outcome) -> None:
         """Count one finished cell."""
@@ -178,8 +183,7 @@ class Driver:
             Group id -> what it costs: the most costly is handed out first, so that none is left for the end. In plan
             order where None.
         """
-        for left_over in (self.plan.study.folder / "artifacts").rglob(".*.tmp"):
-            left_over.unlink()  # of a run that was killed while it wrote; this run holds the lock
+        self._artifacts.remove_left_over()
         if todo:
             self._artifacts.refuse_unwritable()
         self._write_curves()
@@ -237,7 +241,7 @@ class Driver:
         return f"alignment/{file}", f"units/{file}"
 
     def _checked_key(self, group: Group) -> str:
-        return f"checked:{self.plan.study.digest()}:{group.id}"
+        return f"{CHECKED}:{self.plan.study.digest()}:{group.id}"
 
     def _next_task(self) -> GroupTask | None:
         if not self._waiting:
@@ -279,6 +283,9 @@ class Driver:
                 self._artifacts.write_table(first, alignment, schema.ALIGNMENT)
                 self._artifacts.write_table(second, units, schema.UNITS)
                 self.store.set_meta(self._checked_key(work.group), "yes")
+            case ChecksFailed(reason):
+                self.summary.unchecked.append(f"{work.title}: {reason}")
+                reporter.stage(f"checks failed: {work.title}: {reason}")
             case GroupFailed(reason, trace):
                 self._fail(work, reason, trace, reporter)
             case Ended(counted):
@@ -294,10 +301,14 @@ class Driver:
 
     def _fail(self, work: _Work, reason: str, trace: str | None, reporter: Reporter) -> None:
         while work.left:
-            outcome = Outcome(work.left.pop(next(iter(work.left))), "failed", reason=reason, traceback=trace)
+            cell = work.left.pop(next(iter(work.left)))
+            if cell.skip is not None:
+                outcome = Outcome(cell, "skipped", reason=cell.skip)
+            else:
+                outcome = Outcome(cell, "failed", reason=reason, traceback=trace)
             self.store.write_row(row_values(outcome))
             self.summary.count(outcome)
-            reporter.cell(failed=True)
+            reporter.cell(failed=outcome.state == "failed")
         self._stop_after("groups", reason)  # one failure, however many cells it has: the other groups go on
 
     def _lose(self, work: _Work, reason: str, reporter: Reporter) -> None:
@@ -339,13 +350,25 @@ def register_study(
     facts: Mapping[str, DataFacts],
     claims_hash: str | None,
 ) -> None:
-    """Write study, claims hash, settings and plan into the store, before the first cell."""
-    study = plan.study
+    """Write study, claims hash, settings and plan into the store, before the first cell.
+
+    Raises
+    ------
+    UserError
+        If another first run has fixed other settings since these were chosen.
+    """
+    study, fixed = plan.study, store.meta("settings")
+    if fixed is not None and replace(Settings(**json.loads(fixed)), measured=settings.measured) != settings:
+        raise UserError(
+            f"{study.folder}: another run has begun this study with other settings meanwhile; run again, and they are "
+            f"taken over"
+        )
     found = {
         **provenance(settings.device),
         "datasets": {label: dataclasses.asdict(known) for label, known in facts.items()},
     }
-    store.set_meta("settings", json.dumps(dataclasses.asdict(settings)))
+    if fixed is None:
+        store.set_meta("settings", json.dumps(dataclasses.asdict(settings)))
     store.register(
         {
             "study_hash": study.digest(), "name": study.file.name, "description": study.file.description,

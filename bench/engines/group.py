@@ -15,7 +15,7 @@ import torch
 
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
-from bench.errors import CellError, UserError
+from bench.errors import UserError
 from bench.heap import return_freed_memory
 from bench.identity import canonical_json
 from bench.models.dense import DenseModel, model_identity, obtain_dense
@@ -112,6 +112,13 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class ChecksFailed:
+    """The cells are there, but a check or the alignment could not be made: another run tries again."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class GroupFailed:
     """None of the cells that are left can be computed."""
 
@@ -133,7 +140,7 @@ class Lost:
     reason: str
 
 
-Event: TypeAlias = Stage | DenseFacts | Row | Check | Tables | GroupFailed | Ended | Lost
+Event: TypeAlias = Stage | DenseFacts | Row | Check | Tables | ChecksFailed | GroupFailed | Ended | Lost
 
 
 class Workbench:
@@ -189,13 +196,14 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
     Yields
     ------
     Event
-        In this order: the dense model, one row per cell of `task.todo` in plan order, checks, tables, the end.
+        In this order: the dense model, one row per cell of `task.todo` in plan order, checks, tables (or that those
+        failed), the end.
 
     Raises
     ------
     UserError
-        If this machine's hardware, data or plug-ins are not those of the plan, the dense model is not the one of
-        the done rows, or a done cell cannot be computed again as a check.
+        If this machine's hardware, data or plug-ins are not those of the plan, or the dense model is not the one of
+        the done rows.
     """
     group, counters = task.group, Counter[str]()
     yield Stage(task.title)
@@ -233,13 +241,9 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         yield Stage(f"evaluating a sample again: {group.dataset}, {group.model}")
         try:
             yield from pipeline.checks(rows, task.groups, set(task.checked))
-            tables = pipeline.alignment(rows)
-        except CellError as error:
-            raise UserError(
-                f"{group.dataset}, {group.model}: a finished cell could not be computed again as a check: {error}; "
-                f"run again to repeat the checks of this group"
-            ) from error
-        yield Tables(*tables)
+            yield Tables(*pipeline.alignment(rows))
+        except Exception as error:  # as one cell's failure: the other groups go on
+            yield ChecksFailed(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
     yield Ended(_taken(counters))
 
 

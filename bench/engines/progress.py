@@ -29,7 +29,7 @@ class Reporter:
         self._done = self._failed = 0
         self._start = self._printed = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.1f} cells/s"), TimeRemainingColumn(),
             TextColumn("{task.fields[failed]} failed"), console=console, disable=not console.is_terminal,
         )  # fmt: skip

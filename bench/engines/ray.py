@@ -152,10 +152,12 @@ def _refuse_other_node(task: GroupTask, versions: Mapping[str, str]) -> None:
     for name, version in package_versions().items():
         if version != versions[name]:
             raise UserError(f"{name} is {version} here and {versions[name]} where the run was started; install that")
-    if "://" not in task.artifacts.place and not task.folder.is_dir():
+    place = task.artifacts.place
+    kept = Path(place).parent if place == str(task.folder / "artifacts") else Path(place)
+    if "://" not in place and not kept.is_dir():
         raise UserError(
-            f"there is no {task.folder} here, where the dense models are kept: begin the study with "
-            f"`run --artifacts URL`, or put it on a disk that all nodes share"
+            f"there is no {kept} here, where the dense models are kept: begin the study with `run --artifacts URL`, or "
+            f"put it on a disk that all nodes share"
         )
 
 

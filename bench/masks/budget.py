@@ -36,6 +36,11 @@ class Budget:
         if len(sizes) != len(keep) or any(not 0 <= k <= size for k, size in zip(keep, sizes, strict=True)):
             raise CellError(f"budget keeps {keep[:8]}... of segments of {sizes[:8]}...")
 
+    def refuse_other(self, units: int) -> None:
+        """Raise `CellError` unless the segments are of so many units."""
+        if len(self.segment) != units:
+            raise CellError(f"the budget has segments of {len(self.segment)} units, the model has {units}")
+
     @cached_property
     def sizes(self) -> list[int]:
         """Number of units of each segment."""

@@ -25,7 +25,8 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
     Raises
     ------
     CellError
-        If the masks do not keep exactly what the budget says (an order that is no permutation).
+        If the budget is of another number of units, or the masks do not keep exactly what it says (an order that
+        is no permutation).
 
     Examples
     --------
@@ -35,6 +36,7 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
     >>> build_masks(units, torch.tensor([1, 0, 3, 2]), budget)["conv"]
     tensor([False,  True, False,  True])
     """
+    budget.refuse_other(units.total)
     flat = torch.zeros(units.total, dtype=torch.bool, device=order.device)
     flat[kept_units(order, budget)] = True
     keep = budget.keep.to(order.device)

@@ -51,9 +51,13 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     values = values[order]
     tied = _in_runs(values[1:] == values[:-1]).nonzero().squeeze(1)
     if len(tied):
-        key = units.flatten(magnitudes if scores.secondary is None else scores.secondary).to(order.device)
-        order[tied] = _settle(order[tied], values[tied], key)
+        order[tied] = _settle(order[tied], values[tied], tie_key(units, scores, magnitudes).to(order.device))
     return order
+
+
+def tie_key(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor]) -> Tensor:
+    """Return what orders units of equal scores, the larger first: flat, shape ``(total,)``; see `keep_order`."""
+    return units.flatten(magnitudes if scores.secondary is None else scores.secondary)
 
 
 def _settle(indices: Tensor, values: Tensor, key: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
-from bench.masks.order import keep_order
-from bench.tensors import MaskSet, ScoreMap, UnitSpace, kth_largest
+from bench.masks.order import keep_order, tie_key
+from bench.tensors import MaskSet, ScoreMap, UnitSpace, indices, kth_largest
 
 #: Smaller segments on average are sorted together: a threshold costs as much as sorting so many units.
 LEAST_UNITS = 256
@@ -20,8 +20,7 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
     """Keep the units that ``build_masks(units, keep_order(units, scores, magnitudes), budget)`` keeps.
 
     In every segment the k-th largest score is found by selection; of the units that tie with it the tie rule
-    (`keep_order`) takes as many as are missing. It takes a tenth of a sort's time, once; masks of several
-    sparsities are cheaper from one order.
+    (`keep_order`) takes as many as are missing. Masks of several sparsities are cheaper from one order.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
     Raises
     ------
     CellError
-        If the scores are NaN, infinite or of the wrong shape.
+        If the scores are NaN, infinite or of the wrong shape, or the budget is of another number of units.
 
     Examples
     --------
@@ -44,11 +43,12 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
     >>> select_masks(units, ScoreMap(scores), scores, budget)["conv"].nonzero().flatten().tolist()
     [296, 298, 299]
     """
+    budget.refuse_other(units.total)
     few = len(budget.keep) * LEAST_UNITS <= units.total
     if not few or (len(budget.keep) > 1 and bool((budget.segment[1:] < budget.segment[:-1]).any())):
         return build_masks(units, keep_order(units, scores, magnitudes), budget)
     scores.validate(units)
-    values = units.flatten(scores)
+    values, key = units.flatten(scores), None
     flags = values.new_zeros(units.total, dtype=torch.bool)
     start = 0
     for size, keep in zip(budget.sizes, budget.keep.tolist(), strict=True):
@@ -60,7 +60,7 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
         torch.ge(values[part], threshold, out=flags[part])
         surplus = int(flags[part].count_nonzero()) - keep
         if surplus:
-            key = units.flatten(magnitudes if scores.secondary is None else scores.secondary)[part].to(values.device)
-            tied = (values[part] == threshold).nonzero().squeeze(1)
-            flags[part][tied[key[tied].argsort(descending=True, stable=True)[-surplus:]]] = False
+            key = tie_key(units, scores, magnitudes).to(values.device) if key is None else key
+            tied = indices(values[part] == threshold) + part.start
+            flags[tied[key[tied].argsort(descending=True, stable=True)[-surplus:]]] = False
     return MaskSet(units, units.split(flags))

@@ -90,6 +90,7 @@ def train(
                 raise CellError(f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1}; lower 'lr'")
             if progress is not None:
                 progress(epoch + 1, recipe.epochs, losses[-1])
+    optimizer.zero_grad()  # the last step's gradients would stay as long as the model
     model.eval()
     return {"loss": losses}
 

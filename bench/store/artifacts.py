@@ -33,6 +33,7 @@ BLANK = "prunebench-sha256:" + "0" * 64
 #: Written and deleted to see whether that is possible.
 PROBE = ".writable"
 REACH = "check the address, the network and your rights there"
+_LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _SEAL = re.compile(rb"prunebench-sha256:([0-9a-f]{64})")
 
 
@@ -230,6 +231,13 @@ class Artifacts:
         except Exception as error:  # every protocol has errors of its own
             raise UserError(f"{self.where(PROBE)}: cannot be deleted: {_reason(error)}; {REACH}") from error
 
+    def remove_left_over(self) -> None:
+        """Remove what a killed run left half written in a folder; only for the run that holds the study."""
+        if "://" not in self.place and not Path(self.place).is_symlink():
+            for path in Path(self.place).rglob(".*.tmp"):
+                if _LEFT_OVER.fullmatch(path.name):
+                    path.unlink()
+
     def read_table(self, name: str) -> pa.Table:
         """Read what `write_table` wrote.
 
@@ -280,8 +288,15 @@ def settle_artifacts(folder: Path, asked: str) -> str:
 
 
 def _locate(place: str | Path) -> tuple[Any, str]:
-    """Return the file system of a path or URL, and the path in it."""
+    """Return the file system of a path or URL, and the path in it.
+
+    A chain of URLs (``::``) is refused, and with it what fsspec makes of one: references run templates of the file.
+    """
+    if "://" in str(place) and ("::" in str(place) or str(place).startswith("reference:")):
+        raise UserError(f"{place}: a chain of URLs or a file of references; give the URL of the files themselves")
     try:
+        if "://" not in str(place):  # fsspec would take "::" in a name for a chain
+            return LocalFileSystem(), Path(place).expanduser().absolute().as_posix()
         fs, path = url_to_fs(str(place))
     except ImportError as error:
         raise UserError(f"{place}: {_reason(error)}, on every machine that the study runs on") from error

@@ -34,6 +34,8 @@ PATIENCE, PAUSE = 60.0, 0.5
 
 #: Key of the meta table under which a run says who it is.
 HOLDER = "holder"
+#: Begins the key under which the meta table notes that a group's checks and alignment are complete.
+CHECKED = "checked"
 
 _TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "text": sa.Text, "integer": sa.BigInteger, "real": sa.Double, "boolean": sa.Boolean, "bytes": sa.LargeBinary,
@@ -302,7 +304,9 @@ class Store:
     def start_run(self, connection: sa.Connection, study_hash: str, pid: int, host: str) -> int:
         """Note a run and forget the cells that a killed run left in work."""
         connection.execute(sa.delete(ROWS).where(ROWS.c.state == "running"))
-        before = connection.execute(sa.select(sa.func.count()).select_from(ROWS)).scalar_one()
+        finished = ROWS.c.state.in_(("done", "skipped")) & (PLAN.c.study_hash == study_hash)
+        joined = PLAN.join(ROWS, ROWS.c.cell == PLAN.c.cell)
+        before = connection.execute(sa.select(sa.func.count()).select_from(joined).where(finished)).scalar_one()
         result = connection.execute(
             sa.insert(RUNS).values(study_hash=study_hash, pid=pid, host=host, started=now(), before=before)
         )

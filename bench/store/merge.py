@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from bench.errors import UserError
 from bench.store.artifacts import Artifacts
 from bench.store.database import (
+    CHECKED,
     CHECKS,
     DENSE,
     META,
@@ -81,6 +82,7 @@ def _merge(target: sa.Connection, source: sa.Connection, study_hash: str, other:
         raise UserError(f"{other}: holds no rows of this study (hash {study_hash[:12]}); the studies differ")
     planned = set(target.execute(sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash)).scalars())
     states = read_states(target)
+    begun = set(target.execute(sa.select(ROWS.c.group).distinct()).scalars())
     rows = [
         dict(row)
         for row in source.execute(sa.select(ROWS).where(ROWS.c.state.in_(FINISHED))).mappings()
@@ -95,6 +97,7 @@ def _merge(target: sa.Connection, source: sa.Connection, study_hash: str, other:
     _copy_missing(target, source, DENSE, ("group",))
     _copy_missing(target, source, CHECKS, ("cell", "kind"))
     _copy_missing(target, source, META, ("key",))
+    _forget_checks(target, {row["group"] for row in rows} & begun, study_hash)
     _update_study(target, dict(mine), dict(found), other)
     return len(rows)
 
@@ -118,6 +121,13 @@ def _copy_missing(target: sa.Connection, source: sa.Connection, table: sa.Table,
     ]
     if missing:
         target.execute(sa.insert(table), missing)
+
+
+def _forget_checks(target: sa.Connection, groups: set[str], study_hash: str) -> None:
+    """Have the next run make what is missing of the checks and the alignment of groups that both stores began."""
+    keys = [{"gone": f"{CHECKED}:{study_hash}:{group}"} for group in groups]
+    if keys:
+        target.execute(sa.delete(META).where(META.c.key == sa.bindparam("gone")), keys)
 
 
 def _update_study(target: sa.Connection, mine: dict[str, Any], found: dict[str, Any], other: Path) -> None:

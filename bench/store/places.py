@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,7 +87,12 @@ def keep_places(folder: Path, asked: Places) -> None:
     if not wanted or is_begun(folder):
         return
     path = folder / PLACES_FILE
+    scratch = path.with_name(f".{PLACES_FILE}.new")
     try:
-        path.write_text(json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+        with scratch.open("w") as stream:
+            stream.write(json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error

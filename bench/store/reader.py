@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.json as pj
@@ -150,7 +151,10 @@ def read_cell(folder: Path, name: str, profile: str | None = None) -> dict[str, 
         position = pick_cell(name, ids)
         rows = _read_rows(store, connection, study_hash, ids[position])
     row = rows[rows["position"].eq(position)].drop(columns="correct").iloc[0]
-    return {str(key): None if pd.isna(value) else value for key, value in row.items()}
+    return {
+        str(key): None if pd.isna(value) else value.item() if isinstance(value, np.generic) else value
+        for key, value in row.items()
+    }
 
 
 def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: str | None = None) -> pd.DataFrame:

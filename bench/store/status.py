@@ -35,7 +35,6 @@ def read_status(folder: Path, profile: str | None = None) -> dict[str, Any]:
         with store.transaction() as connection:
             study = pick_study(connection, folder, profile)
             found = _count(connection, study["study_hash"])
-            rows = connection.execute(sa.select(sa.func.count()).select_from(ROWS)).scalar_one()
         run = store.last_run()
         active = run is not None and run["ended"] is None and store.database.is_running(run)
     counts: Counter[str] = Counter()
@@ -45,7 +44,7 @@ def read_status(folder: Path, profile: str | None = None) -> dict[str, Any]:
     activity = "no run is going on"
     if run is not None and active:
         elapsed = (datetime.fromisoformat(now()) - datetime.fromisoformat(run["started"])).total_seconds()
-        finished = rows - run["before"] - counts["running"]
+        finished = counts["done"] + counts["skipped"] - run["before"] if run["study_hash"] == study["study_hash"] else 0
         activity = f"process {run['pid']} on {run['host']} runs since {run['started']}"
         if elapsed > 0 and finished > 0:
             rate = finished / elapsed
