@@ -23,7 +23,7 @@ from bench.checks import cells_to_check
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import CellError, Deadline, NotApplicable
 from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, sparsity_and_speedup
-from bench.heap import return_freed_memory
+from bench.heap import HeapKeeper, return_freed_memory
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
 from bench.masks.budget import Budget
@@ -123,6 +123,7 @@ class Pipeline:
         )
         self._mask_facts: dict[str, Mapping[str, Any]] = {}
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
+        self._heap = HeapKeeper()
         self._known: dict[str, Mapping[str, Any]] = {}
         self._searches: dict[str, Mapping[str, Any]] = {}
         self._candidates: dict[str, dict[str, float]] = {}
@@ -694,6 +695,7 @@ class Pipeline:
 
     def _evaluated(self, precision: str) -> Evaluation:
         self._counters["forward_passes"] += len(self.dataset.test)
+        self._heap.tend()
         return self._evaluator("test", precision).evaluate(self._work, deadline=self._deadline)
 
     def _evaluator(self, split: str, precision: str) -> Evaluator:

@@ -229,3 +229,33 @@ def test_inputs_prepared_once_are_those_of_every_batch(precision, memory_format,
         assert torch.equal(ours, theirs)
         assert ours.stride() == theirs.stride()
     assert kept.evaluate(_net()).loss == anew.evaluate(_net()).loss
+
+
+def test_a_model_with_other_parameters_fails_the_cell(held_out):
+    net = _net()
+    evaluator = Evaluator(net, held_out, HALF, SETTINGS)
+    net.head.register_buffer("more", torch.zeros(1))
+    with pytest.raises(CellError, match=r"other parameters or buffers than its architecture: head\.more"):
+        evaluator.evaluate(net)
+
+
+@pytest.mark.parametrize("fitting", [1, 4, 40])
+def test_stacked_networks_that_do_not_fit_are_divided(fitting, held_out, monkeypatch):
+    """Memory for so many images at once, each in all the stacked networks."""
+    nets = [_net(seed) for seed in range(5)]
+    evaluator = Evaluator(nets[0], held_out, HALF, SETTINGS)
+    expected = [evaluator.evaluate(net).accuracy for net in nets]
+    stacked = Evaluator._stacked
+
+    def small(self, states, deadline):
+        if len(states) * max(1, self.batch // len(states)) > fitting:
+            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+        return stacked(self, states, deadline)
+
+    monkeypatch.setattr(Evaluator, "_stacked", small)
+    evaluator.stack = 4
+    assert evaluator.accuracies(nets) == expected
+    monkeypatch.setattr(Evaluator, "_stacked", lambda *_: (_ for _ in ()).throw(MemoryError))
+    evaluator.stack = 4
+    with pytest.raises(CellError, match="batch of one image"):
+        evaluator.accuracies(nets)

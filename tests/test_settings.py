@@ -151,3 +151,16 @@ def test_float32_means_float32():
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("2.00 GiB"), RuntimeError("can't allocate memory")])
+@pytest.mark.parametrize("fitting", [0, 4])
+def test_memory_that_runs_short_while_settings_are_timed_ends_nothing(error, fitting):
+    def milliseconds(_precision, _format, images):
+        if images > fitting:
+            raise error
+        return 0.1
+
+    settings = choose(Execution(precision="float32"), milliseconds)
+    assert (settings.memory_format, settings.batch) == ("channels_last", 128)
+    assert {speed > 0 for speed in settings.measured.values()} == {fitting > 0}

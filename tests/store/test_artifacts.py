@@ -218,3 +218,39 @@ def assert_mendable(error):
     assert "curves/x.parquet: cannot be read as Parquet: " in line
     assert line.endswith("; delete it, and `prunebench run` writes it again")
     assert "\n" not in line
+
+
+def test_a_path_may_hold_two_colons(tmp_path):
+    (tmp_path / "run").write_text("of somebody else")
+    artifacts = Artifacts.at(tmp_path / "run::2" / "artifacts")
+    artifacts.refuse_unwritable()
+    for name in ("dense/a", "dense/b"):
+        artifacts.write(name, name.encode())
+    assert [artifacts.read(name) for name in artifacts.names()] == [b"dense/a", b"dense/b"]
+    assert (tmp_path / "run").read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["reference://m.safetensors::file:///there/refs.json", "reference://m", "simplecache::ftp://user:secret@host/m",
+     "file:///a::memory://b"],
+)  # fmt: skip
+@pytest.mark.parametrize("use", [read_file, digest_file, lambda place: write_file(place, b"")])
+def test_a_chain_of_urls_is_refused(place, use, monkeypatch):
+    monkeypatch.setattr("bench.store.artifacts.url_to_fs", lambda _: pytest.fail("fsspec has seen it"))
+    with pytest.raises(UserError, match="a chain of URLs or a file of references"):
+        use(place)
+
+
+def test_only_what_a_run_left_over_is_removed(tmp_path):
+    place = tmp_path / "artifacts"
+    (place / "dense").mkdir(parents=True)
+    ours, theirs = place / "dense" / ".a.safetensors.0123abcd.tmp", place / ".notes.tmp"
+    for path in (ours, theirs):
+        path.write_text("")
+    (tmp_path / "link").symlink_to(place)
+    Artifacts.at(tmp_path / "link").remove_left_over()
+    assert ours.exists()
+    Artifacts.at(place).remove_left_over()
+    assert (ours.exists(), theirs.exists()) == (False, True)
+    Artifacts.at("memory://nothing").remove_left_over()

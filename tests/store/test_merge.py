@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from analysis.load import load
 from bench.errors import UserError
-from bench.store.database import DENSE, STUDIES, open_store
+from bench.store.database import DENSE, META, STUDIES, open_store
 from bench.store.merge import merge_study
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
@@ -116,3 +117,27 @@ def test_another_dense_model_of_the_same_group_is_refused(two):
 def test_a_folder_without_a_store_is_refused(two, tmp_path):
     with pytest.raises(UserError, match="nothing has been run yet"):
         merge(two[0], tmp_path)
+
+
+def test_a_group_that_both_began_is_checked_and_aligned_anew(tmp_path, write_tiny, run_command):
+    """One folder has the cells of some scorers, the other all: what it takes over comes into its alignment."""
+    folders = [write_tiny(tmp_path / name) for name in ("some", "all")]
+    for folder, parts in zip(folders, (("--only", "scorer=magnitude"), ()), strict=True):
+        assert run_command("run", folder, "--profile", "one", *parts).returncode == 0
+    store = open_store(folders[0])
+    store.set_meta(next(k for k in _keys(folders[1]) if k.startswith("checked:")), "yes")  # as with cells that failed
+    store.close()
+    done = run_command("run", folders[0], "--profile", "one", "--merge", folders[1])
+    assert done.returncode == 0, done.stdout
+    merged, expected = (load(folder) for folder in folders)
+    assert set(merged.alignment["scorer"]) == {"magnitude", "exp_magnitude"}
+    pd.testing.assert_frame_equal(merged.alignment, expected.alignment)
+    pd.testing.assert_frame_equal(merged.checks, expected.checks)
+
+
+def _keys(folder):
+    store = open_store(folder)
+    with store.transaction() as connection:
+        found = list(connection.execute(sa.select(META.c.key)).scalars())
+    store.close()
+    return found
