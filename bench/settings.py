@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -29,6 +30,8 @@ TRIED = {"precision": ("float32", "bfloat16"), "memory_format": ("channels_last"
 CLEARLY = 1.3
 #: Batches tried, the usual one first.
 BATCHES = {"cpu": (128, 32, 512), "cuda": (1024, 256, 4096)}
+#: Threads per processor at most.
+MOST_THREADS = 4
 SMALL_INPUT_BATCH = {"cpu": 512, "cuda": 1024}
 #: Timed passes of a candidate, of which the fastest counts, and about how long each may take, in seconds.
 ROUNDS = 3
@@ -58,7 +61,7 @@ def choose_settings(
     Raises
     ------
     UserError
-        If CUDA is asked for and absent.
+        If CUDA is asked for and absent, or threads for many more processors than there are.
     """
     chosen = choose_device(device)
     large = image_size >= LARGE_INPUT
@@ -73,6 +76,7 @@ def choose_settings(
         device_class=device_class(chosen),
         threads=(torch.get_num_threads() if large else 1) if threads == "auto" else threads,
     )  # fmt: skip
+    _refuse_many_threads(settings.threads)
     if not large or "auto" not in (execution.precision, execution.memory_format, execution.batch):
         return settings
     apply_settings(settings)
@@ -82,6 +86,15 @@ def choose_settings(
     if settings.device == "cuda":
         torch.cuda.empty_cache()  # workers on the same GPU need it
     return settings
+
+
+def _refuse_many_threads(threads: int) -> None:
+    processors = os.cpu_count() or 1
+    if threads > MOST_THREADS * processors:
+        raise UserError(
+            f"execution: threads: {threads} on {processors} processors would only wait for each other: set at most "
+            f"{MOST_THREADS * processors}, or auto"
+        )
 
 
 def _fastest(settings: Settings, execution: Execution, model: nn.Module, shape: tuple[int, int, int]) -> Settings:

@@ -164,3 +164,10 @@ def test_memory_that_runs_short_while_settings_are_timed_ends_nothing(error, fit
     settings = choose(Execution(precision="float32"), milliseconds)
     assert (settings.memory_format, settings.batch) == ("channels_last", 128)
     assert {speed > 0 for speed in settings.measured.values()} == {fitting > 0}
+
+
+def test_threads_for_many_more_processors_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr(under_test.os, "cpu_count", lambda: 2)
+    assert choose_settings(Execution(threads=8), "cpu", 8, never).threads == 8
+    with pytest.raises(UserError, match=r"threads: 9 on 2 processors .* at most 8, or auto"):
+        choose_settings(Execution(threads=9), "cpu", 8, never)
