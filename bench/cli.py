@@ -166,8 +166,8 @@ def run(
         str | None, typer.Option(help="of the Ray cluster; default: the one of this machine, or a new one on it")
     ] = None,
     gpus_per_worker: Annotated[
-        float, typer.Option(min=0.01, help="GPUs that a group takes on Ray; 0.5: two groups share one")
-    ] = 1.0,
+        float | None, typer.Option(min=0.01, help="GPUs that a group takes on Ray, 1 by default; 0.5: two share one")
+    ] = None,
     store_url: Annotated[
         str | None,
         typer.Option("--store", metavar="URL", help="keep rows there: postgresql+psycopg://user@host:port/database"),
@@ -178,10 +178,11 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="stop after so many cells")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="stop after so many cells; 0: merge alone")] = None,
     retry_failed: Annotated[bool, typer.Option(help="compute failed cells again")] = False,
     merge: Annotated[
-        Path | None, typer.Option(metavar="OTHER", help="first take over the rows of another folder of the same study")
+        list[Path] | None,
+        typer.Option(metavar="OTHER", help="first take over the rows of another folder of the same study (repeatable)"),
     ] = None,
     cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
     cache: Annotated[
@@ -204,9 +205,12 @@ def run(
 
     if engine not in ENGINES:
         raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
-    if engine != "ray" and address is not None:
-        raise UserError(f"--address {address}: belongs to --engine ray; add that, or leave it out")
-    on_ray = _ray_engine() if engine == "ray" else None
+    for option, value in (("--address", address), ("--gpus-per-worker", gpus_per_worker)):
+        if engine != "ray" and value is not None:
+            raise UserError(f"{option} {value}: belongs to --engine ray; add that, or leave it out")
+    if gpus_per_worker is not None and not gpus_per_worker < 1 and not gpus_per_worker.is_integer():
+        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: above 1 it must be a whole number")
+    ray_engine = _ray_engine() if engine == "ray" else None
     shared = Artifacts.at(cache) if cache else None
     named = _parse_only(only or [])
     session = open_session(study, profile, device, Places(store_url, artifacts))
@@ -215,20 +219,25 @@ def run(
     cells = cells_asked_for(session.plan, named) if named else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
     console = _out()
+    for other in merge or []:
+        open_store(other).close()  # what is not there is told before a store is made
+    if shared is not None:
+        shared.refuse_unwritable()
+    on_ray = None
+    if ray_engine is not None:
+        on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
+        on_ray.refuse_silent()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
         for change in changes(store, session):
             console.print(f"note: {change}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
-        if merge is not None:
-            taken = merge_study(study, store, session.plan.study.digest(), merge)
-            typer.echo(f"{taken} cells taken over from {merge}")
+        for other in merge or []:
+            taken = merge_study(study, store, session.plan.study.digest(), other)
+            typer.echo(f"{taken} cells taken over from {other}")
         driver = Driver(session.plan, session.registry, session.settings, store, options)
         todo = driver.todo()
         with Reporter(len(todo), console) as reporter:
-            if on_ray is not None:
-                chosen = on_ray(session.settings, study, address, workers, gpus_per_worker)
-            else:
-                chosen = local_engine(session.settings, session.registry, study, workers, reporter.stage)
+            chosen = on_ray or local_engine(session.settings, session.registry, study, workers, reporter.stage)
             together = not isinstance(chosen, InProcess)
             work = group_work(session, {cell.id for cell in todo}) if together else None
             summary = driver.run(chosen, reporter, todo, work)
@@ -285,7 +294,7 @@ def _ray_engine() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise UserError("--engine ray needs Ray, which is not installed: pip install 'prunebench[ray]'") from error
+        raise UserError("--engine ray needs Ray, which is not installed: pip install ray") from error
     return RayEngine
 
 

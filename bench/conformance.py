@@ -266,7 +266,7 @@ def _problem(rule: Rule, trials: list[_Trial[Any]]) -> str | None:
                 return f"{trial.case}: skips without a reason"
         except (_BrokenRuleError, CellError) as error:
             return f"{trial.case}: {error}"
-        except Exception as error:  # a plug-in may raise anything; naming it is this suite's task
+        except (Exception, SystemExit) as error:  # a plug-in may raise anything; naming it is this suite's task
             return f"{trial.case}: raises {type(error).__name__}: {' '.join(str(error).split())}"
     if skipped == len(trials):
         return "is not applicable to any of the networks it was tried on: nothing was checked"

@@ -164,7 +164,7 @@ class Pipeline:
             self._check_deadline()
         except NotApplicable as reason:
             return Outcome(cell, "skipped", reason=str(reason))
-        except Exception as error:  # isolation: one cell's failure never stops the others
+        except (Exception, SystemExit) as error:  # isolation: one cell's failure never stops the others
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return Outcome(cell, "failed", reason=text[:500], traceback=traceback.format_exc())
         values["seconds"] = time.perf_counter() - start

@@ -242,7 +242,7 @@ def _import_file(kind: str, reference: str, path: str, folder: Path | None) -> A
     sys.modules[name] = module  # dataclasses and inspect look a module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"{kind} {reference!r}: importing {file} raised {type(error).__name__}: {error}") from error
     return module
@@ -257,5 +257,5 @@ def _import_module(kind: str, reference: str, name: str, folder: Path | None) ->
             sys.path.append(str(folder))
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever a user's module does at import
+    except (Exception, SystemExit) as error:  # whatever a user's module does at import
         raise UserError(f"{kind} {reference!r}: cannot import {name!r}: {type(error).__name__}: {error}") from error

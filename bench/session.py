@@ -18,7 +18,7 @@ from bench.models.dense import model_identity
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
-from bench.store.artifacts import digest_file, settle_artifacts
+from bench.store.artifacts import digest_file, refuse_links, settle_artifacts
 from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.places import Places
 from bench.store.reader import pick_cell
@@ -69,9 +69,10 @@ def open_session(
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
     if asked is not None:
+        refuse_links(folder)
         if asked.artifacts is not None:
             asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
-        settle_places(folder, asked, study.file.name)
+        settle_places(folder, asked, study.file.name, study.digest())
     widest = max(facts.values(), key=lambda known: max(known.image_size))
 
     def largest() -> tuple[nn.Module, int]:

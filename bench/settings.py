@@ -236,7 +236,12 @@ def keep_settings(
     """
     if stored is None:
         return choose_settings(execution, device, image_size, largest)
-    settings = Settings(**json.loads(stored))
+    try:
+        settings = Settings(**json.loads(stored))
+    except TypeError as error:
+        raise UserError(
+            "the settings in the store are damaged: put a copy of the store in its place, or start anew"
+        ) from error
     asked = {**execution.model_dump(), "device": device}
     for name, kept in asdict(settings).items():
         if asked.get(name, "auto") not in ("auto", kept):

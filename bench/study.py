@@ -15,6 +15,7 @@ from bench.errors import UserError, suggest
 from bench.identity import digest
 from bench.registry import Registry
 from bench.store.documents import Document, DocumentError, read_document
+from bench.store.places import home
 from bench.types import CalibrationSpec, Choice, Granularity
 
 STUDY_FILE = "study.yaml"
@@ -236,7 +237,7 @@ def expand_path(text: str, folder: Path) -> Path:
     UserError
         If a variable is not set.
     """
-    return folder / Path(_with_variables(text)).expanduser()
+    return folder / home(_with_variables(text))
 
 
 def expand_place(text: str, folder: Path) -> str:

@@ -544,6 +544,49 @@ def test_checkpoints(ends_well, tmp_path, monkeypatch, checkpoints, examples):
     assert not list(tmp_path.rglob("MARK"))
 
 
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Return a file with bytes overwritten, cut out, put in or repeated, or with another header."""
+    content = whole
+    if draw(st.booleans()):
+        dtypes = st.sampled_from(["F32", "F64", "BF16", "I8", "U64", "F99", "", 7])
+        sizes = st.integers(-1, 2**33)
+        tensor = st.fixed_dictionaries({
+            "dtype": dtypes, "shape": st.lists(sizes, max_size=3), "data_offsets": st.lists(sizes, max_size=3),
+        })  # fmt: skip
+        names = st.sampled_from(["features.0.weight", "__metadata__", "", "a" * 300])
+        content = (
+            header(draw(st.dictionaries(names, tensor, max_size=3))) + whole[8 + int.from_bytes(whole[:8], "little") :]
+        )
+    for _ in range(draw(st.integers(0, 4))):
+        place = draw(st.integers(0, min(len(content), 4000)) | st.integers(0, len(content)))
+        end = min(len(content), place + draw(st.integers(0, 40) | st.integers(0, len(content))))
+        middle = draw(st.binary(max_size=20) | st.just(content[place:end] * 2) | st.just(b""))
+        content = content[:place] + middle + content[end:]
+    return content
+
+
+@pytest.mark.parametrize("name", ["safe.pt", "torch.safetensors"])
+@shares(8, 300)
+def test_damaged_checkpoints(ends_well, tmp_path, checkpoints, name, examples):
+    study = tmp_path / "study"
+
+    def check(content: bytes) -> None:
+        for suffix in (".safetensors", ".pt"):
+            shutil.rmtree(study, ignore_errors=True)
+            study.mkdir()
+            (study / f"net{suffix}").write_bytes(content)
+            (study / "study.yaml").write_text(
+                f"name: c\ndata: [digits]\nmodels: [{{name: digits_cnn, checkpoint: net{suffix}}}]\n"
+                f"scorers: [magnitude]\nsparsities: [0.5]\n"
+            )
+            ends_well("plan", study)
+            ends_well("run", study, "--limit", "1")  # some weights are only others
+            assert ends_well("status", study) in (0, 2)
+
+    fuzz(damaged(checkpoints[name]), check, examples)
+
+
 WORDS = st.sampled_from((
     "", "-", "--", "--json", "--profile", "quick", "--only", "scorer=magnitude", "sparsity=x", "=", "cell=",
     "--limit", "0",
@@ -552,6 +595,8 @@ WORDS = st.sampled_from((
     "--smooth-degree", "--map", "--figure", "--device", "cuda", "tpu", "--engine", "ray9", "--retry-failed", "--kind",
     "scorer", "magnitude", "all!", "./no.py:f", "os:getcwd", "a" * 300, "\x00", "\udcff", "[/red]", "../..", "/",
     "~", ".",
+    "--workers", "--address", "127.0.0.1:1", "--gpus-per-worker", "1.5", "--store", "sqlite://x", "postgresql://x",
+    "--artifacts", "memory://x", "a://b::c://d", "~nobody-there/x", "--on",
     "/dev/null", "/proc/self/mem", "file", "folder", "study", "study/study.yaml", "absent", "--help", "--version",
 ))  # fmt: skip
 COMMANDS = (
@@ -567,6 +612,7 @@ COMMANDS = (
     "list",
     "check",
     "prune",
+    "doctor",
     "x",
     "",
 )

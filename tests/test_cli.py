@@ -229,6 +229,53 @@ def test_a_second_run_is_told_who_holds_the_study(finished, command):
     assert f"locked by process {os.getpid()} on {socket.gethostname()} since" in result.err
 
 
+@pytest.mark.parametrize("arguments", [("--merge", "absent"), ("--engine", "ray", "--address", "127.0.0.1:1")])
+def test_a_first_run_that_is_refused_leaves_nothing(tiny, command, arguments):
+    if "ray" in arguments:
+        pytest.importorskip("ray", reason="Ray is not installed")
+    before = sorted(tiny.iterdir())
+    result = command("run", tiny, *arguments)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    assert sorted(tiny.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("where", "place"), [("artifacts", "artifacts"), ("results.db", "results.db"), ("artifacts/dense", "dense")]
+)
+def test_a_run_writes_nothing_outside_the_study(tiny, tmp_path, command, where, place):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tiny / where).parent.mkdir(exist_ok=True)
+    (tiny / where).symlink_to(outside / place)
+    result = command("run", tiny)
+    assert result.code == 2
+    assert "leads out of the study; remove the link" in result.err
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize("engine", [(), ("--workers", 2)])
+def test_a_plugin_that_exits_fails_its_cells(tiny, command, engine):
+    (tiny / "mine.py").write_text("def leaves(view, calibration, generator):\n    raise SystemExit(3)\n")
+    edit(tiny, "scorers: [random, magnitude", "scorers: ['./mine.py:leaves', magnitude")
+    result = command("run", tiny, "--profile", "one", "--retry-failed", *engine)
+    assert result.code == 0, result.err
+    edit(tiny, "scorers: [magnitude, exp_magnitude]", "scorers: ['./mine.py:leaves', magnitude]")
+    result = command("run", tiny, "--profile", "one", *engine)
+    assert result.code == 2
+    assert "cells failed" in result.err
+    assert "SystemExit: 3" in result.err
+
+
+def test_a_plugin_that_exits_at_import_is_named(tiny, command):
+    (tiny / "mine.py").write_text("import sys\nsys.exit(0)\n")
+    for verb in (("plan", tiny), ("check", f"./{tiny.name}/mine.py:f")):
+        edit(tiny, "scorers: [random", "scorers: ['./mine.py:f'") if verb[0] == "plan" else None
+        result = command(*verb)
+        assert result.code == 2, verb
+        assert "SystemExit" in result.err or "no file" in result.err
+
+
 def test_nan_scores_fail_their_cells_and_the_run_goes_on(tiny, command):
     (tiny / "mine.py").write_text(
         "from bench.tensors import ScoreMap\n"

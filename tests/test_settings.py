@@ -166,6 +166,12 @@ def test_memory_that_runs_short_while_settings_are_timed_ends_nothing(error, fit
     assert {speed > 0 for speed in settings.measured.values()} == {fitting > 0}
 
 
+@pytest.mark.parametrize("stored", ["{}", '{"batch": 1}', '{"unknown": 1}', "[]"])
+def test_damaged_settings_of_a_store_are_one_line(stored):
+    with pytest.raises(UserError, match="the settings in the store are damaged"):
+        keep_settings(stored, Execution(), "cpu", 8, never)
+
+
 def test_threads_for_many_more_processors_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(under_test.os, "cpu_count", lambda: 2)
     assert choose_settings(Execution(threads=8), "cpu", 8, never).threads == 8

@@ -35,7 +35,7 @@ from bench.plan import Plan, axis_values
 from bench.provenance import provenance
 from bench.registry import Registry
 from bench.store import schema
-from bench.store.artifacts import Artifacts
+from bench.store.artifacts import Artifacts, remove_left_over
 from bench.store.database import CHECKED, Store
 from bench.types import Cell, Check, DataFacts, Group, Outcome, Settings
 
@@ -183,7 +183,7 @@ class Driver:
             Group id -> what it costs: the most costly is handed out first, so that none is left for the end. In plan
             order where None.
         """
-        self._artifacts.remove_left_over()
+        remove_left_over(self.plan.study.folder)
         if todo:
             self._artifacts.refuse_unwritable()
         self._write_curves()

@@ -6,7 +6,10 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +28,8 @@ from bench.types import Settings
 
 #: Path in the study folder and content of every Python file: plug-ins, and what they import.
 Files: TypeAlias = tuple[tuple[str, bytes], ...]
+#: Within which a cluster's head node must answer.
+HEALTH_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,13 @@ class RayEngine:
     workers: int | None = None
     gpus: float = 1.0
 
+    def refuse_silent(self) -> None:
+        """Raise `UserError` if no cluster answers at the address, before a store is made."""
+        refuse_silent(_known(self.address))
+
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
         """Work on every task, as `bench.engines.driver.Engine` says."""
-        _connect(self.address)
+        _connect(_known(self.address))
         try:
             yield from self._events(next_task)
         finally:
@@ -79,20 +88,39 @@ class RayEngine:
                 yield group, event
 
 
+def _known(address: str | None) -> str | None:
+    return address or os.environ.get("RAY_ADDRESS")
+
+
 def _connect(address: str | None) -> None:
-    address = address or os.environ.get("RAY_ADDRESS")
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if address is not None and "://" in address:
-            raise ValueError("give HOST:PORT of the head node, on a machine of the cluster")  # noqa: TRY301 - one line
-        host, colon, port = (address or "").rpartition(":")
-        if colon:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()  # Ray tries for many minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError...
-        raise UserError(
-            f"--engine ray: no cluster at {address or 'the address that this machine knows'}: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+        raise _no_cluster(address, " ".join(str(error).split())) from error
+    for number, handler in ours.items():
+        signal.signal(number, handler)  # Ray puts its own in their place
+
+
+def refuse_silent(address: str | None) -> None:
+    """Raise `UserError` unless the head node of a cluster answers: Ray itself would try for many minutes."""
+    if address in (None, "auto", "local"):
+        return
+    host, colon, port = str(address).rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise _no_cluster(address, "give HOST:PORT of its head node, on a machine of the cluster")
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", str(address)]
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        subprocess.run(asked, check=True, capture_output=True, timeout=HEALTH_SECONDS)
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+    except subprocess.SubprocessError as error:
+        raise _no_cluster(address, "what listens there is not Ray's head node") from error
+
+
+def _no_cluster(address: str | None, reason: str) -> UserError:
+    return UserError(f"--engine ray: no cluster at {address or 'the address that this machine knows'}: {reason}")
 
 
 def _refuse_small_nodes(cpus: int, gpus: float) -> None:

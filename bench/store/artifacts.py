@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import re
 import secrets
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -21,7 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.places import Places, read_places, refuse_other_places
+from bench.store.places import DATABASE_FILE, PLACES_FILE, Places, home, read_places, refuse_other_places
 
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 
@@ -30,9 +32,13 @@ OBJECT_STORES = frozenset({"s3", "gs", "abfs", "oci", "oss", "hf"})
 
 #: What a file holds in place of its own SHA-256 until `sealed`; a checksum of Parquet covers its pages, not its footer.
 BLANK = "prunebench-sha256:" + "0" * 64
+#: Seconds before a file system behind a URL is tried again.
+PAUSES = (1.0, 5.0, 15.0)
 #: Written and deleted to see whether that is possible.
 PROBE = ".writable"
 REACH = "check the address, the network and your rights there"
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 _LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _SEAL = re.compile(rb"prunebench-sha256:([0-9a-f]{64})")
 
@@ -81,8 +87,9 @@ def read_file(place: str | Path) -> bytes:
         If it is absent or cannot be read or reached, or a package for the protocol is missing.
     """
     fs, path = _locate(place)
+    _refuse_device(fs, path)
     try:
-        content: bytes = fs.cat_file(path)
+        content: bytes = fs.cat_file(path) if isinstance(fs, LocalFileSystem) else _patiently(lambda: fs.cat_file(path))
     except Exception as error:  # every protocol has errors of its own
         raise _unreadable(place, error) from error
     return content
@@ -91,11 +98,18 @@ def read_file(place: str | Path) -> bytes:
 def digest_file(place: str | Path) -> str:
     """SHA-256 (hex) of a file's bytes, read in pieces; see `read_file`."""
     fs, path = _locate(place)
+    _refuse_device(fs, path)
     try:
         with fs.open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except Exception as error:  # every protocol has errors of its own
         raise _unreadable(place, error) from error
+
+
+def _refuse_device(fs: Any, path: str) -> None:
+    """Refuse what may never end: a device, a pipe."""
+    if isinstance(fs, LocalFileSystem) and Path(path).exists() and not Path(path).is_file():
+        raise UserError(f"{path}: is not a regular file")
 
 
 def write_file(place: str | Path, content: bytes) -> None:
@@ -128,15 +142,32 @@ def write_file(place: str | Path, content: bytes) -> None:
         _write_local(Path(path), Path(beside), content)
         return
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    try:
+
+    def write() -> None:
         if protocols & OBJECT_STORES:
             fs.pipe_file(path, content)
         else:
             fs.makedirs(folder, exist_ok=True)
             fs.pipe_file(beside, content)
             fs.mv(beside, path)
+
+    try:
+        _patiently(write)
     except Exception as error:  # every protocol has errors of its own
         raise UserError(f"{place}: cannot be written: {_reason(error)}; {REACH}") from error
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Do `work` again after each of `PAUSES` where a file system that is far away fails; some failures are final."""
+    for pause in PAUSES:
+        try:
+            return work()
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
+            raise
+        except Exception as error:  # every protocol has errors of its own
+            _LOG.warning("%s; trying again in %g s", _reason(error), pause)
+            time.sleep(pause)
+    return work()
 
 
 def _write_local(path: Path, beside: Path, content: bytes) -> None:
@@ -180,7 +211,7 @@ class Artifacts:
     @classmethod
     def at(cls, place: str | Path) -> Artifacts:
         """Return the artifacts of a folder or URL, the same from whatever folder they are used later."""
-        return cls(str(place) if "://" in str(place) else str(Path(place).expanduser().absolute()))
+        return cls(str(place) if "://" in str(place) else str(home(str(place)).absolute()))
 
     @classmethod
     def of(cls, folder: Path) -> Artifacts:
@@ -231,13 +262,6 @@ class Artifacts:
         except Exception as error:  # every protocol has errors of its own
             raise UserError(f"{self.where(PROBE)}: cannot be deleted: {_reason(error)}; {REACH}") from error
 
-    def remove_left_over(self) -> None:
-        """Remove what a killed run left half written in a folder; only for the run that holds the study."""
-        if "://" not in self.place and not Path(self.place).is_symlink():
-            for path in Path(self.place).rglob(".*.tmp"):
-                if _LEFT_OVER.fullmatch(path.name):
-                    path.unlink()
-
     def read_table(self, name: str) -> pa.Table:
         """Read what `write_table` wrote.
 
@@ -264,23 +288,41 @@ class Artifacts:
         self.write(name, sealed(buffer.getvalue()))
 
 
+def remove_left_over(folder: Path) -> None:
+    """Remove what a killed run left half written in a study's own folder; only for the run that holds the study.
+
+    Elsewhere another study may be at work.
+    """
+    for path in (folder / "artifacts").rglob(".*.tmp"):
+        if _LEFT_OVER.fullmatch(path.name):
+            path.unlink()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise `UserError` where what a run writes into a study folder would land outside it."""
+    inside = folder.resolve()
+    for path in (folder / DATABASE_FILE, folder / PLACES_FILE, *_folders(folder / "artifacts")):
+        if not path.resolve().is_relative_to(inside):
+            raise UserError(f"{path}: leads out of the study; remove the link (`run --artifacts` names another place)")
+
+
+def _folders(place: Path) -> list[Path]:
+    return [place, *(path for path in place.glob("*") if path.is_symlink() or path.is_dir())]
+
+
 def settle_artifacts(folder: Path, asked: str) -> str:
     """Return the place that ``--artifacts`` names, the same from whatever folder, once a file could be written there.
 
     Raises
     ------
     UserError
-        If the study was begun elsewhere, no file can be written, or the URL holds a password: it is kept and shown.
+        If the study was begun elsewhere, no file can be written and kept there, or the URL holds a password.
     """
-    try:
-        url = urlsplit(asked)
-    except ValueError as error:
-        raise UserError(f"--artifacts: not a URL: {error}; {REACH}") from error
-    if url.password is not None:
-        raise UserError(
-            f"--artifacts {url.scheme}://...@{url.hostname}: the URL is kept in the study folder, so it must not hold "
-            f"a password; put that where fsspec's configuration or the environment has it"
-        )
+    scheme, colons, _ = asked.partition("://")
+    if not asked or (colons and not scheme):
+        raise UserError(f"--artifacts {asked!r}: give a folder or a URL such as s3://bucket/folder")
+    if scheme == "memory":
+        raise UserError(f"--artifacts {asked}: a process' memory is gone when it ends; give a folder or a URL")
     artifacts = Artifacts.at(asked)
     refuse_other_places(folder, Places(artifacts=artifacts.place))
     artifacts.refuse_unwritable()
@@ -293,16 +335,32 @@ def _locate(place: str | Path) -> tuple[Any, str]:
     A chain of URLs (``::``) is refused, and with it what fsspec makes of one: references run templates of the file.
     """
     if "://" in str(place) and ("::" in str(place) or str(place).startswith("reference:")):
-        raise UserError(f"{place}: a chain of URLs or a file of references; give the URL of the files themselves")
+        raise UserError(
+            f"{_shown(str(place))}: a chain of URLs or a file of references; give the URL of the files themselves"
+        )
+    _refuse_password(str(place))
     try:
         if "://" not in str(place):  # fsspec would take "::" in a name for a chain
-            return LocalFileSystem(), Path(place).expanduser().absolute().as_posix()
+            return LocalFileSystem(), home(str(place)).absolute().as_posix()
         fs, path = url_to_fs(str(place))
     except ImportError as error:
         raise UserError(f"{place}: {_reason(error)}, on every machine that the study runs on") from error
     except Exception as error:  # an unknown protocol, a host that does not answer
         raise UserError(f"{place}: {_reason(error)}; {REACH}") from error
     return fs, path.rstrip("/")
+
+
+def _refuse_password(place: str) -> None:
+    if re.search(r"^[^/]*://[^/@]*:[^/@]*@", place):
+        raise UserError(
+            f"{_shown(place)}: a URL is kept and shown, so it must not hold a password; put that where fsspec's "
+            f"configuration or the environment has it"
+        )
+
+
+def _shown(place: str) -> str:
+    """Return a URL without user and password, for messages."""
+    return re.sub(r"//[^/@]*@", "//...@", place)
 
 
 def _unreadable(place: str | Path, error: Exception) -> UserError:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -23,7 +23,15 @@ import sqlalchemy as sa
 
 from bench.errors import Held, UserError, suggest
 from bench.store import schema
-from bench.store.places import DATABASE_FILE, Places, keep_places, read_places, refuse_other_places
+from bench.store.places import (
+    DATABASE_FILE,
+    PLACES_FILE,
+    Places,
+    is_begun,
+    keep_places,
+    read_places,
+    refuse_other_places,
+)
 from bench.store.postgresql import PostgreSQL, study_url
 from bench.store.sqlite import Sqlite
 
@@ -121,7 +129,7 @@ def open_store(folder: Path, *, create: bool = False) -> Store:
     return Store(Sqlite(folder / DATABASE_FILE) if url is None else PostgreSQL(url), folder, create=create)
 
 
-def settle_places(folder: Path, asked: Places, study: str) -> None:
+def settle_places(folder: Path, asked: Places, study: str, study_hash: str) -> None:
     """Keep where a study's rows and artifacts shall lie, once its store could be made there.
 
     Parameters
@@ -132,16 +140,24 @@ def settle_places(folder: Path, asked: Places, study: str) -> None:
         What the command line names.
     study : str
         The study's name, after which its schema in a database is named.
+    study_hash : str
+        The study's, which tells it from another of that name.
 
     Raises
     ------
     UserError
-        If the study was begun elsewhere, or the store cannot be made.
+        If the study was begun elsewhere, the store cannot be made, or another study of that name is there.
     """
     if asked.store is not None:
         asked = replace(asked, store=study_url(asked.store, study))
         refuse_other_places(folder, asked)
-        Store(PostgreSQL(str(asked.store)), folder, create=True).close()
+        with closing(Store(PostgreSQL(str(asked.store)), folder, create=True)) as store:
+            there, place = store.study_hashes(), store.place
+        if there and study_hash not in there and not is_begun(folder):
+            raise UserError(
+                f"{place}: holds another study named {study!r}: set another `name` in study.yaml, or copy "
+                f"{PLACES_FILE} from the folder of that study if this is the same one"
+            )
     keep_places(folder, asked)
 
 
@@ -344,6 +360,11 @@ class Store:
     def studies(self, connection: sa.Connection) -> list[dict[str, Any]]:
         """Return every registered study as it was resolved."""
         return [json.loads(text) for (text,) in connection.execute(sa.select(STUDIES.c.study))]
+
+    @_whole
+    def study_hashes(self, connection: sa.Connection) -> set[str]:
+        """Return the hashes of all registered studies."""
+        return set(connection.execute(sa.select(STUDIES.c.study_hash)).scalars())
 
     @_whole
     def dense_models(self, connection: sa.Connection) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def merge_study(folder: Path, store: Store, study_hash: str, other: Path) -> int
         If the other folder has no store, or one of another study, other settings or other dense models.
     """
     with closing(open_store(other)) as theirs:
-        if theirs.place == store.place:
+        if theirs.place == store.place or other.resolve() == folder.resolve():
             raise UserError(f"{other}: its rows lie in {store.place}, as this study's do; there is nothing to merge")
         if _settings(store) != _settings(theirs):
             raise UserError(f"{other}: ran with other execution settings than this study; the rows are not comparable")

@@ -29,6 +29,11 @@ class Places:
     artifacts: str | None = None
 
 
+def home(path: str) -> Path:
+    """Expand ``~`` in a path; that of a user who is not there stays as it is, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for a user who is not there
+
+
 def read_places(folder: Path) -> Places:
     """Return where the rows and artifacts of a study folder lie.
 
@@ -48,6 +53,8 @@ def read_places(folder: Path) -> Places:
     names = asdict(Places()).keys()
     if not isinstance(found, dict) or not all(n in names and isinstance(v, str) for n, v in found.items()):
         raise unusable
+    if "://" not in (place := found.get("artifacts", "/")) and not Path(place).is_absolute():
+        raise unusable  # it would be another place in every folder
     return Places(**found)
 
 

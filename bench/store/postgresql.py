@@ -36,7 +36,7 @@ _REMEDIES = {
     "password|authentication failed": "put the right password into ~/.pgpass or PGPASSWORD",
     'role ".*" does not exist': f"name a user of the server in the URL, as in {FORM}",
     'database ".*" does not exist': f"make it with createdb, or name another in the URL, as in {FORM}",
-    "invalid connection option": "mend what follows the ? in the URL",
+    "connection option|zero-length": "mend what follows the ? in the URL",
     "permission denied": "ask its owner for GRANT CREATE ON DATABASE, or for rights in the study's schema",
     "read-only": "name the primary server in the URL, not a copy of it",
     "No space left": "free some space on the server and run again; all finished cells are kept",
@@ -149,7 +149,7 @@ class PostgreSQL:
                 connect_args={name: value for name, value in CONNECTION.items() if name not in url.query},
             )  # fmt: skip
         except ImportError as error:
-            raise UserError(f"{self.place}: psycopg is missing: pip install 'prunebench[postgres]'") from error
+            raise UserError(f"{self.place}: psycopg is missing: pip install 'psycopg[binary]'") from error
         self._holder: str | None = None
         sa.event.listen(self.engine, "connect", self._take_lock_again)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ def test_ray_that_is_absent_is_one_line_and_exit_code_2(tiny, command, monkeypat
     monkeypatch.delitem(sys.modules, "bench.engines.ray", raising=False)
     result = command("run", tiny, "--engine", "ray")
     assert result.code == 2
-    assert result.err == "error: --engine ray needs Ray, which is not installed: pip install 'prunebench[ray]'\n"
+    assert result.err == "error: --engine ray needs Ray, which is not installed: pip install ray\n"
     assert not (tiny / "results.db").exists()
 
 
@@ -38,11 +39,20 @@ def engine():
 
 
 @pytest.mark.parametrize(
-    ("address", "reason"), [("127.0.0.1:1", "refused"), ("127.0.0.1:x", "invalid literal"), ("ray://h:1", "HOST:PORT")]
+    ("address", "reason"),
+    [("127.0.0.1:1", "refused"), ("127.0.0.1:x", "HOST:PORT"), ("ray://h:1", "HOST:PORT"), ("garbage", "HOST:PORT")],
 )
 def test_an_address_without_a_cluster_is_told_at_once(engine, address, reason):
     with pytest.raises(UserError, match=f"--engine ray: no cluster at {address}: .*{reason}"):
-        engine._connect(address)
+        engine.refuse_silent(address)
+
+
+def test_a_server_that_is_no_cluster_is_told_in_time(engine, monkeypatch):
+    monkeypatch.setattr(engine, "HEALTH_SECONDS", 3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"no cluster at {address}: what listens there is not Ray's head node"):
+            engine.refuse_silent(address)
 
 
 def test_plugins_reach_a_worker_that_does_not_see_the_study(engine, tmp_path):

@@ -43,7 +43,9 @@ def main() -> None:
         for kind in ("SQLite", "PostgreSQL"):
             folder = Path(scratch) / kind
             folder.mkdir()
-            settle_places(folder, Places(store=server.new_database() if kind == "PostgreSQL" else None), "large")
+            settle_places(
+                folder, Places(store=server.new_database() if kind == "PostgreSQL" else None), "large", "hash"
+            )
             with closing(open_store(folder, create=True)) as store:
                 fill(store, plain)
                 print(f"{kind}, {len(plain):,} rows")

@@ -48,7 +48,7 @@ def there(postgresql, tmp_path_factory, write_tiny, run_command):
 @pytest.fixture
 def store(postgresql, tmp_path):
     """An empty store."""
-    database.settle_places(tmp_path, Places(store=postgresql.new_database()), "empty")
+    database.settle_places(tmp_path, Places(store=postgresql.new_database()), "empty", "hash")
     with closing(open_store(tmp_path, create=True)) as store:
         yield store
 
@@ -271,7 +271,7 @@ def test_mistakes_are_one_line_and_leave_nothing(postgresql, tiny, command, monk
 
 
 def test_two_first_runs_at_once_make_one_store(postgresql, tmp_path):
-    database.settle_places(tmp_path, Places(store=postgresql.new_database()), "crowd")
+    database.settle_places(tmp_path, Places(store=postgresql.new_database()), "crowd", "hash")
     with closing(open_store(tmp_path)) as store, store.transaction() as connection:
         connection.execute(sa.text("DROP SCHEMA prunebench_crowd CASCADE"))
     code = "import sys; from pathlib import Path; from bench.store.database import open_store\n"
@@ -285,5 +285,23 @@ def test_what_lies_there_of_something_else_is_left_alone(postgresql, tmp_path):
     postgresql.sql("CREATE TABLE meta (thing int)", url.split("/")[3].split("?")[0])
     places = Places(store=f"{url}&options=-csearch_path%3Dpublic")
     with pytest.raises(UserError, match="it is not a prunebench store"):
-        database.settle_places(tmp_path, places, "other")
+        database.settle_places(tmp_path, places, "other", "hash")
     assert not (tmp_path / PLACES_FILE).exists()
+
+
+def test_another_study_of_the_same_name_is_refused(tmp_path, postgresql, write_tiny, run_command):
+    url = postgresql.new_database()
+    first, same, other = (write_tiny(tmp_path / name) for name in ("first", "same", "other"))
+    text = (other / "study.yaml").read_text()
+    (other / "study.yaml").write_text(text.replace("sparsities: [0.5, 0.8]", "sparsities: [0.6]"))
+    options = "--profile", "one", "--limit", 2, "--store", url
+    for folder in (first, same):
+        done = run_command("run", folder, *options)
+        assert done.returncode == 0, done.stdout
+    assert "2 already there" in done.stdout
+    refused = run_command("run", other, *options)
+    assert refused.returncode == 2
+    assert "holds another study named 'tiny': set another `name` in study.yaml" in refused.stdout
+    assert not (other / PLACES_FILE).exists()
+    (first / "study.yaml").write_text((other / "study.yaml").read_text())  # edited, in its own folder
+    assert run_command("run", first, *options[:4]).returncode == 0

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.artifacts import BLANK, Artifacts, digest_file, is_altered, read_file, sealed, write_file
+from bench.store.artifacts import (
+    BLANK,
+    Artifacts,
+    digest_file,
+    is_altered,
+    read_file,
+    remove_left_over,
+    sealed,
+    settle_artifacts,
+    write_file,
+)
 from bench.store.places import Places, keep_places
 
 
@@ -243,14 +253,75 @@ def test_a_chain_of_urls_is_refused(place, use, monkeypatch):
 
 
 def test_only_what_a_run_left_over_is_removed(tmp_path):
-    place = tmp_path / "artifacts"
-    (place / "dense").mkdir(parents=True)
-    ours, theirs = place / "dense" / ".a.safetensors.0123abcd.tmp", place / ".notes.tmp"
+    place = tmp_path / "artifacts" / "dense"
+    place.mkdir(parents=True)
+    ours, theirs = place / ".a.safetensors.0123abcd.tmp", place / ".notes.tmp"
     for path in (ours, theirs):
         path.write_text("")
-    (tmp_path / "link").symlink_to(place)
-    Artifacts.at(tmp_path / "link").remove_left_over()
-    assert ours.exists()
-    Artifacts.at(place).remove_left_over()
+    remove_left_over(tmp_path)
     assert (ours.exists(), theirs.exists()) == (False, True)
-    Artifacts.at("memory://nothing").remove_left_over()
+
+
+@pytest.mark.parametrize("use", [read_file, digest_file, lambda place: write_file(place, b"")])
+def test_a_url_with_a_password_is_refused_without_showing_it(use):
+    with pytest.raises(UserError, match="must not hold a password") as refused:
+        use("ftp://me:secret@host/m.safetensors")
+    assert "secret" not in str(refused.value)
+    assert str(refused.value).startswith("ftp://...@host/m.safetensors")
+
+
+@pytest.mark.parametrize(("asked", "said"), [("", "give a folder or a URL"), ("://x", "give a folder or a URL"),
+                                             ("memory://x", "memory is gone when it ends")])  # fmt: skip
+def test_a_place_that_cannot_keep_anything_is_refused(tmp_path, asked, said):
+    with pytest.raises(UserError, match=said):
+        settle_artifacts(tmp_path, asked)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_home_of_nobody_is_a_folder_that_is_not_there():
+    with pytest.raises(UserError, match="there is no such file"):
+        read_file("~nobody-there/x")
+
+
+@pytest.mark.parametrize("read", [read_file, digest_file])
+def test_a_device_is_no_file(read):
+    with pytest.raises(UserError, match="/dev/zero: is not a regular file"):
+        read("/dev/zero")
+
+
+class Flaky(MemoryFileSystem):
+    """Fails so often before it does what is asked."""
+
+    protocol = "flaky"
+    failures = 0
+
+    def pipe_file(self, _path, value, **_options):
+        self._fail()
+        self.store["/kept"] = bytes(value)
+
+    def cat_file(self, _path, **_options):
+        self._fail()
+        return self.store["/kept"]
+
+    def mv(self, *_args, **_options):
+        pass
+
+    def _fail(self):
+        Flaky.failures -= 1
+        if Flaky.failures >= 0:
+            raise ConnectionResetError("reset by peer")
+
+
+def test_a_connection_that_fails_is_tried_again(monkeypatch, caplog):
+    fsspec.register_implementation("flaky", Flaky, clobber=True)
+    pauses = []
+    monkeypatch.setattr("bench.store.artifacts.time.sleep", pauses.append)
+    for use in (lambda: write_file("flaky://x/y", b"whole"), lambda: read_file("flaky://x/y")):
+        Flaky.failures = 3
+        found = use()
+        assert found in (None, b"whole")
+    assert pauses == [1.0, 5.0, 15.0] * 2
+    assert "trying again in 1 s" in caplog.text
+    Flaky.failures = 4
+    with pytest.raises(UserError, match="flaky://x/y: cannot be read: "):
+        read_file("flaky://x/y")

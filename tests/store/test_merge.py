@@ -141,3 +141,20 @@ def _keys(folder):
         found = list(connection.execute(sa.select(META.c.key)).scalars())
     store.close()
     return found
+
+
+def test_several_folders_merge_at_once_and_nothing_else_need_be_run(halves, tmp_path, write_tiny, run_command):
+    folder = write_tiny(tmp_path / "all")
+    done = run_command("run", folder, "--merge", halves[0], "--merge", halves[1], "--limit", "0")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("98 cells taken over") == 2
+    assert "0 cells done, 0 failed, 0 skipped, 196 already there" in done.stdout
+
+
+def test_a_folder_is_not_merged_with_itself(two, tmp_path):
+    (tmp_path / "link").symlink_to(two[0])
+    before = read_database(two[0]).meta["counters"]
+    for name in (two[0], tmp_path / "link", two[0] / ".." / two[0].name):
+        with pytest.raises(UserError, match="there is nothing to merge"):
+            merge(two[0], name)
+    assert read_database(two[0]).meta["counters"] == before
