@@ -88,7 +88,7 @@ def test_artifacts_named_by_a_relative_path_are_found_from_everywhere(tmp_path, 
     [
         ("/proc/artifacts", "cannot be written"),
         ("ftp://me:hush@host/folder", "must not hold a password"),
-        ("ftp://[/folder", "not a URL"),
+        ("ftp://[/folder", "Invalid IPv6 URL; check the address"),
     ],
 )
 def test_artifacts_that_cannot_be_kept_there_are_refused_before_anything_is_done(place, said, tmp_path, command):
@@ -201,7 +201,7 @@ def test_a_checkpoint_that_changes_during_a_run_is_refused(given, command, monke
 
 
 def test_a_merge_copies_artifacts_to_a_url(local, tmp_path, command):
-    folder, url = write_study(tmp_path / "study"), f"memory://{tmp_path}/merged"
+    folder, url = write_study(tmp_path / "study"), f"file://{tmp_path}/merged"
     assert "0 cells done" in command("run", folder, "--artifacts", url, "--merge", local).out
     here, there = Artifacts.of(local), Artifacts.at(url)
     assert {name: there.read(name) for name in there.names()} == {name: here.read(name) for name in here.names()}
