@@ -18,9 +18,9 @@ from bench.models.dense import model_identity
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
-from bench.store.artifacts import digest_file, refuse_links, settle_artifacts
+from bench.store.artifacts import digest_file, settle_artifacts
 from bench.store.database import NothingRun, Store, open_store, settle_places
-from bench.store.places import Places
+from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
 from bench.study import ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings

@@ -241,7 +241,8 @@ def test_a_first_run_that_is_refused_leaves_nothing(tiny, command, arguments):
 
 
 @pytest.mark.parametrize(
-    ("where", "place"), [("artifacts", "artifacts"), ("results.db", "results.db"), ("artifacts/dense", "dense")]
+    ("where", "place"),
+    [("artifacts", "artifacts"), ("results.db", "results.db"), ("artifacts/dense", "dense"), (".prunebench.lock", "x")],
 )
 def test_a_run_writes_nothing_outside_the_study(tiny, tmp_path, command, where, place):
     outside = tmp_path / "outside"

@@ -23,7 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bench.errors import UserError
 from bench.store import schema
-from bench.store.places import DATABASE_FILE, PLACES_FILE, Places, home, read_places, refuse_other_places
+from bench.store.places import Places, home, read_places, refuse_other_places
 
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 
@@ -296,18 +296,6 @@ def remove_left_over(folder: Path) -> None:
     for path in (folder / "artifacts").rglob(".*.tmp"):
         if _LEFT_OVER.fullmatch(path.name):
             path.unlink()
-
-
-def refuse_links(folder: Path) -> None:
-    """Raise `UserError` where what a run writes into a study folder would land outside it."""
-    inside = folder.resolve()
-    for path in (folder / DATABASE_FILE, folder / PLACES_FILE, *_folders(folder / "artifacts")):
-        if not path.resolve().is_relative_to(inside):
-            raise UserError(f"{path}: leads out of the study; remove the link (`run --artifacts` names another place)")
-
-
-def _folders(place: Path) -> list[Path]:
-    return [place, *(path for path in place.glob("*") if path.is_symlink() or path.is_dir())]
 
 
 def settle_artifacts(folder: Path, asked: str) -> str:

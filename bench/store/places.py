@@ -11,6 +11,7 @@ from bench.errors import UserError
 
 DATABASE_FILE = "results.db"
 PLACES_FILE = "places.json"
+LOCK_FILE = ".prunebench.lock"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ def read_places(folder: Path) -> Places:
     if "://" not in (place := found.get("artifacts", "/")) and not Path(place).is_absolute():
         raise unusable  # it would be another place in every folder
     return Places(**found)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise `UserError` where what a run writes into a study folder would land outside it."""
+    inside, kept = os.path.realpath(folder), folder / "artifacts"
+    files = (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", PLACES_FILE, LOCK_FILE)
+    for path in (*(folder / name for name in files), kept, *kept.glob("*")):
+        if not Path(os.path.realpath(path)).is_relative_to(inside):
+            raise UserError(f"{path}: leads out of the study; remove the link (`run --artifacts` names another place)")
 
 
 def is_begun(folder: Path) -> bool:

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from bench.errors import Held, UserError
+from bench.store.places import LOCK_FILE
 
-LOCK_FILE = ".prunebench.lock"
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "afs", "lustre", "beegfs", "gpfs"})
 
 
