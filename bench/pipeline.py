@@ -118,9 +118,8 @@ class Pipeline:
         self._pristine = Pristine(dense.model) if any(_is_users(p) for p in self._plugins()) else None
         self._work = copy.deepcopy(dense.model)
         self._work_spoiled = False  # whether its layers, modes or hooks may be others than the dense model's
-        self._work_masks: MaskSet | None = (
-            None  # what the working model is masked with, if with nothing else done to it
-        )
+        # what the working model is masked with, if nothing else was done to it
+        self._work_masks: MaskSet | None = None
         self._mask_facts: dict[str, Mapping[str, Any]] = {}
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._heap = HeapKeeper()

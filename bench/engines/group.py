@@ -225,7 +225,7 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         facts = _dense_facts(group, dataset, dense, pipeline)
     except UserError:
         raise
-    except Exception as error:  # a dense model that cannot be made fails its group alone
+    except (Exception, SystemExit) as error:  # a dense model that cannot be made fails its group alone
         reason = f"dense model: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
         yield GroupFailed(reason, traceback.format_exc())
         yield Ended(_taken(counters))
@@ -242,7 +242,7 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         try:
             yield from pipeline.checks(rows, task.groups, set(task.checked))
             yield Tables(*pipeline.alignment(rows))
-        except Exception as error:  # as one cell's failure: the other groups go on
+        except (Exception, SystemExit) as error:  # as one cell's failure: the other groups go on
             yield ChecksFailed(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
     yield Ended(_taken(counters))
 
