@@ -72,7 +72,7 @@ def test_a_password_written_into_the_places_is_refused(tmp_path):
 
 def test_a_missing_driver_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(UserError, match=r"pip install 'prunebench\[postgres\]'"):
+    with pytest.raises(UserError, match=r"pip install 'psycopg\[binary\]'"):
         PostgreSQL("postgresql+psycopg://me@db/x")
 
 
