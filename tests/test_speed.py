@@ -15,7 +15,8 @@ from bench.speed.measure import measure
 from bench.speed.words import TIMED
 
 TINY = {
-    "SCORERS": ("magnitude", "exp_magnitude", "random", "snip"), "SPARSITIES": (0.5, 0.8), "CANDIDATES": {"digits": 4, "cifar10": 4},
+    "SCORERS": ("magnitude", "exp_magnitude", "random", "snip"), "SPARSITIES": (0.5, 0.8),
+    "CANDIDATES": {"digits": 4, "cifar10": 4},
     "PROCESSES": 1,
     "MODELS": {
         **under_test.MODELS,
