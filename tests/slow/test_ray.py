@@ -116,12 +116,12 @@ def output_tells_of_one_loss(output: str) -> bool:
     return len(losses) == 1
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_is_stopped_and_started_again_goes_on(start, cluster, tiny, finished_tiny, sent):
     process = start(tiny, cluster)
     until_mid_run(tiny, cluster)
     process.send_signal(sent)
-    finish(process, -signal.SIGKILL if sent == signal.SIGKILL else 130)
+    finish(process, -signal.SIGKILL if sent == signal.SIGKILL else 128 + sent)
     eventually(lambda: not at_work(cluster))  # no orphans
     kept = finished(tiny)
     output = finish(start(tiny, cluster))
