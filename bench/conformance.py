@@ -536,7 +536,8 @@ def _correction_factors(trial: _Trial[Bench]) -> None:
     for name, factor in factors.items():
         if name not in bench.view.units.names:
             raise _BrokenRuleError(f"returns factors of {name!r}, which is no prunable layer")
-        expected = context.model.get_submodule(name).get_parameter("weight").shape[:1]
+        layer = next(layer for layer in bench.view.units.layers if layer.name == name)
+        expected = (layer.channels.channels,)
         if factor.shape != expected:
             raise _BrokenRuleError(f"factors of {name} have shape {tuple(factor.shape)}, expected {tuple(expected)}")
         if not bool((factor.isfinite() & (factor > 0)).all()):

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -242,34 +242,19 @@ def _check_deadline(deadline: float | None, done: int, images: int) -> None:
         raise Deadline(f"evaluation passed its deadline after {done} of {images} images")
 
 
-def sparsity_and_speedup(model: nn.Module, positions: Mapping[str, int]) -> tuple[float, float]:
-    """Return the share of zeros over all parameters, and the theoretical speed-up, of a masked model.
-
-    Biases and normalisation are parameters, too. The speed-up is MACs of all weights / MACs of the non-zero
-    ones, infinite where none is left.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The masked model.
-    positions : mapping of str to int
-        For each convolution and linear layer the MACs per weight and image
-        (`bench.models.macs.count_macs`).
+def zero_share(model: nn.Module) -> float:
+    """Return the share of zeros over all parameters of a model; biases and normalisation are parameters, too.
 
     Examples
     --------
     >>> layer = nn.Linear(2, 2, bias=False)
     >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
-    >>> sparsity_and_speedup(nn.Sequential(layer), {"0": 1})
-    (0.75, 4.0)
+    >>> zero_share(layer)
+    0.75
     """
     parameters = list(model.parameters())
-    left = {id(parameter): int(parameter.count_nonzero()) for parameter in parameters}
-    weights = [(model.get_submodule(name).get_parameter("weight"), macs) for name, macs in positions.items()]
-    dense_macs = sum(weight.numel() * macs for weight, macs in weights)
-    left_macs = sum(left[id(weight)] * macs for weight, macs in weights)
-    sparsity = 1 - sum(left.values()) / sum(parameter.numel() for parameter in parameters)
-    return sparsity, dense_macs / left_macs if left_macs else math.inf
+    left = sum(int(parameter.count_nonzero()) for parameter in parameters)
+    return 1 - left / sum(parameter.numel() for parameter in parameters)
 
 
 def emptied_layers(masks: MaskSet) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from bench.engines.progress import duration
 from bench.evaluate import Evaluator
 from bench.memory import measure_sizes, memory_stages
 from bench.models.build import build_model, resolve_recipe
-from bench.models.macs import count_macs
+from bench.models.inventory import take_inventory
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
@@ -188,7 +188,7 @@ def group_work(session: Session, todo: set[str]) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Group id -> multiply-accumulate operations of its forward passes (`bench.models.macs.count_macs`).
+        Group id -> multiply-accumulate operations of its forward passes.
     """
     macs: dict[tuple[str, str], int] = {}
     for group in session.plan.groups:
@@ -197,8 +197,7 @@ def group_work(session: Session, todo: set[str]) -> dict[str, float]:
             facts = session.facts[group.dataset]
             spec = next(m for m in session.study.file.models if m.title == group.model)
             model = build_model(spec, session.registry, facts, seed=0)
-            uses = count_macs(model, torch.zeros(1, facts.in_chans, *facts.image_size))
-            macs[key] = sum(n * model.get_submodule(name).get_parameter("weight").numel() for name, n in uses.items())
+            macs[key] = take_inventory(model, torch.zeros(1, facts.in_chans, *facts.image_size)).macs
     return {g.id: float(_group_images(session, g, todo) * macs[g.dataset, g.model]) for g in session.plan.groups}
 
 

@@ -98,10 +98,7 @@ def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings) -
         evaluation=_per_image(lambda n: _most_alive(lambda x: _forward(network, x), noise(n).to(dtype))),
         forward=_per_image(lambda n: _most_alive(lambda x: _forward(view.model, x), noise(n))),
         backward=_per_image(lambda n: _most_alive(graph, noise(n))),
-        hessians=tuple(
-            FLOAT64 * getattr(view.module(layer.name), "groups", 1) * prod(layer.weight_shape[1:]) ** 2
-            for layer in view.units.layers
-        ),
+        hessians=tuple(layer.layout.moment_bytes for layer in view.units.layers if layer.layout is not None),
     )
 
 

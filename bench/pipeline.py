@@ -22,7 +22,7 @@ from bench.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables,
 from bench.checks import cells_to_check
 from bench.data.dataset import Dataset, calibration_draw
 from bench.errors import CellError, Deadline, NotApplicable
-from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, sparsity_and_speedup
+from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, zero_share
 from bench.heap import HeapKeeper, return_freed_memory
 from bench.identity import canonical_json, digest, named_seed
 from bench.masks.apply import apply_masks
@@ -31,6 +31,7 @@ from bench.masks.build import build_masks, kept_units
 from bench.masks.order import keep_order, tied_units
 from bench.masks.select import select_masks
 from bench.models.dense import DenseModel
+from bench.models.inventory import Inventory, take_inventory
 from bench.models.macs import count_macs
 from bench.models.tidy import Pristine
 from bench.models.units import find_units
@@ -299,11 +300,16 @@ class Pipeline:
         calibration: Calibration = self._once("calibration", (spec, self._part), compute)
         return calibration
 
+    def inventory(self) -> Inventory:
+        """Return what the dense model computes with which parameter."""
+        found: Inventory = self._once("inventory", None, lambda: take_inventory(self.dense.model, self._example))
+        return found
+
     def units(self, granularity: str) -> UnitSpace:
         """Return the prunable units at one granularity."""
         units: UnitSpace = self._once(
             f"units {granularity}", granularity,
-            lambda: find_units(self.dense.model, granularity, self._exclude, self._example),  # type: ignore[arg-type]
+            lambda: find_units(self.dense.model, granularity, self._exclude, self.inventory()),  # type: ignore[arg-type]
         )  # fmt: skip
         return units
 
@@ -446,10 +452,11 @@ class Pipeline:
         units, mask = masks.units, masks.digest()
         if mask not in self._mask_facts:
             self._mask(masks)
-            sparsity, speedup = sparsity_and_speedup(self._work, self._positions())
             self._mask_facts[mask] = {
-                "mask": mask, "sparsity_achieved": 1 - masks.kept / units.total, "sparsity_parameters": sparsity,
-                "speedup": speedup, "emptied_layers": len(emptied_layers(masks)),
+                "mask": mask, "sparsity_achieved": 1 - masks.kept / units.total,
+                "sparsity_parameters": zero_share(self._work),
+                "speedup": count_macs(self._work, self._example).speedup,
+                "emptied_layers": len(emptied_layers(masks)),
                 "exact_removal": all(layer.exact_removal for layer in units.layers),
             }  # fmt: skip
         return self._mask_facts[mask]
@@ -566,30 +573,29 @@ class Pipeline:
         return self._evaluator("search", cell.precision).accuracies(models(), self._deadline)
 
     def _dense_facts(self) -> dict[str, Any]:
-        return {
-            "mask": "dense", "sparsity_achieved": 0.0, "speedup": 1.0,
-            "sparsity_parameters": sparsity_and_speedup(self.dense.model, {})[0],
-            "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
-        }  # fmt: skip
+        def compute() -> dict[str, Any]:
+            return {
+                "mask": "dense", "sparsity_achieved": 0.0,
+                "sparsity_parameters": zero_share(self.dense.model),
+                "speedup": count_macs(self.dense.model, self._example).speedup,
+                "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
+            }  # fmt: skip
 
-    def _positions(self) -> Mapping[str, int]:
-        positions: Mapping[str, int] = self._once(
-            "positions", None, lambda: count_macs(self.dense.model, self._example)
-        )
-        return positions
+        facts: dict[str, Any] = self._once("dense facts", None, compute)
+        return facts
 
     def _dense_moments(self, cell: Cell) -> Mapping[str, Moments]:
         """Channel moments of the dense model on the draw, once per (draw, granularity)."""
         assert cell.granularity is not None
-        names = self.units(cell.granularity).names
+        layers = self.units(cell.granularity).layers
         calibration = self._calibration(cell.calibration)
 
         def compute() -> Mapping[str, Moments]:
             self._counters["dense_statistics"] += 1
             self._counters["forward_passes"] += len(calibration)
-            return channel_moments(self.dense.model, names, calibration)
+            return channel_moments(self.dense.model, layers, calibration)
 
-        moments: Mapping[str, Moments] = self._once("moments", (names, cell.calibration), compute)
+        moments: Mapping[str, Moments] = self._once("moments", (layers, cell.calibration), compute)
         return moments
 
     def uncovered(self) -> tuple[str, ...]:
@@ -676,7 +682,7 @@ class Pipeline:
         """Channel moments of the working model as it is, on the cell's draw."""
         calibration = self._calibration(cell.calibration)
         self._counters["forward_passes"] += len(calibration)
-        return batch_moments(self._work, masks.units.names, calibration)
+        return batch_moments(self._work, masks.units.layers, calibration)
 
     def _recalibrate(
         self, cell: Cell, masks: MaskSet | None, factors: Mapping[str, Tensor]

@@ -33,19 +33,22 @@ def global_(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: Mo
 
 
 def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
-    """Prune the same share of the weights of every output (a row of ``weight.flatten(1)``; Sun 2024).
+    """Prune the same share of the weights of every output channel (Sun 2024).
 
     Each row's count is rounded by itself, so short rows may move the achieved sparsity off the request.
 
     Raises
     ------
     NotApplicable
-        For channels: an output has a single one.
+        For channels: an output has a single one. For a layer whose output channels are not known.
     """
     if units.granularity == "channel":
         raise NotApplicable("per_output compares the weights of one output; a channel is a whole output")
-    rows = torch.tensor([layer.unit_shape[0] for layer in units.layers])
-    lengths = torch.tensor([layer.size // layer.unit_shape[0] for layer in units.layers])
-    keep = torch.tensor([keep_count(int(length), sparsity) for length in lengths])
-    segment = torch.repeat_interleave(torch.arange(int(rows.sum())), lengths.repeat_interleave(rows))
-    return Budget(segment, keep.repeat_interleave(rows))
+    segments, keep, start = [], [], 0
+    for layer in units.layers:
+        layout = layer.channels
+        channel = torch.arange(start, start + layout.channels).unsqueeze(1).expand(-1, layout.weights_per_channel)
+        segments.append(layout.weight(channel, layer.weight_shape).reshape(-1))
+        keep += [keep_count(layout.weights_per_channel, sparsity)] * layout.channels
+        start += layout.channels
+    return Budget(torch.cat(segments), torch.tensor(keep))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bench.models.bias import bias_parts
 from bench.tensors import MaskSet, PrunableLayer, UnitSpace
 
 
@@ -34,24 +35,30 @@ def apply_masks(model: nn.Module, units: UnitSpace, masks: MaskSet) -> None:
     [[True], [False]]
     """
     for layer in units.layers:
-        module = model.get_submodule(layer.name)
-        pruned = ~masks[layer.name]
+        weight = model.get_parameter(layer.parameter)
+        pruned = ~masks[layer.name].to(weight.device)
         if units.granularity == "weight":
-            _zero(module, "weight", pruned.to(module.get_parameter("weight").device))
+            weight.masked_fill_(pruned, 0)
         else:
-            _zero_channels(model, layer, pruned.to(module.get_parameter("weight").device))
+            _zero_channels(model, layer, pruned)
 
 
 def _zero_channels(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> None:
-    for name in filter(None, (layer.name, layer.batchnorm)):
-        module = model.get_submodule(name)
-        _zero(module, "weight", pruned)
-        _zero(module, "bias", pruned)
-    if layer.partner is not None:
-        model.get_submodule(layer.partner).get_parameter("weight")[:, pruned] = 0
+    _zero_rows(model, layer, pruned.unsqueeze(1))
+    for part, channels in bias_parts(model, layer):
+        part.masked_fill_(pruned[channels], 0)
+    if layer.batchnorm is not None:
+        batchnorm = model.get_submodule(layer.batchnorm)
+        for tensor in (batchnorm.weight, batchnorm.bias):
+            if isinstance(tensor, Tensor):
+                tensor.masked_fill_(pruned, 0)
+    if layer.reader is not None:
+        weights = layer.reader.channels.weights_per_channel  # one per input channel and kernel position
+        _zero_rows(model, layer.reader, pruned.repeat_interleave(weights // len(pruned)).unsqueeze(0))
 
 
-def _zero(module: nn.Module, parameter: str, pruned: Tensor) -> None:
-    tensor = getattr(module, parameter, None)
-    if tensor is not None:
-        tensor.masked_fill_(pruned.reshape(pruned.shape + (1,) * (tensor.dim() - pruned.dim())), 0)
+def _zero_rows(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> None:
+    """Zero a weight where `pruned`, which broadcasts to its rows, says so."""
+    weight = model.get_parameter(layer.parameter)
+    rows = layer.rows(weight).masked_fill(pruned, 0)
+    weight.copy_(layer.channels.weight(rows, tuple(weight.shape)))

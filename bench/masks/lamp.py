@@ -30,8 +30,7 @@ def lamp(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: Model
     """
     lamps = {}
     for name in units.names:
-        weight = view.weight(name)
-        lamps[name] = lamp_scores(weight if units.granularity == "weight" else weight.flatten(1).norm(dim=1))
+        lamps[name] = lamp_scores(view.weight(name) if units.granularity == "weight" else view.rows(name).norm(dim=1))
     order = keep_order(units, ScoreMap(lamps), view.magnitudes())
     layer = units.layer_index()
     best = order[: keep_count(units.total, sparsity)].cpu()

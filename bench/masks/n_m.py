@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.errors import NotApplicable
 from bench.masks.budget import Budget
@@ -39,12 +39,12 @@ def n_m(
     Raises
     ------
     NotApplicable
-        For channels, or if no layer qualifies.
+        For channels, if no layer qualifies, or for a layer whose input channels are not known.
 
     Examples
     --------
     >>> from bench.models.units import find_units
-    >>> net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(2, 1))
+    >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2), torch.nn.Linear(2, 1))
     >>> units = find_units(net, "weight", ("head",), torch.zeros(1, 3))
     >>> budget = n_m(units, None, None, ModelView(net, units), n=2, m=4)
     >>> budget.segment.tolist()
@@ -54,15 +54,16 @@ def n_m(
     """
     if units.granularity != "weight":
         raise NotApplicable(f"{n}:{m} keeps single weights of a group; a channel has no groups")
-    stem = _first_layer(view.model)
     segments, keep, dense = [], [], []
     start = 0
     for layer in units.layers:
-        if layer.name == stem or layer.weight_shape[1] % m:
+        if layer.name == units.stem or layer.channels.inputs % m:
             dense.append(layer.name)
             segment, counts = torch.zeros(layer.size, dtype=torch.int64), torch.tensor([layer.size])
         else:
-            segment = input_groups(layer.weight_shape, m)
+            layout = layer.channels
+            groups = input_groups((layout.channels, layout.inputs, layout.weights_per_channel // layout.inputs), m)
+            segment = layout.weight(groups.view(layout.channels, -1), layer.weight_shape).reshape(-1)
             counts = torch.full((layer.size // m,), n)
         segments.append(segment + start)
         keep.append(counts)
@@ -112,8 +113,3 @@ def fixed_n_m(n: int, m: int) -> Callable[[UnitSpace, ScoreMap, float | None, Mo
     allocation.__doc__ = f"Keep the best {n} of every {m} consecutive input channels."
     return allocation
 
-
-def _first_layer(model: nn.Module) -> str:
-    """Name of the network's first layer, also where a study excludes it: the first that it registers (ours)."""
-    layers = (nn.Conv2d, nn.Linear)
-    return next(str(name) for name, module in model.named_modules() if isinstance(module, layers))

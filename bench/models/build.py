@@ -14,7 +14,7 @@ from torch import nn
 
 from bench.data.dataset import Dataset
 from bench.errors import UserError, suggest
-from bench.models.units import evaluating
+from bench.models.modes import evaluating
 from bench.registry import Registry
 from bench.study import ModelSpec, Recipe
 from bench.types import DataFacts

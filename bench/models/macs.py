@@ -1,59 +1,145 @@
-"""Multiply-accumulate operations (MACs) of a network."""
+"""Multiply-accumulate operations (MACs) of a network, and those that remain of a pruned one."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from bench.models.units import evaluating
+from bench.models.products import Product, Products, traceable
 
 
-def count_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """Count how often each weight of a layer is multiplied for one image.
+@dataclass(frozen=True)
+class Macs:
+    """MACs of one forward pass, per image.
 
-    A convolution applies a weight once per output position (padding counts, as is usual), a linear layer
-    once per token, so the layer's MACs are this number times its weights, and those of a pruned layer
-    this number times its non-zero weights. Biases and the products inside attention are left out.
+    Attributes
+    ----------
+    total : float
+        Of all products, those of activations alone (attention scores) too.
+    remaining : float
+        Without products with a weight that is zero, and without products with an input channel that is zero whatever
+        the image.
+    """
+
+    total: float
+    remaining: float
+
+    @property
+    def speedup(self) -> float:
+        """The theoretical speed-up, total / remaining; infinite where nothing remains."""
+        return self.total / self.remaining if self.remaining else math.inf
+
+
+@dataclass(frozen=True)
+class _Count:
+    """One product: its MACs per image, per-input counts of non-zero weights, and which inputs are zero."""
+
+    macs: float
+    positions: float
+    per_input: Tensor | None
+    dead: Tensor | None
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, example: Tensor) -> Macs:
+    """Count the MACs of a network, dense or pruned.
+
+    A convolution applies a weight once per output position (padding counts, as is usual), a linear layer once per
+    token. Of products with a weight (a parameter, or computed from parameters) those with a zero are left out, in the
+    operand as it is multiplied: weight standardisation gives pruned zeros another value. An input channel counts as
+    removed if it is exactly zero in two passes: over the example, and over positive noise in a copy of the network
+    whose non-zero parameters are all replaced by positive numbers, so that nothing cancels and no ReLU
+    is silent by chance. So a removed channel saves the weights that read it too, and a channel coupled to one that
+    stays saves nothing.
 
     Parameters
     ----------
     model : nn.Module
-        Run once in eval mode.
+        Run in eval mode; left as it is.
     example : Tensor
-        Images of shape ``(n, channels, height, width)``, on the model's device.
-
-    Returns
-    -------
-    dict of str to int
-        MACs per weight and image of every `Conv2d` and `Linear`, in forward order.
+        One or a few images, shape ``(n, channels, height, width)``, on the model's device.
 
     Examples
     --------
-    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 16, 10))
-    >>> count_macs(net, torch.zeros(1, 3, 4, 4))
-    {'0': 16, '2': 1}
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 10))
+    >>> count_macs(net, torch.ones(1, 3, 4, 4)).total
+    4736.0
+    >>> _ = net[0].weight.data[:4].fill_(0)
+    >>> count_macs(net, torch.ones(1, 3, 4, 4)).speedup
+    2.0
     """
-    uses: Counter[str] = Counter()
+    counts = _pass(model, example, model)
+    if any(count.dead is not None and bool(count.dead.any()) for count in counts):
+        again = _pass(_Positive(model), _noise(example), model)
+        same = len(again) == len(counts)  # a forward pass that depends on values is not judged by another one
+        removed = [
+            count.dead & other.dead if same and count.dead is not None and other.dead is not None
+            and count.dead.shape == other.dead.shape else None
+            for count, other in zip(counts, again if same else counts, strict=True)
+        ]  # fmt: skip
+    else:
+        removed = [None] * len(counts)
+    remaining = 0.0
+    for count, gone in zip(counts, removed, strict=True):
+        if count.per_input is None:
+            remaining += count.macs
+        else:
+            left = count.per_input if gone is None else count.per_input.masked_fill(gone, 0)
+            remaining += count.positions * int(left.sum())
+    return Macs(math.fsum(count.macs for count in counts), remaining)
 
-    def count(name: str, channels: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
-            uses[name] += output.numel() // (len(example) * channels)
 
-        return hook
+class _Positive(nn.Module):
+    """A network with positive numbers in place of all parameters and BatchNorm means that are not zero."""
 
-    handles = [
-        module.register_forward_hook(count(name, module.weight.shape[0]))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return dict(uses)
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = [model]  # not a child: its parameters stay where they are
+
+    def forward(self, x: Tensor) -> Tensor:
+        (model,) = self._model
+        state = {name: _positive(p) for name, p in model.named_parameters()}
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+                prefix = f"{name}." if name else ""
+                # the mean is subtracted
+                state[f"{prefix}running_mean"] = -_positive(module.running_mean)
+                state[f"{prefix}running_var"] = torch.ones_like(module.get_buffer("running_var"))
+        result: Tensor = functional_call(model, state, (x,))
+        return result
+
+
+def _positive(tensor: Tensor) -> Tensor:
+    nonzero = (tensor != 0).to(tensor.dtype)
+    # as many as an output reads on the average: the flow neither grows nor fades from layer to layer
+    return nonzero * len(tensor) / nonzero.sum().clamp_min(1) if tensor.dim() > 1 else nonzero
+
+
+def _noise(example: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return (0.5 + torch.rand(example.shape, generator=generator)).to(example.device, example.dtype)
+
+
+def _pass(network: nn.Module, x: Tensor, model: nn.Module) -> list[_Count]:
+    """Count the products of `network`, which computes with the parameters of `model`."""
+    counts: list[_Count] = []
+
+    def see(product: Product) -> None:
+        fixed = "input" not in (product.data.source, product.weight.source)
+        images = 1 if fixed else len(x)
+        weighted = product.weight.source in ("parameter", "computed")
+        counts.append(
+            _Count(
+                product.macs / images, product.positions / images,
+                product.weights_per_input(product.weight.tensor != 0) if weighted else None,
+                product.dead_inputs() if weighted and product.data.source == "input" else None,
+            )
+        )  # fmt: skip
+
+    with traceable(model), Products(model, see):
+        network(x)
+    return counts

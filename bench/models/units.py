@@ -2,150 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from bench.errors import UserError, suggest
+from bench.models.inventory import Inventory, Weight, take_inventory
 from bench.tensors import PrunableLayer, UnitSpace
 from bench.types import Granularity
 
-BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d)
+#: Why a prunable weight has no channel units.
+ON_STREAM = "its channels are those of a residual stream that attention is added to"
+NO_CHANNELS = "channels are units of convolutions and of the hidden layer of an MLP"
+NO_LAYOUT = "its uses do not agree on which of its axes are output channels"
+EXCLUDED = "excluded"
 
 
-class _Consumers(TorchFunctionMode):
-    """Counts, for every tensor, the operations that read its values.
-
-    Operations that return no tensor (``x.shape``, ``x.dim()``) do not read values.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[int] = Counter()
-        self._alive: list[Tensor] = []  # an id stays unique only while its tensor lives
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if any(True for _ in _tensors(result)):
-            inputs = {id(tensor): tensor for tensor in _tensors((args, kwargs or {}))}
-            self.count.update(inputs.keys())
-            self._alive.extend(inputs.values())
-        return result
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Iterate over the tensors in nested tuples, lists and mappings."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, Mapping):
-        yield from _tensors(tuple(value.values()))
-
-
-@dataclass
-class ForwardTrace:
-    """What one forward pass shows of a network.
-
-    Attributes
-    ----------
-    order : list of str
-        Convolutions and linear layers in the order of their first call.
-    batchnorm : dict of str to str
-        Layer -> its directly following BatchNorm.
-    """
-
-    order: list[str] = field(default_factory=list)
-    batchnorm: dict[str, str] = field(default_factory=dict)
-
-
-def trace_forward(model: nn.Module, example: Tensor) -> ForwardTrace:
-    """Run `model` once and note the order of its layers and which BatchNorm directly follows which.
-
-    A BatchNorm directly follows a layer if its input tensor *is* the layer's output, nothing else
-    reads that tensor, and both modules are called once.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Run in eval mode without gradients; its training flags are restored.
-    example : Tensor
-        Input of shape ``(n, channels, height, width)``, on the model's device.
-
-    Examples
-    --------
-    >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.ReLU())
-    >>> trace_forward(net, torch.zeros(1, 1, 2, 2))
-    ForwardTrace(order=['0', '2'], batchnorm={'0': '1'})
-    """
-    outputs: dict[str, Tensor] = {}
-    bn_inputs: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
-    trace = ForwardTrace()
-
-    def note_layer(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
-            calls[name] += 1
-            outputs[name] = output
-            if name not in trace.order:
-                trace.order.append(name)
-
-        return hook
-
-    def note_batchnorm(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            calls[name] += 1
-            bn_inputs[name] = args[0]
-
-        return hook
-
-    handles = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            handles.append(module.register_forward_hook(note_layer(name)))
-        elif isinstance(module, BATCHNORM):
-            handles.append(module.register_forward_pre_hook(note_batchnorm(name)))
-    try:
-        with evaluating(model), torch.no_grad(), _Consumers() as consumers:
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    producer = {id(output): name for name, output in outputs.items() if calls[name] == 1}
-    for name, tensor in bn_inputs.items():
-        layer = producer.get(id(tensor))
-        if layer is not None and calls[name] == 1 and consumers.count[id(tensor)] == 1:
-            trace.batchnorm[layer] = name
-    return trace
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` in eval mode inside a ``with`` block and restore every module's flag after it."""
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
-
-
-def find_units(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...], example: Tensor) -> UnitSpace:
+def find_units(
+    model: nn.Module, granularity: Granularity, exclude: tuple[str, ...], example: Tensor | Inventory
+) -> UnitSpace:
     """Return the prunable units of a network, layers in forward order.
 
     Parameters
@@ -154,12 +30,14 @@ def find_units(model: nn.Module, granularity: Granularity, exclude: tuple[str, .
         Left as it is. Layers that its forward pass never calls are no part of the function that it
         computes, and so have no units.
     granularity : {"weight", "channel"}
-        ``weight``: each weight of a `Conv2d` or `Linear`. ``channel``: output channels of convolutions
-        and hidden channels of MLPs (modules with layers ``fc1`` and ``fc2``, as in timm).
+        ``weight``: each weight of a convolution or matrix product. ``channel``: output channels of convolutions and
+        hidden channels of MLPs (two layers, the second of which alone reads the first, channel by channel); no
+        channels of a residual stream to which attention is added, as those of a ViT's patch embedding.
     exclude : tuple of str
-        ``head`` (the classifier), ``stem`` (the first layer) or `fnmatch` patterns of layer names.
-    example : Tensor
-        One or two images, shape ``(n, channels, height, width)``, on the model's device.
+        ``head`` (the classifier), ``stem`` (the first layer) or `fnmatch` patterns of layer names. A tied weight is
+        excluded if one of its names is.
+    example : Tensor or Inventory
+        One or two images, shape ``(n, channels, height, width)``, on the model's device; or the model's inventory.
 
     Raises
     ------
@@ -168,73 +46,136 @@ def find_units(model: nn.Module, granularity: Granularity, exclude: tuple[str, .
 
     Examples
     --------
+    >>> import torch
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 10))
     >>> units = find_units(net, "weight", ("head",), torch.zeros(1, 1, 3, 3))
     >>> units.names, units.total, units.layers[0].batchnorm
     (('0',), 18, '1')
     """
-    trace = trace_forward(model, example)
-    left_out = _excluded(model, trace.order, exclude)
-    kept = [name for name in trace.order if name not in left_out]
-    partners = _mlp_partners(model)
-    layers = []
-    for name in kept:
-        module = model.get_submodule(name)
-        shape = tuple(module.get_parameter("weight").shape)
-        follower = trace.batchnorm.get(name)
-        if granularity == "weight":
-            layers.append(PrunableLayer(name, shape, shape, follower))
-            continue
-        partner = partners.get(name) if partners.get(name) in kept else None
-        if isinstance(module, nn.Conv2d) or partner is not None:
-            # with neither, a later layer may still add a constant to the channel's zeroed output
-            exact = follower is not None or partner is not None
-            layers.append(PrunableLayer(name, shape, shape[:1], follower, partner, exact))
-    if not layers:
+    inventory = example if isinstance(example, Inventory) else take_inventory(model, example)
+    reasons = dense_reasons(model, inventory, granularity, exclude)
+    kept = [weight for weight in inventory.weights if reasons[weight.name] is None]
+    if not kept:
         raise UserError(
             f"{type(model).__name__} has nothing to prune at granularity {granularity!r} with exclude = {list(exclude)}"
         )
-    return UnitSpace(granularity, tuple(layers))
+    partners = _hidden(model, inventory, _excluded(model, inventory, exclude)) if granularity == "channel" else {}
+    by_name = {weight.name: weight for weight in inventory.weights}
+    readers = {name: _layer(by_name[reader], "weight") for name, reader in partners.items()}
+    layers = tuple(_layer(weight, granularity, readers.get(weight.name)) for weight in kept)
+    return UnitSpace(granularity, layers, stem=_order(inventory)[0].name)
 
 
-def _excluded(model: nn.Module, order: list[str], exclude: tuple[str, ...]) -> set[str]:
+def dense_reasons(
+    model: nn.Module, inventory: Inventory, granularity: Granularity, exclude: tuple[str, ...]
+) -> dict[str, str | None]:
+    """Say for every weight of a network why it has no units, or None if it has.
+
+    Raises
+    ------
+    UserError
+        If a pattern of `exclude` matches no layer.
+    """
+    left_out = _excluded(model, inventory, exclude)
+    partners = _hidden(model, inventory, left_out) if granularity == "channel" else {}
+    readers = {reader: name for name, reader in partners.items()}
+    reasons: dict[str, str | None] = {}
+    for weight in inventory.weights:
+        reason = weight.reason or (EXCLUDED if weight.name in left_out else None)
+        if reason is None and granularity == "channel":
+            reason = _no_channels(weight, is_hidden=weight.name in partners)
+            if reason is not None and weight.name in readers:
+                reason = f"it is cut with the hidden channels of {readers[weight.name]}"
+        reasons[weight.name] = reason
+    return reasons
+
+
+def _hidden(model: nn.Module, inventory: Inventory, left_out: set[str]) -> dict[str, str]:
+    """Return `mlp_partners` without layers that are excluded or have no known channels."""
+    known = {weight.name for weight in inventory.prunable if weight.layout is not None} - left_out
+    partners = mlp_partners(model, inventory)
+    return {name: reader for name, reader in partners.items() if {name, reader} <= known}
+
+
+def _no_channels(weight: Weight, *, is_hidden: bool) -> str | None:
+    if weight.layout is None:
+        return NO_LAYOUT
+    if is_hidden:
+        return None
+    if not weight.is_convolution:
+        return NO_CHANNELS
+    return ON_STREAM if weight.on_attention_stream else None
+
+
+def _layer(weight: Weight, granularity: Granularity, reader: PrunableLayer | None = None) -> PrunableLayer:
+    if granularity == "weight":
+        unit_shape, exact = weight.shape, True
+    else:
+        assert weight.layout is not None
+        unit_shape = (weight.layout.channels,)
+        # with neither, a later layer may still add a constant to the channel's zeroed output
+        exact = weight.batchnorm is not None or reader is not None
+    return PrunableLayer(
+        weight.name, weight.shape, unit_shape, weight.batchnorm, reader, exact, weight.parameter, weight.layout,
+        weight.bias, weight.bias_apart, weight.layout is not None,
+    )  # fmt: skip
+
+
+def _order(inventory: Inventory) -> list[Weight]:
+    """Weights that some product uses, in forward order."""
+    return [weight for weight in inventory.weights if weight.calls]
+
+
+def _excluded(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...]) -> set[str]:
+    order = _order(inventory)
+    names = {weight.name: (weight.name, weight.parameter, *weight.aliases) for weight in order}
     left_out: set[str] = set()
     for entry in exclude:
         if entry == "head":
             left_out |= _head(model, order)
         elif entry == "stem":
-            left_out |= set(order[:1])
+            left_out |= {order[0].name} if order else set()
         else:
-            matching = {name for name in order if fnmatchcase(name, entry)}
+            matching = {name for name, all_names in names.items() if _matches(all_names, entry)}
             if not matching:
                 raise UserError(
                     f"exclude: the pattern {entry!r} matches no layer of {type(model).__name__}: "
-                    f"{suggest(entry, ['head', 'stem', *order])}"
+                    f"{suggest(entry, ['head', 'stem', *names])}"
                 )
             left_out |= matching
     return left_out
 
 
-def _head(model: nn.Module, order: list[str]) -> set[str]:
-    """Names of the classifier's layers: timm's ``get_classifier()``, or else the last linear layer."""
+def _matches(names: Iterable[str], pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(".weight"), pattern) for name in names)
+
+
+def _head(model: nn.Module, order: list[Weight]) -> set[str]:
+    """Names of the classifier's layers: timm's ``get_classifier()``, or else the last matrix product, or layer."""
     get_classifier = getattr(model, "get_classifier", None)
     if callable(get_classifier):
         found = get_classifier()
         roots = found if isinstance(found, tuple | list) else (found,)  # distilled nets have two heads
-        members = {part for root in roots if isinstance(root, nn.Module) for part in root.modules()}
-        names = {name for name in order if model.get_submodule(name) in members}
+        members = {id(p) for root in roots if isinstance(root, nn.Module) for p in root.parameters()}
+        names = {weight.name for weight in order if id(model.get_parameter(weight.parameter)) in members}
         if names:
             return names
-    linear = [name for name in order if isinstance(model.get_submodule(name), nn.Linear)]
-    return set(linear[-1:])
+    linear = [weight for weight in order if not weight.is_convolution]
+    return {weight.name for weight in (linear or order)[-1:]}
 
 
-def _mlp_partners(model: nn.Module) -> dict[str, str]:
-    """For each MLP the name of ``fc1`` -> the name of ``fc2``, which reads its hidden channels.
+def mlp_partners(model: nn.Module, inventory: Inventory) -> Mapping[str, str]:
+    """For each MLP the name of its first layer -> the name of the second, which reads its hidden channels.
 
-    Linear layers, or the ungrouped convolutions that ConvNeXt and squeeze-excite blocks use instead.
+    Two matrix products with functions of single values between them, or modules named ``fc1`` and ``fc2`` as in timm:
+    linear layers, or the ungrouped convolutions that ConvNeXt and squeeze-excite blocks use instead.
     """
-    partners = {}
+    names = {weight.parameter: weight.name for weight in inventory.prunable}
+    partners = {
+        weight.name: names[weight.pointwise_reader]
+        for weight in inventory.prunable
+        if weight.pointwise_reader in names
+    }
     for name, module in model.named_modules():
         fc1, fc2 = getattr(module, "fc1", None), getattr(module, "fc2", None)
         if isinstance(fc1, nn.Linear) and isinstance(fc2, nn.Linear):
@@ -243,7 +184,7 @@ def _mlp_partners(model: nn.Module) -> dict[str, str]:
             paired = fc1.out_channels == fc2.in_channels and fc1.groups == fc2.groups == 1
         else:
             continue
-        if paired:
-            prefix = f"{name}." if name else ""
-            partners[f"{prefix}fc1"] = f"{prefix}fc2"
+        first, second = (f"{name}.{part}".lstrip(".") for part in ("fc1", "fc2"))
+        if paired and {first, second} <= set(names.values()):
+            partners.setdefault(first, second)
     return partners

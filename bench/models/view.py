@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from bench.study import Normalisation
-from bench.tensors import UnitSpace
+from bench.tensors import PrunableLayer, UnitSpace
 from bench.types import Granularity
 
 
@@ -43,12 +44,28 @@ class ModelView:
         return self.units.granularity
 
     def module(self, name: str) -> nn.Module:
-        """Return the module of that name."""
+        """Return the module of that name; a layer whose name is a parameter's path is none."""
         return self.model.get_submodule(name)
+
+    def layer(self, name: str) -> PrunableLayer:
+        """Return the prunable layer of that name."""
+        return self._layers[name]
+
+    @cached_property
+    def _layers(self) -> Mapping[str, PrunableLayer]:
+        return {layer.name: layer for layer in self.units.layers}
+
+    def parameter(self, name: str) -> nn.Parameter:
+        """Return the weight of a layer, wherever the network holds it."""
+        return self.model.get_parameter(self.layer(name).parameter)
 
     def weight(self, name: str) -> Tensor:
         """Return a detached float64 copy of a layer's weight, in the weight's shape."""
-        return self.module(name).get_parameter("weight").detach().to(torch.float64, copy=True)
+        return self.parameter(name).detach().to(torch.float64, copy=True)
+
+    def rows(self, name: str) -> Tensor:
+        """Return a detached float64 copy of a layer's weight, shape ``(output channels, weights of one output)``."""
+        return self.layer(name).rows(self.weight(name))
 
     def magnitudes(self) -> dict[str, Tensor]:
         """Return the magnitude of every unit, float64, one tensor of `unit_shape` per layer.
@@ -73,9 +90,9 @@ class ModelView:
             `weight_scores` itself for granularity ``weight``; its mean over each filter, shape
             ``(out,)``, for ``channel``.
         """
-        if weight_scores.shape != self.module(name).get_parameter("weight").shape:
+        if weight_scores.shape != self.parameter(name).shape:
             raise ValueError(f"{name}: {tuple(weight_scores.shape)} is not the shape of the weight")
-        return weight_scores if self.granularity == "weight" else weight_scores.flatten(1).mean(dim=1)
+        return weight_scores if self.granularity == "weight" else self.layer(name).rows(weight_scores).mean(dim=1)
 
 
 @dataclass(frozen=True)

@@ -59,14 +59,16 @@ def uncovered_layers(model: nn.Module, units: UnitSpace, calibration: Calibratio
     reference = probe(x)
     allowed = TOLERANCE * reference.abs().max()
     uncovered = []
-    for name in units.names:
-        layer = probe.get_submodule(name)
-        factors = torch.ones_like(layer.get_parameter("weight").flatten(1)[:, 0])
+    for layer in units.layers:
+        if layer.layout is None or layer.bias is None:  # no correction reaches it
+            uncovered.append(layer.name)
+            continue
+        factors = torch.ones(layer.channels.channels, dtype=x.dtype, device=x.device)
         factors[::2] = 2
-        scale_outputs(layer, factors)
+        scale_outputs(probe, layer, factors)
         if (probe(x) - reference).abs().max() > allowed:
-            uncovered.append(name)
-        scale_outputs(layer, 1 / factors)  # exact: powers of two
+            uncovered.append(layer.name)
+        scale_outputs(probe, layer, 1 / factors)  # exact: powers of two
     return tuple(uncovered)
 
 
@@ -113,6 +115,8 @@ def largest_eps_ratio(model: nn.Module, units: UnitSpace, factors: Mapping[str, 
     for layer in units.layers:
         if layer.name in factors and layer.batchnorm is not None:
             batchnorm = cast(nn.BatchNorm2d, model.get_submodule(layer.batchnorm))
-            variance = batchnorm.get_buffer("running_var").double() / factors[layer.name].square()
+            if batchnorm.running_var is None:
+                continue
+            variance = batchnorm.running_var.double() / factors[layer.name].square()
             largest = max(largest, eps_ratio(factors[layer.name], variance, batchnorm.eps))
     return largest

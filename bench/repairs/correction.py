@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import NotApplicable
+from bench.models.bias import bias_parts
 from bench.models.view import Calibration
 from bench.repairs.statistics import Moments, batch_moments
 from bench.tensors import MaskSet, PrunableLayer, UnitSpace
@@ -160,7 +161,7 @@ def repair(context: RepairContext, *, order: Order = "parallel") -> dict[str, Te
     """Give each live channel its dense mean and variance: REPAIR's affine (Jordan et al. 2023), folded in.
 
     The factor is `channelwise`'s, limited likewise; the shift is what the mean then lacks. It goes where
-    `shift_room` finds a place; without any (no bias and no directly following BatchNorm, as in DenseNet's
+    there is a place (`shift_outputs`); without any (no bias and no directly following BatchNorm, as in DenseNet's
     pre-activation blocks) the mean stays unmatched, since an added parameter would not reload into the plain
     architecture (ours). A dead channel, and so every removed one, has factor 1 and shift 0: a constant
     put on a removed channel would make it a part of the network again.
@@ -172,10 +173,7 @@ def repair(context: RepairContext, *, order: Order = "parallel") -> dict[str, Te
         need not undo that shift, so the cancellation identity says nothing of this model.
     """
     factors = _correct(context, channelwise_factors, order, match_mean=True)
-    shifted = (
-        context.model.get_submodule(layer.name).bias is not None and layer.batchnorm is None
-        for layer in context.units.layers
-    )
+    shifted = (bool(layer.bias) and layer.batchnorm is None for layer in context.units.layers)
     return {} if any(shifted) else factors
 
 
@@ -280,14 +278,14 @@ def _correct(
         if order == "parallel" and context.pruned is not None:
             measured = context.pruned
         else:
-            measured = batch_moments(context.model, [layer.name for layer in step], context.calibration)
+            measured = batch_moments(context.model, step, context.calibration)
         for layer in step:
             dense, batches = context.dense[layer.name], measured[layer.name]
             pruned = reduce(Moments.pool, batches)
             full = torch.stack([moments.variance for moments in batches if moments.count == batches[0].count])
             variances = Variances(dense.variance, pruned.variance, full)
             factor = limited(factors_of(variances), variances.live)
-            scale_outputs(context.model.get_submodule(layer.name), factor)
+            scale_outputs(context.model, layer, factor)
             if match_mean:
                 shift = dense.mean - factor * pruned.mean
                 shift_outputs(context.model, layer, torch.where(variances.live, shift, torch.zeros_like(shift)))
@@ -307,27 +305,37 @@ def limited(factors: Tensor, live: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def scale_outputs(layer: nn.Module, factors: Tensor) -> None:
+def scale_outputs(model: nn.Module, layer: PrunableLayer, factors: Tensor) -> None:
     """Multiply a layer's output channels by positive factors, folded into weight and bias.
+
+    Raises
+    ------
+    NotApplicable
+        If what is added to the outputs is no parameter of known place, or the channels are not known.
 
     Examples
     --------
-    >>> layer = nn.Linear(1, 2, bias=False)
-    >>> _ = layer.weight.data.fill_(1.0)
-    >>> scale_outputs(layer, torch.tensor([2.0, 3.0]))
-    >>> layer.weight.flatten().tolist()
+    >>> net = nn.Sequential(nn.Linear(1, 2, bias=False))
+    >>> _ = net[0].weight.data.fill_(1.0)
+    >>> scale_outputs(net, PrunableLayer("0", (2, 1), (2, 1)), torch.tensor([2.0, 3.0]))
+    >>> net[0].weight.flatten().tolist()
     [2.0, 3.0]
     """
-    weight = layer.get_parameter("weight")
-    weight.mul_(factors.to(weight.dtype).view(-1, *[1] * (weight.dim() - 1)))
-    bias = getattr(layer, "bias", None)
-    if bias is not None:
-        bias.mul_(factors.to(bias.dtype))
+    if layer.bias is None:
+        raise NotApplicable(f"{layer.name}: what is added to its outputs is computed, so no factor can be folded in")
+    weight = model.get_parameter(layer.parameter)
+    rows = layer.rows(weight) * factors.to(weight.dtype).unsqueeze(1)
+    weight.copy_(layer.channels.weight(rows, tuple(weight.shape)))
+    for part, channels in bias_parts(model, layer):
+        part.mul_(factors[channels].to(part.dtype))
 
 
 @torch.no_grad()
 def shift_outputs(model: nn.Module, layer: PrunableLayer, shift: Tensor) -> None:
-    """Add a constant to each of a layer's output channels, where `shift_room` finds room; else do nothing.
+    """Add a constant to each of a layer's output channels, where it has a place (`has_shift`); else do nothing.
+
+    The place is the layer's bias; or, without one, the running mean of the directly following BatchNorm, which is
+    subtracted: the same function, and also after a recalibration of any kind the same as with the shift in a bias.
 
     Examples
     --------
@@ -336,24 +344,20 @@ def shift_outputs(model: nn.Module, layer: PrunableLayer, shift: Tensor) -> None
     >>> net[1].running_mean.tolist()
     [-2.0]
     """
-    room = shift_room(model, layer)
-    if room is not None:
-        tensor, sign = room
-        tensor.add_(sign * shift.to(tensor.dtype))
+    if not has_shift(model, layer):
+        return
+    if layer.bias:
+        for part, channels in bias_parts(model, layer):
+            part.add_(shift[channels].to(part.dtype))
+    else:
+        running_mean = model.get_submodule(str(layer.batchnorm)).get_buffer("running_mean")
+        running_mean.sub_(shift.to(running_mean.dtype))
 
 
-def shift_room(model: nn.Module, layer: PrunableLayer) -> tuple[Tensor, int] | None:
-    """Find a tensor of the model that adds a constant to a layer's output channels, and its sign.
-
-    The layer's bias; or, without one, the running mean of the directly following BatchNorm, which is
-    subtracted: the same function, and also after a recalibration of any kind the same as with the
-    shift in a bias. None where there is neither.
-    """
-    bias = getattr(model.get_submodule(layer.name), "bias", None)
-    if bias is not None:
-        return bias, 1
-    if layer.batchnorm is not None:
-        running_mean = model.get_submodule(layer.batchnorm).running_mean
-        if isinstance(running_mean, Tensor):
-            return running_mean, -1
-    return None
+def has_shift(model: nn.Module, layer: PrunableLayer) -> bool:
+    """Whether a constant can be added to a layer's output channels without another parameter."""
+    if layer.bias:
+        return sum(part.stop - part.start for part in layer.bias) == layer.channels.channels
+    if layer.bias is None or layer.batchnorm is None:
+        return False
+    return isinstance(model.get_submodule(layer.batchnorm).running_mean, Tensor)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.errors import CellError
-from bench.models.inputs import PART, input_moments, patches
-from bench.repairs.correction import Order, RepairContext, shift_outputs, shift_room
+from bench.models.inputs import input_moments, refuse_uneven
+from bench.models.observe import Call, observe
+from bench.repairs.correction import Order, RepairContext, has_shift, shift_outputs
 from bench.tensors import PrunableLayer
 
 #: Bytes of input moments that are held at once (one layer's, where those alone are more).
@@ -55,19 +56,19 @@ def reconstruct(
     Raises
     ------
     NotApplicable
-        If a layer is not linear in its weight and input.
+        If a layer's output channels are not known.
     CellError
         If inputs are NaN or infinite.
     """
     if order == "parallel":
         for layers in _runs(context):
-            dense = input_moments(context.dense_model, [layer.name for layer in layers], context.calibration)
+            dense = input_moments(context.dense_model, layers, context.calibration)
             for layer in layers:
                 x = dense[layer.name]
                 _refit(context, layer, JointMoments(x.second, x.second, x.first, x.first, x.count), damping)
     else:
         for layer in context.units.layers:
-            _refit(context, layer, joint_moments(context, layer.name), damping)
+            _refit(context, layer, joint_moments(context, layer), damping)
     return {}
 
 
@@ -91,6 +92,23 @@ class JointMoments:
     dense_first: Tensor
     count: int
 
+    def add(self, other: JointMoments) -> JointMoments:
+        """Add the sums over other patches in place, to save memory."""
+        return JointMoments(
+            self.second.add_(other.second), self.cross.add_(other.cross), self.first.add_(other.first),
+            self.dense_first.add_(other.dense_first), self.count + other.count,
+        )  # fmt: skip
+
+    @classmethod
+    def stacked(cls, parts: list[JointMoments]) -> JointMoments:
+        """Join the sums of equally large parts of a weight as groups."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("second", "cross", "first", "dense_first")
+        )
+        return cls(*joined, parts[0].count)
+
     def centred(self) -> JointMoments:
         """Return the second moments about the means; the sums of x stay."""
         second = self.second - self.first.unsqueeze(2) * self.first.unsqueeze(1) / self.count
@@ -98,43 +116,23 @@ class JointMoments:
         return JointMoments(second, cross, self.first, self.dense_first, self.count)
 
 
-@torch.no_grad()
-def joint_moments(context: RepairContext, name: str) -> JointMoments:
+def joint_moments(context: RepairContext, layer: PrunableLayer) -> JointMoments:
     """Measure a layer's inputs on the draw, dense and pruned model side by side on each batch."""
-    layer = context.model.get_submodule(name)
-    weight = layer.get_parameter("weight")
-    groups, k = getattr(layer, "groups", 1), weight[0].numel()
-    second, cross = weight.new_zeros(2, groups, k, k, dtype=torch.float64)
-    first, dense_first = weight.new_zeros(2, groups, k, dtype=torch.float64)
-    count = 0
+    sums: dict[int, JointMoments] = {}
     for images, _ in context.calibration.parts():
-        dense_inputs, inputs = _inputs(context.dense_model, name, images), _inputs(context.model, name, images)
-        for dense_input, pruned_input in zip(dense_inputs, inputs, strict=True):
-            one = patches(layer, pruned_input[:1])
-            part = max(1, PART // (one.numel() * one.element_size()))
-            for x_d, x_p in zip(torch.split(dense_input, part), torch.split(pruned_input, part), strict=True):
-                x_d, x_p = patches(layer, x_d), patches(layer, x_p)
-                second += x_p @ x_p.mT
-                cross += x_d @ x_p.mT
-                first += x_p.sum(dim=2, dtype=torch.float64)
-                dense_first += x_d.sum(dim=2, dtype=torch.float64)
-                count += x_p.shape[2]
-    return JointMoments(second, cross, first, dense_first, count)
-
-
-def _inputs(model: nn.Module, name: str, images: Tensor) -> list[Tensor]:
-    """Return a layer's inputs in one forward pass, one per call."""
-    seen: list[Tensor] = []
-
-    def hook(_layer: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
-
-    handle = model.get_submodule(name).register_forward_pre_hook(hook)
-    try:
-        model(images)
-    finally:
-        handle.remove()
-    return seen
+        calls: tuple[list[Call], list[Call]] = [], []
+        for model, own in zip((context.dense_model, context.model), calls, strict=True):
+            observe(model, [layer], [images], own.append)
+        for dense, pruned in zip(*calls, strict=True):
+            for part_d, part_p in zip(dense.parts(), pruned.parts(), strict=True):
+                x_d, x_p = dense.patches(part_d), pruned.patches(part_p)
+                moments = JointMoments(
+                    (x_p @ x_p.mT).double(), (x_d @ x_p.mT).double(), x_p.sum(dim=2, dtype=torch.float64),
+                    x_d.sum(dim=2, dtype=torch.float64), x_p.shape[2],
+                )  # fmt: skip
+                sums[dense.start] = sums[dense.start].add(moments) if dense.start in sums else moments
+    refuse_uneven(layer, sums)
+    return JointMoments.stacked([sums[start] for start in sorted(sums)])
 
 
 def _runs(context: RepairContext) -> Iterator[list[PrunableLayer]]:
@@ -142,8 +140,7 @@ def _runs(context: RepairContext) -> Iterator[list[PrunableLayer]]:
     run: list[PrunableLayer] = []
     held = 0
     for layer in context.units.layers:
-        module = context.model.get_submodule(layer.name)
-        size = 8 * getattr(module, "groups", 1) * module.get_parameter("weight")[0].numel() ** 2
+        size = layer.channels.moment_bytes
         if run and held + size > HELD:
             yield run
             run, held = [], 0
@@ -156,12 +153,12 @@ def _runs(context: RepairContext) -> Iterator[list[PrunableLayer]]:
 @torch.no_grad()
 def _refit(context: RepairContext, layer: PrunableLayer, x: JointMoments, damping: float) -> None:
     """Refit one layer in place."""
-    weight = context.model.get_submodule(layer.name).get_parameter("weight")
+    weight = context.model.get_parameter(layer.parameter)
     groups, k = x.first.shape
-    dense = context.dense_model.get_submodule(layer.name).get_parameter("weight").double().reshape(groups, -1, k)
-    kept = weight.double().reshape(groups, -1, k)
+    dense = layer.rows(context.dense_model.get_parameter(layer.parameter)).double().reshape(groups, -1, k)
+    kept = layer.rows(weight).double().reshape(groups, -1, k)
     support = _support(context, layer).to(weight.device).reshape(groups, -1, k)
-    has_constant = shift_room(context.model, layer) is not None
+    has_constant = has_shift(context.model, layer)
     if has_constant:
         x = x.centred()
     if not bool(x.second.isfinite().all() and x.cross.isfinite().all()):
@@ -177,7 +174,7 @@ def _refit(context: RepairContext, layer: PrunableLayer, x: JointMoments, dampin
             gram = x.second[g][columns][:, columns]
             change = solve(gram, missing[g][rows][:, columns], float(d[g]), resolution)
             fitted[g][rows.unsqueeze(1), columns] += change
-    weight.copy_(fitted.reshape(weight.shape))
+    weight.copy_(layer.channels.weight(fitted.reshape(-1, k), layer.weight_shape))
     if has_constant:
         shift = (dense @ x.dense_first.unsqueeze(2) - fitted @ x.first.unsqueeze(2)).flatten() / x.count
         if context.units.granularity == "channel":
@@ -191,7 +188,10 @@ def _support(context: RepairContext, layer: PrunableLayer) -> Tensor:
     Without those that read a removed hidden channel of an MLP.
     """
     mask = context.masks[layer.name]
-    support = mask.reshape(len(mask), -1).expand(layer.weight_shape[0], torch.Size(layer.weight_shape[1:]).numel())
+    if context.units.granularity == "weight":
+        support = layer.rows(mask)
+    else:
+        support = mask.unsqueeze(1).expand(-1, layer.channels.weights_per_channel)
     for other in context.units.layers:
         if other.partner == layer.name:
             read = context.masks[other.name].repeat_interleave(support.shape[1] // len(context.masks[other.name]))

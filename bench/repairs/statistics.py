@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.models.observe import Call, observe
 from bench.models.view import Calibration
+from bench.tensors import PrunableLayer
 
 #: Values of one part on a CPU: 2 MiB in float64.
 PART = 2**18
@@ -61,22 +62,24 @@ class Moments:
         return Moments(self.mean + share * shift, variance, count)
 
 
-def channel_moments(model: nn.Module, layers: Iterable[str], calibration: Calibration) -> dict[str, Moments]:
+def channel_moments(
+    model: nn.Module, layers: Iterable[PrunableLayer], calibration: Calibration
+) -> dict[str, Moments]:
     """Measure the output channels of some layers on a calibration draw, in one pass.
 
     Parameters
     ----------
     model : nn.Module
         In eval mode; left as it is.
-    layers : iterable of str
-        Names of `Conv2d` and `Linear` modules.
+    layers : iterable of PrunableLayer
+        Which layers; one that is called several times has the moments over all its calls.
     calibration : Calibration
         The draw.
 
     Returns
     -------
     dict of str to Moments
-        Exact over the whole draw, whatever its batches.
+        Layer name -> moments, exact over the whole draw, whatever its batches.
     """
     return pooled(batch_moments(model, layers, calibration))
 
@@ -86,39 +89,48 @@ def pooled(batches: Mapping[str, list[Moments]]) -> dict[str, Moments]:
     return {name: reduce(Moments.pool, moments) for name, moments in batches.items()}
 
 
-@torch.no_grad()
-def batch_moments(model: nn.Module, layers: Iterable[str], calibration: Calibration) -> dict[str, list[Moments]]:
+def batch_moments(
+    model: nn.Module, layers: Iterable[PrunableLayer], calibration: Calibration
+) -> dict[str, list[Moments]]:
     """Measure the same batch by batch: for each layer the moments of every batch, in order.
+
+    Raises
+    ------
+    NotApplicable
+        If a layer's uses do not agree on its output channels.
 
     Examples
     --------
     >>> draw = Calibration(torch.tensor([[1.0], [3.0], [5.0]]), torch.zeros(3), batch=2)
-    >>> first, second = batch_moments(nn.Sequential(nn.Linear(1, 1)), ["0"], draw)["0"]
+    >>> layer = PrunableLayer("0", (1, 1), (1, 1))
+    >>> first, second = batch_moments(nn.Sequential(nn.Linear(1, 1)), [layer], draw)["0"]
     >>> first.count, second.count
     (2, 1)
     """
-    found: dict[str, list[Moments]] = {}
-    batch: dict[str, Moments] = {}
+    layers = list(layers)
+    found: dict[str, list[Moments]] = {layer.name: [] for layer in layers}
+    batch: dict[tuple[str, int], Moments] = {}
 
-    def measure(name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def hook(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            moments = Moments.in_parts(output if isinstance(layer, nn.Conv2d) else output.movedim(-1, 1))
-            batch[name] = batch[name].pool(moments) if name in batch else moments
+    def measure(call: Call) -> None:
+        moments, key = Moments.in_parts(call.outputs(model)), (call.layer.name, call.start)
+        batch[key] = batch[key].pool(moments) if key in batch else moments
 
-        return hook
-
-    handles = [model.get_submodule(name).register_forward_hook(measure(name)) for name in layers]
-    try:
+    def parts() -> Iterator[Tensor]:
         for images in calibration.each_batch():
+            yield from (x for x, _ in images.parts())
+            for layer in layers:
+                found[layer.name].append(_side_by_side([batch[key] for key in sorted(batch) if key[0] == layer.name]))
             batch.clear()
-            for x, _ in images.parts():
-                model(x)
-            for name, moments in batch.items():
-                found.setdefault(name, []).append(moments)
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    observe(model, layers, parts(), measure)
     return found
+
+
+def _side_by_side(parts: list[Moments]) -> Moments:
+    """Join the moments of a layer's channels, which different products compute."""
+    if len(parts) == 1:
+        return parts[0]
+    return Moments(torch.cat([p.mean for p in parts]), torch.cat([p.variance for p in parts]), parts[0].count)
 
 
 def _images_per_part(values: Tensor) -> int:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import NotApplicable
+from bench.models.observe import Call, observe
 from bench.models.view import Calibration, ModelView
-from bench.tensors import PrunableLayer, ScoreMap
+from bench.tensors import ScoreMap
 
 
-@torch.no_grad()
 def activation(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
     """Score the mean abs activation of a channel over images and positions.
 
@@ -31,23 +30,15 @@ def activation(view: ModelView, calibration: Calibration, generator: torch.Gener
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(view.units.names, 0)
 
-    def accumulate(layer: PrunableLayer) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            if layer.batchnorm is not None:
-                # not by calling the module: timm's BatchNormAct2d applies the non-linearity, too
-                output = _BatchNorm.forward(cast(_BatchNorm, view.module(layer.batchnorm)), output)
-            channels = output.movedim(1 if isinstance(module, nn.Conv2d) else -1, 0).flatten(1)
-            total = channels.abs().sum(dim=1, dtype=torch.float64)
-            sums[layer.name] = sums[layer.name] + total if layer.name in sums else total
-            counts[layer.name] += channels.shape[1]
+    def accumulate(call: Call) -> None:
+        layer, output = call.layer, call.outputs(view.model)
+        if layer.batchnorm is not None:
+            # not by calling the module: timm's BatchNormAct2d applies the non-linearity, too
+            output = _BatchNorm.forward(cast(_BatchNorm, view.module(layer.batchnorm)), output)
+        channels = output.movedim(1, 0).flatten(1)
+        total = channels.abs().sum(dim=1, dtype=torch.float64)
+        sums[layer.name] = sums[layer.name] + total if layer.name in sums else total
+        counts[layer.name] += channels.shape[1]
 
-        return hook
-
-    handles = [view.module(layer.name).register_forward_hook(accumulate(layer)) for layer in view.units.layers]
-    try:
-        for x, _ in calibration.parts():
-            view.model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    observe(view.model, view.units.layers, (x for x, _ in calibration.parts()), accumulate)
     return ScoreMap({name: total / counts[name] for name, total in sums.items()})

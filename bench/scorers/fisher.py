@@ -19,7 +19,7 @@ def fisher(view: ModelView, calibration: Calibration, generator: torch.Generator
     """
     one_by_one = replace(calibration, batch=1)
     squares = {
-        name: torch.zeros_like(view.module(name).get_parameter("weight"), dtype=torch.float64, requires_grad=False)
+        name: torch.zeros_like(view.parameter(name), dtype=torch.float64, requires_grad=False)
         for name in view.units.names
     }
     for _, gradients in summed_gradients(view, one_by_one):

@@ -44,7 +44,7 @@ def taylor(view: ModelView, calibration: Calibration, generator: torch.Generator
     for images, gradients in summed_gradients(view, batches):
         count += 1
         for name, g in gradients.items():
-            change = (g / images * view.weight(name)).flatten(1).sum(dim=1)
+            change = view.layer(name).rows(g / images * view.weight(name)).sum(dim=1)
             sums[name] = sums[name].to(change.device) + change.square()
     return ScoreMap({name: total / count for name, total in sums.items()})
 
@@ -106,8 +106,8 @@ def stand_ins(view: ModelView) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     frozen : dict of str to Tensor
         The same for all other parameters, asking for none.
     """
-    names = view.units.names
-    leaves = {f"{name}.weight": view.module(name).get_parameter("weight").detach().requires_grad_() for name in names}
+    parameters = [layer.parameter for layer in view.units.layers]
+    leaves = {name: view.model.get_parameter(name).detach().requires_grad_() for name in parameters}
     frozen = {name: p.detach() for name, p in view.model.named_parameters() if name not in leaves}
     return leaves, frozen
 

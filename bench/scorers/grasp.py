@@ -24,7 +24,7 @@ def grasp(view: ModelView, calibration: Calibration, generator: torch.Generator)
     scores = {}
     for name, product in hessian_gradient(view, calibration).items():
         score = product * view.weight(name)
-        scores[name] = score if view.granularity == "weight" else score.flatten(1).sum(dim=1)
+        scores[name] = score if view.granularity == "weight" else view.layer(name).rows(score).sum(dim=1)
     return ScoreMap(scores)
 
 

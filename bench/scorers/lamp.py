@@ -18,8 +18,7 @@ def lamp(view: ModelView, calibration: Calibration, generator: torch.Generator) 
     """
     scores = {}
     for name in view.units.names:
-        weight = view.weight(name)
-        scores[name] = lamp_scores(weight if view.granularity == "weight" else weight.flatten(1).norm(dim=1))
+        scores[name] = lamp_scores(view.weight(name) if view.granularity == "weight" else view.rows(name).norm(dim=1))
     return ScoreMap(scores)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from typing import Annotated
 
 import torch
@@ -42,23 +41,23 @@ def obs(
     Raises
     ------
     NotApplicable
-        For channels: the formula removes one weight. For a layer that is not linear in its weight.
+        For channels: the formula removes one weight. For a layer whose output channels are not known.
     CellError
         If H has no Cholesky factor.
     """
     if view.granularity != "weight":
         raise NotApplicable("obs scores weights: its formula is of the removal of a single one")
     scores = {}
-    for names in _parts(view):
-        for name, moments in input_moments(view.model, names, calibration).items():
+    for layers in _parts(view):
+        for name, moments in input_moments(view.model, layers, calibration).items():
             try:
                 inverse = inverse_diagonal(2 * moments.second / len(calibration), damping)
             except CellError as error:
                 raise CellError(f"obs of {name}: {error}") from error
-            weight = view.weight(name)
+            layer, rows = view.layer(name), view.rows(name)
             groups, k = inverse.shape
-            score = weight.reshape(groups, -1, k).square() / (2 * inverse.unsqueeze(1))
-            scores[name] = score.reshape(weight.shape)
+            score = rows.reshape(groups, -1, k).square() / (2 * inverse.unsqueeze(1))
+            scores[name] = layer.channels.weight(score.reshape(rows.shape), layer.weight_shape)
     return ScoreMap({name: scores[name] for name in view.units.names})
 
 
@@ -98,21 +97,14 @@ def inverse_diagonal(hessian: Tensor, damping: float) -> Tensor:
     return torch.where(dead, torch.inf, inverse)
 
 
-def _parts(view: ModelView) -> Iterator[list[str]]:
+def _parts(view: ModelView) -> Iterator[list[PrunableLayer]]:
     """Layers in order, in lists whose Hessians fit in `PART`."""
-    names: list[str] = []
+    layers: list[PrunableLayer] = []
     held = 0
     for layer in view.units.layers:
-        size = _hessian_bytes(view, layer)
-        if names and held + size > PART:
-            yield names
-            names, held = [], 0
-        names.append(layer.name)
-        held += size
-    yield names
-
-
-def _hessian_bytes(view: ModelView, layer: PrunableLayer) -> int:
-    k = prod(layer.weight_shape[1:])
-    groups = getattr(view.module(layer.name), "groups", 1)
-    return 8 * groups * k**2
+        if layers and held + layer.channels.moment_bytes > PART:
+            yield layers
+            layers, held = [], 0
+        layers.append(layer)
+        held += layer.channels.moment_bytes
+    yield layers

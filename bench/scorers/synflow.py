@@ -111,7 +111,7 @@ class _Flow:
             if tensor.is_floating_point():
                 tensor.abs_()
         _check_operations(self._network, self._ones)
-        self._weights = [self._network.get_submodule(name).get_parameter("weight") for name in view.units.names]
+        self._weights = [self._network.get_parameter(layer.parameter) for layer in view.units.layers]
         for weight in self._weights:
             weight.requires_grad_()
 

@@ -87,7 +87,7 @@ def loop_accuracy(dense: nn.Module, cell: LoopCell, inputs: LoopInputs, device: 
 
 
 def _prune(model: nn.Module, cell: LoopCell, inputs: LoopInputs, device: torch.device) -> None:
-    parameters = {name: (model.get_submodule(name), "weight") for name in inputs.units.names}
+    parameters = {layer.name: (model.get_submodule(layer.name), "weight") for layer in inputs.units.layers}
     importance = None
     if cell.scorer:
         draw = inputs.calibration

@@ -1,11 +1,18 @@
-"""MACs against published counts."""
+"""MACs against published counts, and what remains of pruned networks against counts by hand."""
+
+import math
 
 import pytest
 import timm
 import torch
+from torch import nn
 
+from bench.masks.apply import apply_masks
 from bench.models.cifar import cifar_resnet20
 from bench.models.macs import count_macs
+from bench.models.units import find_units
+from bench.models.vgg import vgg16_bn_cifar
+from bench.tensors import MaskSet
 
 
 @pytest.mark.parametrize(
@@ -21,17 +28,93 @@ from bench.models.macs import count_macs
     ],
 )
 def test_published_totals(model, size, published):
-    net = model()
-    uses = count_macs(net, torch.zeros(1, 3, size, size))
-    total = sum(net.get_submodule(name).weight.numel() * count for name, count in uses.items())
-    assert total / 1e6 == pytest.approx(published, rel=0.01)
+    assert count_macs(model(), torch.ones(1, 3, size, size)).total / 1e6 == pytest.approx(published, rel=0.01)
 
 
 def test_independent_of_the_number_of_images():
     net = cifar_resnet20()
-    assert count_macs(net, torch.zeros(1, 3, 32, 32)) == count_macs(net, torch.zeros(2, 3, 32, 32))
+    assert count_macs(net, torch.rand(1, 3, 32, 32)) == count_macs(net, torch.rand(3, 3, 32, 32))
 
 
 def test_tokens_count_for_linear_layers():
-    net = torch.nn.Sequential(torch.nn.Linear(4, 6))
-    assert count_macs(net, torch.zeros(2, 17, 4)) == {"0": 17}
+    assert count_macs(nn.Sequential(nn.Linear(4, 6)), torch.ones(2, 17, 4)).total == 17 * 4 * 6
+
+
+def test_attention_counts_and_stays():
+    net = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, patch_size=8, depth=1, embed_dim=8,
+                            num_heads=2, num_classes=4)  # fmt: skip
+    tokens = 17
+    weights = 16 * 3 * 64 * 8 + tokens * (8 * 24 + 8 * 8 + 2 * 8 * 32) + 8 * 4
+    attention = 2 * tokens * tokens * 8  # scores and their use
+    assert count_macs(net, torch.rand(2, 3, 32, 32)).total == weights + attention
+    for name, parameter in net.named_parameters():
+        if parameter.dim() > 1 and "embed" not in name and "token" not in name:
+            nn.init.zeros_(parameter)
+    found = count_macs(net, torch.rand(2, 3, 32, 32))
+    assert found.remaining == 16 * 3 * 64 * 8 + attention
+
+
+def channel_masks(units, keep):
+    """Keep the first channels of every layer, `keep` of them."""
+    return MaskSet(units, {layer.name: torch.arange(layer.size) < keep(layer.size) for layer in units.layers})
+
+
+def test_a_removed_channel_saves_the_weights_that_read_it():
+    """VGG-16: every layer but the first keeps a fifth of its weights' fifth."""
+    net = vgg16_bn_cifar(num_classes=10, in_chans=3).eval()
+    x = torch.rand(2, 3, 32, 32)
+    units = find_units(net, "channel", ("head",), x)
+    kept = {layer.name: round(0.2 * layer.size) for layer in units.layers}
+    apply_masks(net, units, channel_masks(units, lambda size: round(0.2 * size)))
+    by_hand, before = 0, 3
+    side = {64: 32, 128: 16, 256: 8}
+    positions = []
+    for number, layer in enumerate(units.layers):
+        size = side.get(layer.size, 4 if number < 10 else 2)
+        positions.append(size * size)
+        by_hand += size * size * 9 * before * kept[layer.name]
+        before = kept[layer.name]
+    by_hand += before * 10
+    dense = sum(p * layer.weight_shape[0] * math.prod(layer.weight_shape[1:])
+                for p, layer in zip(positions, units.layers, strict=True)) + 512 * 10  # fmt: skip
+    found = count_macs(net, x)
+    assert (found.total, found.remaining) == (dense, by_hand)
+    assert found.speedup == pytest.approx(24.3, abs=0.2)
+
+
+def test_a_channel_coupled_to_one_that_stays_saves_nothing():
+    """In a residual stage the shortcut keeps what a convolution's removed channel was added to."""
+    net = timm.create_model("resnet18", pretrained=False, num_classes=10).eval()
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, 0.1, 1.0)  # a random weight may be zero by chance
+    x = torch.rand(2, 3, 32, 32)
+    units = find_units(net, "channel", ("head",), x)
+    masks = channel_masks(units, lambda size: size)
+    pruned = {**masks.masks, "layer1.0.conv2": torch.arange(64) < 32, "layer1.0.conv1": torch.arange(64) < 32}
+    total = count_macs(net, x).total
+    apply_masks(net, units, MaskSet(units, pruned))
+    conv = 8 * 8 * 9 * 64 * 64
+    # conv1 loses half; conv2 half of its inputs and half of its outputs; what reads the sum loses nothing
+    assert count_macs(net, x).remaining == total - 2 * conv + conv // 2 + conv // 4
+
+
+def test_a_silent_relu_is_no_removed_channel():
+    """A channel that happens to be zero on the probe's images may answer to others."""
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    with torch.no_grad():
+        net[0].bias.fill_(-10.0)
+    assert count_macs(net, torch.rand(2, 1, 4, 4)).speedup == 1.0
+
+
+def test_zeros_of_a_standardised_weight_come_back():
+    net = nn.Sequential(timm.layers.ScaledStdConv2d(3, 4, 3)).eval()
+    with torch.no_grad():
+        net[0].weight[:, :, 0] = 0
+    assert count_macs(net, torch.rand(1, 3, 8, 8)).speedup == 1.0
+
+
+def test_a_dense_row_of_a_sparse_checkpoint_is_counted_like_any_other():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        net[1].weight[:, :8] = 0
+    assert count_macs(net, torch.rand(2, 1, 4, 4)).speedup == (128 + 16) / (64 + 16)

@@ -8,7 +8,8 @@ from torch import nn
 
 from bench.errors import UserError
 from bench.models.digits import digits_vit
-from bench.models.units import find_units, trace_forward
+from bench.models.inventory import take_inventory
+from bench.models.units import find_units
 
 
 @pytest.mark.parametrize(
@@ -60,9 +61,9 @@ def skip(net, x):
     ],
 )
 def test_what_directly_following_means(route, follows):
-    trace = trace_forward(Net(route), torch.rand(2, 1, 4, 4))
-    assert trace.batchnorm == ({"conv": "bn"} if follows else {})
-    assert trace.order == ["conv", "head"]
+    conv, head = take_inventory(Net(route), torch.rand(2, 1, 4, 4)).weights
+    assert (conv.name, conv.batchnorm) == ("conv", "bn" if follows else None)
+    assert (head.name, head.batchnorm) == ("head", None)
 
 
 def test_reading_the_shape_is_no_consumer():
@@ -72,7 +73,7 @@ def test_reading_the_shape_is_no_consumer():
         assert y.dim() == 4
         return net.bn(y)
 
-    assert trace_forward(Net(route), torch.rand(1, 1, 2, 2)).batchnorm == {"conv": "bn"}
+    assert take_inventory(Net(route), torch.rand(1, 1, 2, 2)).weights[0].batchnorm == "bn"
 
 
 def test_order_is_that_of_the_forward_pass():

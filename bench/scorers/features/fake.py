@@ -30,7 +30,7 @@ def pure_mag4(
         raise NotApplicable("pure_mag4 scores channels; a single weight has no variance or range")
     features = {}
     for name, magnitude in view.magnitudes().items():
-        weights = view.weight(name).abs().flatten(1)
+        weights = view.rows(name).abs()
         low, high = weights.aminmax(dim=1)
         deviations = weights - weights.mean(dim=1, keepdim=True)
         statistics = [high, deviations.square().mean(dim=1), high - low, deviations.abs().mean(dim=1)]

@@ -73,11 +73,11 @@ def above_mean(units: UnitSpace, scores: ScoreMap, sparsity: None, view: ModelVi
 
 def half_layerwise(context: RepairContext) -> dict[str, Tensor]:
     """Bring a layer's summed variance half of the way back to the dense one."""
-    pruned = channel_moments(context.model, context.units.names, context.calibration)
+    pruned = channel_moments(context.model, context.units.layers, context.calibration)
     factors = {}
-    for name in context.units.names:
-        before, now = context.dense[name].variance, pruned[name].variance
+    for layer in context.units.layers:
+        before, now = context.dense[layer.name].variance, pruned[layer.name].variance
         factor = (before.sum() / now.sum()).sqrt() if now.sum() > 0 else torch.tensor(1.0)
-        factors[name] = ((1 + factor) / 2).expand(len(now))
-        scale_outputs(context.model.get_submodule(name), factors[name])
+        factors[layer.name] = ((1 + factor) / 2).expand(len(now))
+        scale_outputs(context.model, layer, factors[layer.name])
     return factors

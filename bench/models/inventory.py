@@ -1,0 +1,562 @@
+"""What a network computes with which parameter, found by one traced forward pass (METHODS section 1)."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UserError
+from bench.models.products import MOVES, Product, Products, aten, traceable
+from bench.tensors import BiasPart, Layout
+
+BATCHNORM_OPERATIONS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
+ADDITIONS = frozenset({aten.add, aten.add_})
+#: Operations whose result has the channels of their argument, none mixed with another.
+KEEPS_CHANNELS = MOVES | ADDITIONS | BATCHNORM_OPERATIONS | {
+    aten.mul, aten.mul_, aten.native_layer_norm, aten.native_group_norm,
+}  # fmt: skip
+VIEWS = frozenset({aten.view, aten._unsafe_view, aten.alias, aten.detach})
+#: Operations that compute every value from the one at its place.
+ELEMENTWISE = VIEWS | ADDITIONS | {
+    aten.clone,
+    aten.relu, aten.relu_, aten.gelu, aten.silu, aten.silu_, aten.hardswish, aten.hardswish_, aten.hardsigmoid,
+    aten.hardsigmoid_, aten.sigmoid, aten.sigmoid_, aten.tanh, aten.tanh_, aten.elu, aten.elu_, aten.leaky_relu,
+    aten.leaky_relu_, aten.hardtanh, aten.hardtanh_, aten.mish, aten.mish_, aten.softplus, aten.mul, aten.mul_,
+}  # fmt: skip
+LOOKUPS = frozenset({aten.embedding, aten._embedding_bag, aten.embedding_bag})
+#: Operations that read a weight of a product beside it and change nothing of what the product means.
+HARMLESS = frozenset({"bias", "detach", "alias"})
+COMPUTED = "a product uses a weight that is computed from it"
+LOOKED_UP = "an embedding: rows are looked up, not multiplied"
+NEVER = "the forward pass never uses it"
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter with two or more dimensions, or one that a product multiplies.
+
+    Attributes
+    ----------
+    name : str
+        Of the layer: the module's path where the parameter is its ``weight``, else the parameter's own path.
+    parameter : str
+        Path of the parameter; of tied ones the first.
+    aliases : tuple of str
+        Paths of the same parameter elsewhere.
+    kind : str
+        ``convolution``, ``transposed convolution``, ``matrix product``, or what it is used for.
+    shape : tuple of int
+        Of the parameter.
+    calls : int
+        Products of one forward pass that it is the weight of.
+    sizes : tuple of tuple of int
+        Shapes of the data that it multiplies, without the images.
+    macs : int
+        Multiply-accumulate operations of these products for one image.
+    reason : str or None
+        Why it is not prunable; None if it is.
+    layout : Layout or None
+        Where output and input channels stand in it; None if the uses do not agree or it is not prunable.
+    bias : tuple of BiasPart or None
+        What is added to the outputs; None if it is not a parameter whose places are known.
+    bias_apart : bool
+        Whether the bias is added by an operation of its own.
+    batchnorm : str or None
+        The directly following BatchNorm.
+    on_attention_stream : bool
+        Whether its output is part of a residual stream to which attention is added.
+    pointwise_reader : str or None
+        Of a layer whose outputs reach one other layer alone, channel by channel: that layer.
+    """
+
+    name: str
+    parameter: str
+    aliases: tuple[str, ...]
+    kind: str
+    shape: tuple[int, ...]
+    calls: int = 0
+    sizes: tuple[tuple[int, ...], ...] = ()
+    macs: int = 0
+    reason: str | None = None
+    layout: Layout | None = None
+    bias: tuple[BiasPart, ...] | None = ()
+    bias_apart: bool = False
+    batchnorm: str | None = None
+    on_attention_stream: bool = False
+    pointwise_reader: str | None = None
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it holds filters."""
+        return "convolution" in self.kind
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The parameters of a network and the products of its forward pass.
+
+    Attributes
+    ----------
+    weights : tuple of Weight
+        In the order of their first product, then those that no product uses.
+    parameters : int
+        Size of the network; tied parameters count once.
+    macs : int
+        Multiply-accumulate operations of all products for one image.
+    without_weight : int
+        Those of products whose weight is no parameter: of activations alone, as attention scores, or with a computed
+        weight.
+    unregistered : int
+        Of these, convolutions with a tensor that is neither parameter nor buffer of the network.
+    """
+
+    weights: tuple[Weight, ...]
+    parameters: int
+    macs: int
+    without_weight: int
+    unregistered: int = 0
+
+    @property
+    def prunable(self) -> tuple[Weight, ...]:
+        """The prunable weights in forward order."""
+        return tuple(weight for weight in self.weights if weight.reason is None)
+
+
+@dataclass
+class _Graph:
+    """The operations of one forward pass; its tensors are kept alive, so that their ids stay unique."""
+
+    tensors: dict[int, Tensor] = field(default_factory=dict)
+    operations: list[tuple[Any, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    readers: dict[int, list[int]] = field(default_factory=dict)
+    made_by: dict[int, int] = field(default_factory=dict)
+
+    def add(self, operation: Any, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+        number = len(self.operations)
+        inputs, outputs = (tuple(id(tensor) for tensor in tensors) for tensors in (arguments, results))
+        self.operations.append((operation, inputs, outputs))
+        self.tensors.update((id(tensor), tensor) for tensor in (*arguments, *results))
+        for one in dict.fromkeys(inputs):
+            self.readers.setdefault(one, []).append(number)
+        for one in outputs:
+            self.made_by.setdefault(one, number)  # an operation in place returns its argument
+
+    def whole(self, tensor: int) -> int:
+        """Follow a tensor through reshapes that alone read it."""
+        while True:
+            readers = self.readers.get(tensor, [])
+            if len(readers) != 1 or self.operations[readers[0]][0] not in VIEWS:
+                return tensor
+            (tensor,) = self.operations[readers[0]][2]
+
+    def arguments(self, number: int) -> list[Tensor]:
+        """Return the tensors that an operation reads."""
+        return [self.tensors[one] for one in self.operations[number][1]]
+
+    def data(self, number: int, product: Product) -> int:
+        """Return the id of the tensor that a product's weight multiplies, as the network made it."""
+        storage = product.data.tensor.untyped_storage()._cdata
+        return next(id(t) for t in self.arguments(number) if t.untyped_storage()._cdata == storage)
+
+
+@dataclass(frozen=True)
+class WeightPart:
+    """The part of a product's weight that one parameter is.
+
+    Attributes
+    ----------
+    parameter : str
+        Its path.
+    layout : Layout or None
+        Where its channels stand; None if it is no run of whole output channels.
+    columns : slice
+        Output channels of the product that it makes.
+    channels : slice
+        The same channels, counted in the parameter.
+    share : float
+        Its share of the product's weights.
+    """
+
+    parameter: str
+    layout: Layout | None
+    columns: slice
+    channels: slice
+    share: float = 1.0
+
+
+def weight_parts(products: Products, product: Product) -> list[WeightPart]:
+    """Divide the weight of a product among the parameters that it consists of: one, unless they were concatenated."""
+    plain = _plain_part(products, product)
+    if plain is not None:
+        return [plain]
+    weight = product.weight.tensor
+    key = (product.kind, product.groups, weight.shape, weight.stride(), weight.storage_offset(), product.weight.parameters)
+    if product.weight.moved is not None or key not in products.found:
+        products.found[key] = _divide(products, product)
+    return products.found[key]
+
+
+def _plain_part(products: Products, product: Product) -> WeightPart | None:
+    """Return the part where the weight is a whole filter bank, or whole rows of a matrix, as they are stored."""
+    if product.weight.moved is not None:
+        return None
+    (name,) = product.weight.parameters
+    parameter, weight = products.parameters[name], product.weight.tensor
+    everything = slice(0, product.channels)
+    if product.kind == "convolution" and (weight.shape, weight.stride()) == (parameter.shape, parameter.stride()):
+        return WeightPart(name, Layout.plain(tuple(parameter.shape), product.groups), everything, everything)
+    if product.kind == "matrix product" and parameter.dim() == weight.dim() == 2:
+        rows, step = weight.mT, parameter.stride(0)
+        start, rest = divmod(weight.storage_offset() - parameter.storage_offset(), step or 1)
+        if (rows.shape[1], rows.stride(), rest) == (parameter.shape[1], parameter.stride(), 0):
+            return WeightPart(
+                name, Layout.plain(tuple(parameter.shape)), everything, slice(start, start + product.channels)
+            )
+    return None
+
+
+def _divide(products: Products, product: Product) -> list[WeightPart]:
+    found = []
+    for name, places in products.places(product.weight).items():
+        rows = product.rows(places)
+        ours = rows >= 0
+        share = float(ours.float().mean())
+        at = ours[:, 0].nonzero().flatten()
+        is_run = len(at) > 0 and bool(ours[at].all()) and int(at[-1] - at[0]) + 1 == len(at)
+        is_run = is_run and int(ours.sum()) == len(at) * rows.shape[1]
+        located = _locate(rows[at], tuple(products.parameters[name].shape), product) if is_run else None
+        if located is None:
+            found.append(WeightPart(name, None, slice(0, product.channels), slice(0, product.channels), share))
+        else:
+            layout, start = located
+            columns = slice(int(at[0]), int(at[-1]) + 1)
+            found.append(WeightPart(name, layout, columns, slice(start, start + len(at)), share))
+    return found
+
+
+def _locate(rows: Tensor, shape: tuple[int, ...], product: Product) -> tuple[Layout, int] | None:
+    """Find the layout under which these rows of flat indices stand in a parameter, and the first row's number."""
+    k = rows.shape[1]
+    flat = torch.arange(torch.Size(shape).numel(), device=rows.device)
+    cut = [shape]
+    if product.kind == "transposed convolution" and product.groups > 1:
+        cut = [(product.groups, shape[0] // product.groups, *shape[1:])]
+    for axes in cut:
+        for order in itertools.permutations(range(len(axes))):
+            candidate = flat.view(axes).permute(order).reshape(-1, k)
+            first = (candidate[:, 0] == rows[0, 0]).nonzero().flatten()
+            if len(first) and torch.equal(candidate[int(first[0]) : int(first[0]) + len(rows)], rows):
+                groups = product.row_groups if len(rows) == len(candidate) else 1
+                return Layout(axes, order, len(candidate), groups, product.inputs), int(first[0])
+    return None
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A parameter as the weight of one product, the operation of that number."""
+
+    number: int
+    product: Product
+    part: WeightPart
+
+
+def layer_name(parameter: str) -> str:
+    """Return the name of the layer that a parameter is the weight of.
+
+    Examples
+    --------
+    >>> layer_name("blocks.0.attn.qkv.weight"), layer_name("blocks.0.attn.in_proj_weight"), layer_name("weight")
+    ('blocks.0.attn.qkv', 'blocks.0.attn.in_proj_weight', 'weight')
+    """
+    return parameter.removesuffix(".weight")
+
+
+def take_inventory(model: nn.Module, example: Tensor) -> Inventory:
+    """Trace one forward pass.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Run in eval mode without gradients; left as it is.
+    example : Tensor
+        One or a few images, shape ``(n, channels, height, width)``, on the model's device.
+
+    Raises
+    ------
+    UserError
+        If two parameters share memory without being one parameter.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 10))
+    >>> for weight in take_inventory(net, torch.zeros(1, 1, 3, 3)).weights:
+    ...     print(weight.name, weight.kind, weight.macs, weight.batchnorm)
+    0 convolution 18 1
+    3 matrix product 20 None
+    """
+    refuse_shared_memory(model)
+    return _Trace(model, example).inventory()
+
+
+def refuse_shared_memory(model: nn.Module) -> None:
+    """Refuse parameters that share memory without being one: a copy of the model would not share it.
+
+    Raises
+    ------
+    UserError
+        Naming two of them.
+    """
+    seen: dict[int, str] = {}
+    for name, parameter in model.named_parameters():
+        other = seen.setdefault(parameter.untyped_storage().data_ptr(), name)
+        if other != name and parameter.numel():
+            raise UserError(
+                f"{type(model).__name__}: the parameters {other} and {name} share memory but are two parameters, so a "
+                f"copy of the model would not share it; tie them by assigning the same nn.Parameter to both"
+            )
+
+
+class _Trace:
+    """One traced forward pass, and what follows from it."""
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        self._model, self._images = model, len(example)
+        self._graph = _Graph()
+        self._products: dict[int, Product] = {}
+        self._uses: dict[str, list[_Use]] = {}
+        self._computed: set[str] = set()
+        self._other: dict[str, list[str]] = {}
+        self._macs = Counter[str]()
+        with traceable(model), Products(model, self._see, self._follow) as self._tracer:
+            model(example)
+        self._batchnorms = self._find_batchnorms()
+
+    # ---------------------------------------------------------------- during the pass
+
+    def _follow(self, operation: Any, arguments: list[Tensor], results: list[Tensor]) -> None:
+        self._graph.add(operation, arguments, results)
+        if operation in MOVES or self._tracer.is_product(operation):
+            return
+        what = "embedding" if operation in LOOKUPS else operation.__name__
+        for operand in map(self._tracer.operand, arguments):
+            if operand.source == "parameter":
+                for name in operand.parameters:
+                    self._other.setdefault(name, []).append(what)
+
+    def _see(self, product: Product) -> None:
+        number = len(self._graph.operations) - 1
+        self._products[number] = product
+        weight, data = product.weight, product.data
+        macs = product.macs if "input" not in (weight.source, data.source) else product.macs / self._images
+        self._macs["all"] += macs
+        if weight.source == "parameter" and weight.tensor.dim() > 1 and min(weight.tensor.shape[-2:]) > 0:
+            for part in weight_parts(self._tracer, product):
+                self._uses.setdefault(part.parameter, []).append(_Use(number, product, part))
+                self._macs[f"of {part.parameter}"] += macs * part.share
+            return
+        self._macs["without weight"] += macs
+        if weight.source == "computed" and data.source != "constant":
+            self._computed |= weight.parameters
+        made = id(weight.tensor) in self._graph.made_by
+        if weight.source == "input" and product.is_convolution and not made:
+            self._macs["unregistered"] += macs
+
+    # ---------------------------------------------------------------- after it
+
+    def inventory(self) -> Inventory:
+        """Put together what the pass showed."""
+        parameters = self._tracer.parameters
+        first = {name: number for number, name in enumerate(self._uses)}
+        listed = [name for name, p in parameters.items() if name in first or p.dim() > 1]
+        listed.sort(key=lambda name: first.get(name, len(first)))
+        return Inventory(
+            weights=tuple(self._weight(name) for name in listed),
+            parameters=sum(p.numel() for p in parameters.values()),
+            macs=round(self._macs["all"]), without_weight=round(self._macs["without weight"]),
+            unregistered=round(self._macs["unregistered"]),
+        )  # fmt: skip
+
+    def _weight(self, name: str) -> Weight:
+        parameter, uses = self._tracer.parameters[name], self._uses.get(name, [])
+        everywhere = self._model.named_parameters(remove_duplicate=False)
+        reason = self._reason(name)
+        known = Weight(
+            layer_name(name), name, tuple(other for other, p in everywhere if p is parameter and other != name),
+            uses[0].product.kind if uses else _readable((self._other.get(name) or ["unused"])[0]),
+            tuple(parameter.shape), len(uses), tuple(dict.fromkeys(_size(use) for use in uses)),
+            round(self._macs[f"of {name}"]), reason,
+        )  # fmt: skip
+        if reason is not None:
+            return known
+        layouts = {use.part.layout for use in uses}
+        layout = layouts.pop() if len(layouts) == 1 else None
+        bias, apart = self._bias(uses) if layout is not None else (None, False)
+        return replace(
+            known, layout=layout, bias=bias, bias_apart=apart, batchnorm=self._batchnorm(uses),
+            on_attention_stream=self._is_on_attention_stream(uses), pointwise_reader=self._pointwise_reader(uses),
+        )  # fmt: skip
+
+    def _reason(self, name: str) -> str | None:
+        others = self._other.get(name, [])
+        if name in self._computed:
+            return COMPUTED
+        if "embedding" in others:
+            return LOOKED_UP
+        if name not in self._uses:
+            return f"no product uses it as a weight, {_readable(others[0])} does" if others else NEVER
+        if self._tracer.parameters[name].dim() < 2:
+            return "it has a single dimension"
+        others = [what for what in others if what not in HARMLESS]
+        return f"{_readable(others[0])} uses it too, not as a weight" if others else None
+
+    def _bias(self, uses: list[_Use]) -> tuple[tuple[BiasPart, ...] | None, bool]:
+        """Find what is added to the outputs: by the product itself, or by the one operation that reads them."""
+        parts: dict[int, tuple[BiasPart, ...]] = {}
+        apart = set()
+        for use in uses:
+            own, added = use.product.bias, self._added(use)
+            bias = own if own is not None else added
+            found: tuple[BiasPart, ...] | None = () if bias is None else self._bias_parts(bias, use.part)
+            start = use.part.channels.start
+            if found is None or parts.setdefault(start, found) != found:
+                return None, False
+            apart.add(bias is not None and own is None)
+        if len(apart) > 1:
+            return None, False
+        return tuple(part for start in sorted(parts) for part in parts[start]), apart.pop()
+
+    def _added(self, use: _Use) -> Tensor | None:
+        """Return the vector that alone is added to a product's outputs, if it does not depend on the images."""
+        readers = self._graph.readers.get(self._output(use), [])
+        if len(readers) != 1 or self._graph.operations[readers[0]][0] not in ADDITIONS:
+            return None
+        for tensor in self._graph.arguments(readers[0]):
+            axis = 1 if use.product.is_convolution else -1
+            if not self._tracer.depends_on_images(tensor) and tensor.numel() == use.product.channels:
+                if tensor.dim() == 1 or tensor.shape[axis] == tensor.numel():
+                    return tensor
+        return None
+
+    def _bias_parts(self, bias: Tensor, weight: WeightPart) -> tuple[BiasPart, ...] | None:
+        """Cut a bias into runs of parameters; None where it is something else."""
+        operand = self._tracer.operand(bias)
+        rest = bias.reshape(-1)[weight.columns].clone()
+        parts = []
+        for name, places in self._tracer.places(operand).items() if operand.source == "parameter" else ():
+            places = places.reshape(-1)[weight.columns]
+            at = (places >= 0).nonzero().flatten()
+            if not len(at):
+                continue
+            steps = torch.arange(len(at), device=at.device)
+            if not (torch.equal(at, steps + at[0]) and torch.equal(places[at], steps + places[at[0]])):
+                return None
+            start = weight.channels.start + int(at[0])
+            parts.append(BiasPart(name, start, start + len(at), int(places[at[0]])))
+            rest[at] = 0
+        return None if bool(rest.any()) else tuple(sorted(parts, key=lambda part: part.start))
+
+    def _output(self, use: _Use) -> int:
+        """Id of a product's output, in the shape in which the network goes on with it."""
+        return self._graph.whole(self._graph.operations[use.number][2][0])
+
+    def _find_batchnorms(self) -> dict[int, str]:
+        """Name the module of every normalising operation whose module is called once."""
+        modules = {}
+        for name, module in self._model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                for tensor in (module.weight, module.bias, module.running_mean):
+                    if tensor is not None:
+                        modules[id(tensor)] = name
+        found = {}
+        for number, (operation, arguments, _) in enumerate(self._graph.operations):
+            if operation in BATCHNORM_OPERATIONS:
+                names = {modules[one] for one in arguments if one in modules}
+                if len(names) == 1:
+                    found[number] = names.pop()
+        calls = Counter(found.values())
+        return {number: name for number, name in found.items() if calls[name] == 1}
+
+    def _batchnorm(self, uses: list[_Use]) -> str | None:
+        """Name the BatchNorm that reads the output of the layer's only call, and nothing else reads."""
+        if len(uses) != 1 or uses[0].product.channels != uses[0].part.columns.stop - uses[0].part.columns.start:
+            return None
+        output = self._output(uses[0])
+        readers = self._graph.readers.get(output, [])
+        if len(readers) != 1 or self._graph.operations[readers[0]][1][0] != output:
+            return None
+        return self._batchnorms.get(readers[0])
+
+    def _source(self, tensor: int) -> int | None:
+        """Number of the product that a tensor comes from by operations with one argument that depends on the images."""
+        while tensor in self._graph.made_by:
+            number = self._graph.made_by[tensor]
+            if number in self._products:
+                return number
+            dynamic = [id(t) for t in self._graph.arguments(number) if self._tracer.depends_on_images(t)]
+            if len(set(dynamic)) != 1 or dynamic[0] == tensor:
+                return None
+            tensor = dynamic[0]
+        return None
+
+    @cached_property
+    def _attention_additions(self) -> frozenset[int]:
+        """Residual additions one of whose terms is a projection of attention."""
+        found = set()
+        for number, (operation, arguments, _) in enumerate(self._graph.operations):
+            if operation in ADDITIONS and all(map(self._tracer.depends_on_images, self._graph.arguments(number))):
+                for source in filter(None, map(self._source, arguments)):
+                    data = self._graph.data(source, self._products[source])
+                    attended = self._source(data) if self._products[source].weight.source == "parameter" else None
+                    if attended is not None and self._products[attended].is_attention:
+                        found.add(number)
+        return frozenset(found)
+
+    def _is_on_attention_stream(self, uses: list[_Use]) -> bool:
+        """Whether the outputs reach an addition of attention by operations that keep channels apart."""
+        ahead, met = [self._graph.operations[use.number][2][0] for use in uses], set()
+        while ahead:
+            for number in self._graph.readers.get(ahead.pop(), []):
+                if number in self._attention_additions:
+                    return True
+                if number not in met and self._graph.operations[number][0] in KEEPS_CHANNELS:
+                    met.add(number)
+                    ahead.extend(self._graph.operations[number][2])
+        return False
+
+    def _pointwise_reader(self, uses: list[_Use]) -> str | None:
+        """Parameter of the one layer that reads the outputs of a layer, each through functions of that value alone."""
+        if len(uses) != 1 or uses[0].product.is_convolution:
+            return None
+        tensor = self._graph.operations[uses[0].number][2][0]
+        while True:
+            readers = self._graph.readers.get(tensor, [])
+            if len(readers) != 1:
+                return None
+            operation, arguments, results = self._graph.operations[readers[0]]
+            if readers[0] in self._products:
+                reader = self._products[readers[0]]
+                readable = not reader.is_convolution and reader.data.source == "input"
+                names = [name for name, at in self._uses.items() if [use.number for use in at] == [readers[0]]]
+                fits = reader.weight.tensor.shape[-2] == uses[0].product.channels
+                return names[0] if readable and fits and len(names) == 1 else None
+            dynamic = [id(t) for t in self._graph.arguments(readers[0]) if self._tracer.depends_on_images(t)]
+            if operation not in ELEMENTWISE or dynamic != [tensor] or len(results) != 1:
+                return None
+            (tensor,) = results
+
+
+def _size(use: _Use) -> tuple[int, ...]:
+    shape = use.product.data.tensor.shape
+    return tuple(shape[1:] if use.product.is_convolution else shape[-1:])
+
+
+def _readable(operation: str) -> str:
+    """Name an operation as a user of torch knows it: ``native_layer_norm`` -> ``layer_norm``."""
+    return operation.removeprefix("native_").strip("_")

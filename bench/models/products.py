@@ -1,0 +1,400 @@
+"""Every product of a forward pass, and which parameter it multiplies with what.
+
+A network is run under a `TorchDispatchMode`, so a weight is found wherever it is held and however it is used:
+``nn.Conv2d``, ``F.linear(x, self.qkv.weight)``, ``nn.MultiheadAttention``, ``x @ self.w``, ``torch.einsum``. An operand
+*is* a parameter if it shares its storage (a view) or was copied from it by operations that only move values
+(``torch.cat``, ``clone``); it is *computed* from a parameter if any other operation came between, as weight
+standardisation does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
+
+from bench.models.modes import evaluating
+
+aten = torch.ops.aten
+CONVOLUTIONS = frozenset({aten.convolution, aten._convolution, aten.convolution_overrideable})
+#: Matrix products -> the places of their two operands among the arguments.
+MATRIX_PRODUCTS = {aten.mm: (0, 1), aten.bmm: (0, 1), aten.addmm: (1, 2), aten.baddbmm: (1, 2), aten.mv: (0, 1),
+                   aten.addmv: (1, 2)}  # fmt: skip
+#: Operations whose result holds values of their arguments and nothing else.
+MOVES = frozenset({
+    aten.cat, aten.clone, aten._to_copy, aten.view, aten._unsafe_view, aten.reshape, aten.t, aten.transpose,
+    aten.permute, aten.expand, aten.slice, aten.select, aten.unsqueeze, aten.squeeze, aten.split,
+    aten.split_with_sizes, aten.unbind, aten.alias, aten.detach, aten.flip, aten.roll, aten.repeat, aten.stack,
+    aten.index_select, aten.unfold, aten.lift_fresh,
+})  # fmt: skip
+#: Operations of which only shape, type and device of the argument matter.
+FACTORIES = frozenset({
+    aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.zeros_like, aten.ones_like, aten.full_like,
+    aten.empty_like,
+})  # fmt: skip
+#: Composite operations that reach a dispatch mode whole under ``torch.inference_mode``.
+COMPOSITE = frozenset({aten.linear, aten.matmul, aten.einsum, aten.conv1d, aten.conv2d, aten.conv3d})
+
+Source = Literal["input", "constant", "computed", "parameter"]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One factor of a product.
+
+    Attributes
+    ----------
+    tensor : Tensor
+        As it is multiplied.
+    source : str
+        ``input``: depends on the images; ``parameter``: values of one or several parameters, each at a known place;
+        ``computed`` from parameters; ``constant``: anything else.
+    parameters : frozenset of str
+        Parameters that it comes from.
+    moved : Tensor or None
+        For a moved copy of parameters, where each value comes from (`Products.places`).
+    """
+
+    tensor: Tensor
+    source: Source
+    parameters: frozenset[str] = frozenset()
+    moved: Tensor | None = None
+
+    def transposed(self) -> Operand:
+        """Return the operand with its last two axes exchanged."""
+        return replace(self, tensor=self.tensor.mT, moved=None if self.moved is None else self.moved.mT)
+
+
+@dataclass(frozen=True)
+class Product:
+    """One convolution or matrix product of a forward pass.
+
+    Attributes
+    ----------
+    kind : {"convolution", "transposed convolution", "matrix product", "attention"}
+        ``attention`` stands for the fused kernels, which multiply activations alone.
+    macs : int
+        Multiply-accumulate operations; padding counts, as is usual.
+    output : Tensor
+        Convolutions: ``(n, channels, ...)``. Matrix products: ``(..., rows, channels)``.
+    data, weight : Operand
+        Convolutions: the input ``(n, channels, ...)`` and the filters. Matrix products: oriented so that ``output = data
+        @ weight``, shapes ``(..., rows, k)`` and ``(..., k, channels)``; the weight is the second where both are alike.
+    bias : Tensor or None
+        What the operation itself adds to every channel.
+    groups, stride, padding, dilation, output_padding
+        Of a convolution.
+    """
+
+    kind: str
+    macs: int
+    output: Tensor
+    data: Operand
+    weight: Operand
+    bias: Tensor | None = None
+    groups: int = 1
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    output_padding: tuple[int, ...] = ()
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is a convolution, transposed or not."""
+        return "convolution" in self.kind
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether it multiplies activations with activations."""
+        return not self.is_convolution and self.data.source == self.weight.source == "input"
+
+    def weights_per_input(self, nonzero: Tensor) -> Tensor:
+        """Count the non-zero weights that each input channel is multiplied with.
+
+        Parameters
+        ----------
+        nonzero : Tensor
+            Boolean, in the shape of the weight operand.
+
+        Returns
+        -------
+        Tensor
+            int64, of the shape of `dead_inputs`.
+        """
+        if not self.is_convolution:
+            return nonzero.sum(dim=-1)
+        if self.kind == "transposed convolution":  # (in, out / groups, ...)
+            return nonzero.flatten(1).sum(dim=1)
+        return nonzero.unflatten(0, (self.groups, -1)).flatten(3).sum(dim=(1, 3)).flatten()
+
+    def dead_inputs(self) -> Tensor:
+        """Tell which input channels are exactly zero, for all images and positions.
+
+        Returns
+        -------
+        Tensor
+            Boolean, shape ``(channels,)`` for a convolution, ``(..., k)`` for a matrix product.
+        """
+        x = self.data.tensor
+        if self.is_convolution:
+            return ~(x.transpose(0, 1).flatten(1) != 0).any(dim=1)
+        return ~(x != 0).any(dim=-2)
+
+    def rows(self, operand: Tensor) -> Tensor:
+        """Lay out a tensor of the weight operand's shape with one row per output channel.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(channels, weights of one output)``; a matrix that is multiplied with every image is taken once.
+        """
+        if self.kind == "transposed convolution":
+            operand = operand.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        elif not self.is_convolution:
+            operand = (operand[0] if self._is_expanded else operand).mT.flatten(0, -2)
+        return operand.flatten(1)
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels."""
+        if self.is_convolution:
+            return int(self.output.shape[1])
+        weight = self.weight.tensor
+        return int(weight.shape[-1]) * (weight.shape[0] if weight.dim() == 3 and not self._is_expanded else 1)
+
+    @property
+    def inputs(self) -> int:
+        """Input channels of a group."""
+        if not self.is_convolution:
+            return int(self.weight.tensor.shape[-2])
+        return int(self.data.tensor.shape[1]) // self.groups
+
+    @property
+    def row_groups(self) -> int:
+        """Groups of output channels that read different input channels."""
+        if self.is_convolution:
+            return self.groups
+        return self.weight.tensor.shape[0] if self.weight.tensor.dim() == 3 and not self._is_expanded else 1
+
+    @property
+    def _is_expanded(self) -> bool:
+        return self.weight.tensor.dim() == 3 and self.weight.tensor.stride(0) == 0
+
+    @property
+    def positions(self) -> int:
+        """How often each weight of the operand is multiplied."""
+        return self.macs // max(1, self.weight.tensor.numel())
+
+
+class Products(TorchDispatchMode):
+    """Calls a function with every product of the forward passes inside a ``with`` block.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Whose parameters are recognised.
+    see : callable
+        Called with each `Product`.
+    follow : callable, optional
+        Called with every operation, products too, before `see`: ``(operation, arguments, results)``, the latter two
+        lists of tensors.
+
+    Examples
+    --------
+    >>> net = nn.Linear(3, 2)
+    >>> with torch.no_grad(), Products(net, lambda p: print(p.kind, p.macs, p.weight.source, set(p.weight.parameters))):
+    ...     _ = net(torch.ones(4, 3))
+    matrix product 24 parameter {'weight'}
+    """
+
+    def __init__(
+        self, model: nn.Module, see: Callable[[Product], None],
+        follow: Callable[[Any, list[Tensor], list[Tensor]], None] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._see, self._follow_operation = see, follow
+        self.parameters = dict(model.named_parameters())
+        self._names = {_storage(p): name for name, p in self.parameters.items()}
+        #: storage -> itself, and the parameters that its values come from; what is not here depends on the images
+        self._independent: dict[int, tuple[Any, frozenset[str]]] = {
+            **{_storage(b): (b.untyped_storage(), frozenset()) for b in model.buffers()},
+            **{_storage(p): (p.untyped_storage(), frozenset({name})) for name, p in self.parameters.items()},
+        }
+        #: id of a moved copy of parameters -> itself, and the place of each value
+        self._moved: dict[int, tuple[Tensor, Tensor]] = {}
+        #: what `bench.models.inventory.weight_parts` has found out already
+        self.found: dict[Any, Any] = {}
+        sizes = [p.numel() for p in self.parameters.values()]
+        self._starts = dict(zip(self.parameters, itertools.accumulate(sizes, initial=0), strict=False))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        operation = func._overloadpacket
+        if operation in COMPOSITE:
+            with self:
+                return func.decompose(*args, **kwargs)
+        result = func(*args, **kwargs)
+        arguments, results = _tensors((args, kwargs)), _tensors(result)
+        self._follow(func, arguments, results)
+        if operation in MOVES:
+            self._move(func, args, kwargs, arguments, results)
+        if self._follow_operation is not None:
+            self._follow_operation(operation, arguments, results)
+        if operation in CONVOLUTIONS:
+            self._see(self._convolution(args, result))
+        elif operation in MATRIX_PRODUCTS:
+            self._see(self._matrix_product(operation, args, result))
+        elif operation in flop_registry:
+            macs = int(flop_registry[operation](*args, **kwargs, out_val=result)) // 2
+            self._see(Product("attention", macs, results[0], self.operand(args[0]), self.operand(args[1])))
+        return result
+
+    @staticmethod
+    def is_product(operation: Any) -> bool:
+        """Whether an operation is passed on as a `Product`."""
+        return operation in CONVOLUTIONS or operation in MATRIX_PRODUCTS or operation in flop_registry
+
+    def operand(self, tensor: Tensor) -> Operand:
+        """Tell where a tensor comes from."""
+        if _storage(tensor) in self._names:
+            return Operand(tensor, "parameter", frozenset({self._names[_storage(tensor)]}))
+        if _storage(tensor) not in self._independent:
+            return Operand(tensor, "input")
+        names = self._independent[_storage(tensor)][1]
+        if id(tensor) in self._moved:
+            return Operand(tensor, "parameter", names, self._moved[id(tensor)][1])
+        return Operand(tensor, "computed" if names else "constant", names)
+
+    def depends_on_images(self, tensor: Tensor) -> bool:
+        """Whether a tensor's values come from the images."""
+        return _storage(tensor) not in self._independent
+
+    def places(self, operand: Operand) -> dict[str, Tensor]:
+        """Locate the values of a `parameter` operand.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Parameter -> int64 of the operand's shape: the flat index in the parameter, -1 where the value is not its.
+        """
+        places = operand.moved if operand.moved is not None else self._places(operand.tensor)
+        found = {}
+        for name in sorted(operand.parameters):
+            parameter, start = self.parameters[name], self._starts[name]
+            here = (places >= start) & (places < start + parameter.numel())
+            if bool(here.any()):
+                found[name] = torch.where(here, places - start, -1)
+        return found
+
+    def _places(self, tensor: Tensor) -> Tensor:
+        """Number every value of a parameter's view or moved copy: parameters one after the other, each in flat order."""
+        if id(tensor) in self._moved:
+            return self._moved[id(tensor)][1]
+        name = self._names[_storage(tensor)]
+        parameter, start = self.parameters[name], self._starts[name]
+        flat = torch.arange(start, start + parameter.numel(), device=parameter.device).view(parameter.shape)
+        numbered = torch.empty_strided(parameter.shape, parameter.stride(), dtype=torch.int64, device=parameter.device)
+        numbered.copy_(flat)
+        return numbered.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset() - parameter.storage_offset())
+
+    def _follow(self, func: Any, arguments: list[Tensor], results: list[Tensor]) -> None:
+        """Note which storages hold values that do not depend on the images."""
+        if func._overloadpacket in FACTORIES:
+            arguments = []
+        independent = all(_storage(tensor) in self._independent for tensor in arguments)
+        written = [*results, *arguments] if func._schema.is_mutable else results
+        if not independent:
+            for tensor in written if func._schema.is_mutable else ():
+                if _storage(tensor) not in self._names:
+                    self._independent.pop(_storage(tensor), None)
+            return
+        names = frozenset[str]().union(*(self._independent[_storage(tensor)][1] for tensor in arguments))
+        for tensor in results:
+            if _storage(tensor) not in self._names:
+                own = self._independent.get(_storage(tensor), (None, frozenset()))[1]
+                self._independent[_storage(tensor)] = tensor.untyped_storage(), names | own
+
+    def _move(
+        self, func: Any, args: Any, kwargs: Mapping[str, Any], arguments: list[Tensor], results: list[Tensor]
+    ) -> None:
+        """Follow the places of parameters' values through an operation that only moves them."""
+        if all(_storage(tensor) in self._names for tensor in results):
+            return  # a view: its strides say it all
+        sources = [self.operand(tensor).source for tensor in arguments]
+        if "parameter" not in sources or not {"parameter", "constant"}.issuperset(sources):
+            return
+
+        def numbered(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            if self.operand(value).source == "parameter":
+                return self._places(value)
+            return torch.full(value.shape, -1, dtype=torch.int64, device=value.device)
+
+        options = {key: value for key, value in kwargs.items() if key not in ("dtype", "memory_format")}
+        moved = _tensors(func(*tree_map(numbered, args), **options))
+        self._moved.update({id(tensor): (tensor, places) for tensor, places in zip(results, moved, strict=True)})
+
+    def _convolution(self, args: tuple[Any, ...], output: Tensor) -> Product:
+        x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args[:9]
+        positions = prod((x if transposed else output).shape[2:]) * output.shape[0]
+        dims = weight.dim() - 2
+        return Product(
+            "transposed convolution" if transposed else "convolution", positions * weight.numel(), output,
+            self.operand(x), self.operand(weight), bias, groups, *(
+                _each(value, dims) for value in (stride, padding, dilation, output_padding)
+            ),
+        )  # fmt: skip
+
+    def _matrix_product(self, operation: Any, args: tuple[Any, ...], output: Tensor) -> Product:
+        first, second = (self.operand(args[place]) for place in MATRIX_PRODUCTS[operation])
+        bias = args[0] if operation in (aten.addmm, aten.baddbmm, aten.addmv) else None
+        if operation in (aten.mv, aten.addmv):
+            second, output = replace(second, tensor=second.tensor.unsqueeze(1), moved=None), output.unsqueeze(1)
+        macs = output.numel() * first.tensor.shape[-1]
+        if _RANK[first.source] > _RANK[second.source]:  # weight @ data
+            first, second, output = second.transposed(), first.transposed(), output.mT
+            bias = None  # along the rows: no bias of the output channels
+        return Product("matrix product", macs, output, first, second, bias)
+
+
+#: Of two factors the one that is more of a weight.
+_RANK: Mapping[str, int] = {"input": 0, "constant": 1, "computed": 2, "parameter": 3}
+
+
+def _each(value: Any, dims: int) -> tuple[int, ...]:
+    values = tuple(int(one) for one in value)
+    return values * dims if len(values) == 1 else values
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+@contextlib.contextmanager
+def traceable(model: nn.Module) -> Iterator[None]:
+    """Run `model` in eval mode without gradients inside a ``with`` block, fused kernels that hide weights left out."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    mkldnn = torch.backends.mkldnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with evaluating(model), torch.no_grad(), mkldnn:  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
