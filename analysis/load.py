@@ -84,7 +84,7 @@ def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
     The rows are the table; checks, dense models and meta are JSON in its metadata.
     """
     metadata = {
-        "prunebench_schema": str(schema.SCHEMA_VERSION),
+        "prunebench_schema": str(data.meta.get("schema", schema.SCHEMA_VERSION)),
         "checks": _records(data.checks, schema.CHECKS),
         "dense": _records(data.dense, schema.DENSE),
         "meta": json.dumps(dict(data.meta), sort_keys=True, allow_nan=False),
@@ -144,7 +144,7 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
     found = metadata.get("prunebench_schema", b"").decode(errors="replace")
     if not found:
         raise AnalysisError(f"{path}: is not the data file of a report")
-    if found != str(schema.SCHEMA_VERSION):
+    if found not in map(str, schema.READABLE):
         raise AnalysisError(
             f"{path}: has schema {found[:20]}, this version reads {schema.SCHEMA_VERSION}; make the report again with "
             f"the version that ran the study"
@@ -156,7 +156,7 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
             rows=_conform(derive(rows), _ROWS) if problem is None else rows,
             checks=_from_records(metadata["checks"], schema.CHECKS),
             dense=_from_records(metadata["dense"], schema.DENSE),
-            meta=json.loads(metadata["meta"]),
+            meta={**json.loads(metadata["meta"]), "schema": int(found)},
         )
         Meta.model_validate(data.meta)
     except (pa.ArrowException, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -225,4 +225,5 @@ def _records(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> str:
 
 
 def _from_records(text: bytes, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-    return _conform(pd.DataFrame(json.loads(text), dtype="object"), columns)
+    frame = pd.DataFrame(json.loads(text), dtype="object")
+    return _conform(frame.reindex(columns=[column.name for column in columns]), columns)  # an older schema lacks some

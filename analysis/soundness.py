@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 STATES = ("done", "failed", "skipped", "running")
 _NAMED = ("cell", "group", "position", "dataset", "model", "scorer", "search", "correction", "recalibration")
@@ -32,6 +32,7 @@ class Meta(BaseModel):
     settings: dict[str, Any]
     provenance: dict[str, Any]
     counters: dict[str, Any]
+    schema_version: int | None = Field(None, alias="schema")
 
 
 def fault(rows: pd.DataFrame) -> str | None:

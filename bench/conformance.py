@@ -28,7 +28,7 @@ from bench.masks.budget import Budget, keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model, seeded
-from bench.models.tidy import left_behind
+from bench.models.tidy import left_behind, marks
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.registry import Plugin, Registry
@@ -337,7 +337,7 @@ def _expect_untouched(before: Bench, after: Bench) -> None:
         raise _BrokenRuleError(f"changes the model: {changed[0]}")
     if [p.requires_grad for p in model.parameters()] != [p.requires_grad for p in original.parameters()]:
         raise _BrokenRuleError("changes requires_grad")
-    _expect_tidy(model)
+    _expect_tidy(model, original)
     first, second = before.calibration, after.calibration
     if not (_same(first.images, second.images) and _same(first.labels, second.labels)):
         raise _BrokenRuleError("changes the calibration draw")
@@ -345,8 +345,8 @@ def _expect_untouched(before: Bench, after: Bench) -> None:
         raise _BrokenRuleError("changes the scores that it is given")
 
 
-def _expect_tidy(model: nn.Module) -> None:
-    left = left_behind(model)
+def _expect_tidy(model: nn.Module, original: nn.Module) -> None:
+    left = left_behind(model, marks(original))
     if left is not None:
         raise _BrokenRuleError(left)
 
@@ -559,7 +559,7 @@ def _correction_leaves_dense(trial: _Trial[Bench]) -> None:
     """Leave the dense model and the draw as they were, and no hooks, gradients or training mode behind."""
     bench, (context, _) = trial.first
     _expect_untouched(trial.case, bench)
-    _expect_tidy(context.model)
+    _expect_tidy(context.model, trial.case.view.model)
 
 
 def _correction_deterministic(trial: _Trial[Bench]) -> None:
@@ -601,7 +601,7 @@ def _recalibration_tidy(trial: _Trial[Bench]) -> None:
     """Leave the draw as it was, and no hooks, gradients or training mode behind."""
     bench, model = trial.first
     _expect_untouched(trial.case, bench)
-    _expect_tidy(model)
+    _expect_tidy(model, original)
 
 
 CALLS: dict[str, Callable[[Plugin, Any, dict[str, Any]], Any]] = {

@@ -30,6 +30,7 @@ from bench.masks.budget import Budget
 from bench.masks.build import build_masks, kept_units
 from bench.masks.order import keep_order, tied_units
 from bench.masks.select import select_masks
+from bench.models.check import Network, describe
 from bench.models.dense import DenseModel
 from bench.models.inventory import Inventory, take_inventory
 from bench.models.macs import count_macs
@@ -304,6 +305,10 @@ class Pipeline:
         """Return what the dense model computes with which parameter."""
         found: Inventory = self._once("inventory", None, lambda: take_inventory(self.dense.model, self._example))
         return found
+
+    def network(self) -> Network:
+        """Return the layers of the dense model, what is pruned of them, and why the rest is left dense."""
+        return describe(self.dense.model, self.inventory(), self._exclude)
 
     def units(self, granularity: str) -> UnitSpace:
         """Return the prunable units at one granularity."""

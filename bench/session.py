@@ -14,6 +14,7 @@ from torch import nn
 from bench.catalogue import make_registry
 from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
+from bench.models.check import Network, check_network
 from bench.models.dense import model_identity
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
@@ -26,15 +27,30 @@ from bench.study import ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
 
+#: Where a study keeps what is known of its networks.
+NETWORKS = "artifacts/networks"
+
+
 @dataclass(frozen=True)
 class Session:
-    """A study folder with everything resolved; nothing has been run."""
+    """A study folder with everything resolved; nothing has been run.
+
+    Attributes
+    ----------
+    study, registry, settings, plan
+        What their classes say.
+    facts : mapping
+        Data set label -> what is known of it.
+    networks : mapping
+        (data set label, model label) -> what is known of the network, once it has passed `check_network`.
+    """
 
     study: Study
     registry: Registry
     settings: Settings
     plan: Plan
     facts: Mapping[str, DataFacts]
+    networks: Mapping[tuple[str, str], Network]
 
     def find_cell(self, name: str) -> Cell:
         """Find a cell by the beginning of its id or by its position."""
@@ -73,6 +89,11 @@ def open_session(
         if asked.artifacts is not None:
             asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
         settle_places(folder, asked, study.file.name, study.digest())
+    networks = {
+        (data.title, model.title): check_network(model, registry, facts[data.title], folder / NETWORKS)
+        for data in study.file.data
+        for model in study.file.models
+    }
     widest = max(facts.values(), key=lambda known: max(known.image_size))
 
     def largest() -> tuple[nn.Module, int]:
@@ -87,7 +108,7 @@ def open_session(
         return model_identity(spec, seed, data.hash, registry, folder, digest_of)
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
-    return Session(study, registry, settings, plan, facts)
+    return Session(study, registry, settings, plan, facts, networks)
 
 
 def _stored_settings(folder: Path) -> str | None:

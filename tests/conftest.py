@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from bench.cli import app, main
 
+settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+settings.load_profile("untimed")
 sys.path.append(str(Path(__file__).with_name("engines")))  # kill_driver, which forked processes import by name
 
 TINY_STUDY = """\

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.data.dataset import Dataset
 from bench.errors import UserError
 from bench.identity import digest, named_seed
-from bench.models.build import build_model, resolve_recipe
+from bench.models.build import build_model, resolve_recipe, version_of
 from bench.models.checkpoints import (
     load_into,
     parse_checkpoint,
@@ -135,7 +135,7 @@ def model_identity(
     UserError
         If a given checkpoint is missing or cannot be reached.
     """
-    version = _version(spec, registry)
+    version = version_of(spec, registry)
     if seed is not None and spec.checkpoint is None:
         dense = dense_key(spec, dataset_hash, resolve_recipe(spec, registry), seed, version)
     else:
@@ -192,7 +192,7 @@ def obtain_dense(
         return _given(spec, dataset, seed, registry, folder, device)
     if seed is None:
         raise UserError(f"model {spec.name!r}: training needs a seed; set train_seeds, or give a checkpoint")
-    recipe, version = resolve_recipe(spec, registry), _version(spec, registry)
+    recipe, version = resolve_recipe(spec, registry), version_of(spec, registry)
     file = f"dense/{dense_key(spec, dataset.hash, recipe, seed, version)}.safetensors"
     places = {place: place.exists(file) for place in (artifacts, cache) if place is not None}
     stream = (dataset.hash, _architecture(spec, version), seed)
@@ -262,11 +262,6 @@ def _normalisation(spec: ModelSpec, dataset: Dataset) -> Normalisation:
             f"for the {dataset.in_chans} channels of {dataset.name}"
         )
     return found
-
-
-def _version(spec: ModelSpec, registry: Registry) -> int | str:
-    plugin = registry.find("model", spec.name)
-    return plugin.version if plugin is not None else 1
 
 
 def _architecture(spec: ModelSpec, version: int | str) -> dict[str, Any]:

@@ -29,18 +29,20 @@ ELEMENTWISE = VIEWS | ADDITIONS | {
     aten.relu, aten.relu_, aten.gelu, aten.silu, aten.silu_, aten.hardswish, aten.hardswish_, aten.hardsigmoid,
     aten.hardsigmoid_, aten.sigmoid, aten.sigmoid_, aten.tanh, aten.tanh_, aten.elu, aten.elu_, aten.leaky_relu,
     aten.leaky_relu_, aten.hardtanh, aten.hardtanh_, aten.mish, aten.mish_, aten.softplus, aten.mul, aten.mul_,
+    *BATCHNORM_OPERATIONS,
 }  # fmt: skip
 LOOKUPS = frozenset({aten.embedding, aten._embedding_bag, aten.embedding_bag})
 #: Operations that read a weight of a product beside it and change nothing of what the product means.
 HARMLESS = frozenset({"bias", "detach", "alias"})
-COMPUTED = "a product uses a weight that is computed from it"
+COMPUTED = "the weight that a product uses is computed from it"
+MIXED = "it is mixed into the filters of a convolution, image by image"
 LOOKED_UP = "an embedding: rows are looked up, not multiplied"
 NEVER = "the forward pass never uses it"
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter with two or more dimensions, or one that a product multiplies.
+    """A parameter that is more than a vector, or that a product multiplies.
 
     Attributes
     ----------
@@ -59,7 +61,7 @@ class Weight:
     sizes : tuple of tuple of int
         Shapes of the data that it multiplies, without the images.
     macs : int
-        Multiply-accumulate operations of these products for one image.
+        Multiply-accumulate operations of these products for one image, or of those with a weight computed from it.
     reason : str or None
         Why it is not prunable; None if it is.
     layout : Layout or None
@@ -111,8 +113,8 @@ class Inventory:
     macs : int
         Multiply-accumulate operations of all products for one image.
     without_weight : int
-        Those of products whose weight is no parameter: of activations alone, as attention scores, or with a computed
-        weight.
+        Those of products whose weight is neither a parameter nor computed from some: of activations alone, as attention
+        scores, or with filters that depend on the image.
     unregistered : int
         Of these, convolutions with a tensor that is neither parameter nor buffer of the network.
     """
@@ -331,12 +333,14 @@ class _Trace:
         self._graph = _Graph()
         self._products: dict[int, Product] = {}
         self._uses: dict[str, list[_Use]] = {}
-        self._computed: set[str] = set()
+        self._computed: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
         self._other: dict[str, list[str]] = {}
         self._macs = Counter[str]()
         with traceable(model), Products(model, self._see, self._follow) as self._tracer:
             model(example)
         self._batchnorms = self._find_batchnorms()
+        self._note_mixed_filters()
 
     # ---------------------------------------------------------------- during the pass
 
@@ -361,9 +365,14 @@ class _Trace:
                 self._uses.setdefault(part.parameter, []).append(_Use(number, product, part))
                 self._macs[f"of {part.parameter}"] += macs * part.share
             return
-        self._macs["without weight"] += macs
         if weight.source == "computed" and data.source != "constant":
-            self._computed |= weight.parameters
+            sizes = {name: self._tracer.parameters[name].numel() for name in sorted(weight.parameters)}
+            largest = max(sizes, key=lambda name: sizes[name])
+            self._computed.update(dict.fromkeys(sizes, COMPUTED))
+            self._kinds[largest] = product.kind
+            self._macs[f"of {largest}"] += macs
+            return
+        self._macs["without weight"] += macs
         made = id(weight.tensor) in self._graph.made_by
         if weight.source == "input" and product.is_convolution and not made:
             self._macs["unregistered"] += macs
@@ -374,7 +383,7 @@ class _Trace:
         """Put together what the pass showed."""
         parameters = self._tracer.parameters
         first = {name: number for number, name in enumerate(self._uses)}
-        listed = [name for name, p in parameters.items() if name in first or p.dim() > 1]
+        listed = [name for name, p in parameters.items() if name in first or max(p.shape, default=1) < p.numel()]
         listed.sort(key=lambda name: first.get(name, len(first)))
         return Inventory(
             weights=tuple(self._weight(name) for name in listed),
@@ -383,13 +392,22 @@ class _Trace:
             unregistered=round(self._macs["unregistered"]),
         )  # fmt: skip
 
+    def _note_mixed_filters(self) -> None:
+        """Note the parameters that filters are mixed from which depend on the image (CondConv)."""
+        for number, product in self._products.items():
+            if product.is_convolution and product.weight.source == "input":
+                source = self._source(self._graph.operations[number][1][1])
+                for name, uses in self._uses.items():
+                    if any(use.number == source for use in uses):
+                        self._computed[name] = MIXED
+
     def _weight(self, name: str) -> Weight:
         parameter, uses = self._tracer.parameters[name], self._uses.get(name, [])
         everywhere = self._model.named_parameters(remove_duplicate=False)
         reason = self._reason(name)
         known = Weight(
             layer_name(name), name, tuple(other for other, p in everywhere if p is parameter and other != name),
-            uses[0].product.kind if uses else _readable((self._other.get(name) or ["unused"])[0]),
+            uses[0].product.kind if uses else self._kinds.get(name) or _readable((self._other.get(name) or ["unused"])[0]),
             tuple(parameter.shape), len(uses), tuple(dict.fromkeys(_size(use) for use in uses)),
             round(self._macs[f"of {name}"]), reason,
         )  # fmt: skip
@@ -406,11 +424,12 @@ class _Trace:
     def _reason(self, name: str) -> str | None:
         others = self._other.get(name, [])
         if name in self._computed:
-            return COMPUTED
+            by = f" ({_readable(others[0])})" if others else ""
+            return self._computed[name] + by
         if "embedding" in others:
             return LOOKED_UP
         if name not in self._uses:
-            return f"no product uses it as a weight, {_readable(others[0])} does" if others else NEVER
+            return f"not the weight of a product but an operand of {_readable(others[0])}" if others else NEVER
         if self._tracer.parameters[name].dim() < 2:
             return "it has a single dimension"
         others = [what for what in others if what not in HARMLESS]

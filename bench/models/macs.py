@@ -29,9 +29,9 @@ class Macs:
     remaining: float
 
     @property
-    def speedup(self) -> float:
-        """The theoretical speed-up, total / remaining; infinite where nothing remains."""
-        return self.total / self.remaining if self.remaining else math.inf
+    def speedup(self) -> float | None:
+        """The theoretical speed-up, total / remaining; None where nothing remains."""
+        return self.total / self.remaining if self.remaining else None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bench.types import Granularity
 ON_STREAM = "its channels are those of a residual stream that attention is added to"
 NO_CHANNELS = "channels are units of convolutions and of the hidden layer of an MLP"
 NO_LAYOUT = "its uses do not agree on which of its axes are output channels"
-EXCLUDED = "excluded"
+EXCLUDED = "excluded: {entry}"
 
 
 def find_units(
@@ -59,7 +59,7 @@ def find_units(
         raise UserError(
             f"{type(model).__name__} has nothing to prune at granularity {granularity!r} with exclude = {list(exclude)}"
         )
-    partners = _hidden(model, inventory, _excluded(model, inventory, exclude)) if granularity == "channel" else {}
+    partners = _hidden(model, inventory, set(_excluded(model, inventory, exclude))) if granularity == "channel" else {}
     by_name = {weight.name: weight for weight in inventory.weights}
     readers = {name: _layer(by_name[reader], "weight") for name, reader in partners.items()}
     layers = tuple(_layer(weight, granularity, readers.get(weight.name)) for weight in kept)
@@ -77,11 +77,11 @@ def dense_reasons(
         If a pattern of `exclude` matches no layer.
     """
     left_out = _excluded(model, inventory, exclude)
-    partners = _hidden(model, inventory, left_out) if granularity == "channel" else {}
+    partners = _hidden(model, inventory, set(left_out)) if granularity == "channel" else {}
     readers = {reader: name for name, reader in partners.items()}
     reasons: dict[str, str | None] = {}
     for weight in inventory.weights:
-        reason = weight.reason or (EXCLUDED if weight.name in left_out else None)
+        reason = weight.reason or (EXCLUDED.format(entry=left_out[weight.name]) if weight.name in left_out else None)
         if reason is None and granularity == "channel":
             reason = _no_channels(weight, is_hidden=weight.name in partners)
             if reason is not None and weight.name in readers:
@@ -126,15 +126,16 @@ def _order(inventory: Inventory) -> list[Weight]:
     return [weight for weight in inventory.weights if weight.calls]
 
 
-def _excluded(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...]) -> set[str]:
+def _excluded(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...]) -> dict[str, str]:
+    """Return the names of excluded layers, each with the entry of the study that excludes it."""
     order = _order(inventory)
     names = {weight.name: (weight.name, weight.parameter, *weight.aliases) for weight in order}
-    left_out: set[str] = set()
+    left_out: dict[str, str] = {}
     for entry in exclude:
         if entry == "head":
-            left_out |= _head(model, order)
+            matching = _head(model, order)
         elif entry == "stem":
-            left_out |= {order[0].name} if order else set()
+            matching = {weight.name for weight in order[:1]}
         else:
             matching = {name for name, all_names in names.items() if _matches(all_names, entry)}
             if not matching:
@@ -142,7 +143,7 @@ def _excluded(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...]) 
                     f"exclude: the pattern {entry!r} matches no layer of {type(model).__name__}: "
                     f"{suggest(entry, ['head', 'stem', *names])}"
                 )
-            left_out |= matching
+        left_out = {**dict.fromkeys(sorted(matching), entry), **left_out}
     return left_out
 
 

@@ -191,7 +191,7 @@ class Store:
                 there = create or database.exists()
             if not there:
                 raise NothingRun(f"{self.place}: nothing has been run yet; `prunebench run {folder}` starts")
-            self._check_schema()
+            self.schema = self._check_schema(writing=create)
             stack.pop_all()
 
     def _create(self) -> None:
@@ -202,13 +202,21 @@ class Store:
             if connection.execute(sa.select(META).where(META.c.key == "schema")).first() is None:
                 connection.execute(sa.insert(META).values(key="schema", value=str(schema.SCHEMA_VERSION)))
 
-    def _check_schema(self) -> None:
+    def _check_schema(self, *, writing: bool) -> int:
+        """Return the schema that the store was written with."""
         found = self.meta("schema")
-        if found != str(schema.SCHEMA_VERSION):
+        if found not in map(str, schema.READABLE):
             raise UserError(
                 f"{self.place}: has store schema {found}, this prunebench reads {schema.SCHEMA_VERSION}; "
                 f"use the prunebench that wrote it, or move it away to start anew"
             )
+        if writing and found != str(schema.SCHEMA_VERSION):
+            raise UserError(
+                f"{self.place}: was written with store schema {found}, whose rows have another definition of the "
+                f"speed-up; `report`, `claims` and `export` still read it; run the study in a new folder, or move "
+                f"{self.place} away"
+            )
+        return int(found)
 
     def close(self) -> None:
         """Close all connections."""

@@ -92,6 +92,7 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
         settings = json.loads(store.meta("settings") or "{}")
     meta = {name: study[name] for name in ("name", "description", "profile", "study_hash", "claims_hash", "registered")}
     meta |= {name: json.loads(study[name] or "{}") for name in ("study", "provenance", "counters")}
+    meta["schema"] = store.schema
     return StudyData(
         rows=frame,
         checks=checks[checks["cell"].isin(frame["cell"])].reset_index(drop=True),
@@ -181,8 +182,12 @@ def _read(
     *condition: sa.ColumnElement[bool],
 ) -> pd.DataFrame:  # fmt: skip
     names = [column.name for column in columns]
+    if store.schema != schema.SCHEMA_VERSION:  # an older store lacks columns
+        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        names = [name for name in names if name in there]
     found = store.fetch(connection, sa.select(*(table.c[name] for name in names)).where(*condition))
-    return typed(pd.DataFrame(found, columns=names, dtype="object"), columns)
+    frame = pd.DataFrame(found, columns=names, dtype="object")
+    return typed(frame.reindex(columns=[column.name for column in columns]), columns)
 
 
 def _read_plan(store: Store, connection: sa.Connection, planned: sa.Select[Any]) -> pd.DataFrame:

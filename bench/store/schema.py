@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SCHEMA_VERSION = 1
+#: 2: the speed-up counts all products of the forward pass and input channels that are zero, on dense rows too.
+SCHEMA_VERSION = 2
+#: Versions that are still read. Of version 1 no network table is known, and the speed-up counts the zero weights of
+#: ``nn.Conv2d`` and ``nn.Linear`` alone.
+READABLE = (1, SCHEMA_VERSION)
 
 Kind = Literal["text", "integer", "real", "boolean", "bytes"]
 
@@ -55,7 +59,10 @@ OUTCOME: tuple[Column, ...] = (
     Column("correct", "bytes", "bits", "one bit per test image, big-endian (numpy.packbits)"),
     Column("sparsity_achieved", "real", "fraction", "removed share of the prunable units"),
     Column("sparsity_parameters", "real", "fraction", "share of zeros over all parameters"),
-    Column("speedup", "real", "ratio", "theoretical: dense MACs / MACs with non-zero weights"),
+    Column(
+        "speedup", "real", "ratio",
+        "theoretical: MACs of all products / those without zero weights and zero input channels; null if none remain",
+    ),
     Column("emptied_layers", "integer", "layers", "layers left with no unit"),
     Column("exact_removal", "boolean", "-", "false where a removed channel still leaves a constant"),
     Column("tied_units", "integer", "units", "units of different magnitude whose scores tie"),
@@ -151,6 +158,7 @@ DENSE: tuple[Column, ...] = (
     Column("history", "text", "JSON", "training loss per epoch"),
     Column("parameters", "integer", "parameters", "size of the model"),
     Column("prunable", "integer", "weights", "prunable weights"),
+    Column("network", "text", "JSON", "its layers: `bench.models.check.Network`; null in schema 1"),
     Column("train_overlap", "text", "-", "no, yes or unknown"),
     Column("uncovered_layers", "text", "JSON", "layers outside the cancellation identity, found by perturbation"),
     Column("seconds", "real", "s", "time to train or load"),

@@ -60,7 +60,7 @@ def _half_pruned(
         masks[name] = magnitude > magnitude.quantile(0.5)
     model, mask_set = copy.deepcopy(net), MaskSet(units, masks)
     apply_masks(model, units, mask_set)
-    return RepairContext(model, channel_moments(net, units.names, calibration), units, mask_set, calibration, net)
+    return RepairContext(model, channel_moments(net, units.layers, calibration), units, mask_set, calibration, net)
 
 
 @pytest.fixture
@@ -73,6 +73,6 @@ def half_pruned() -> Callable[..., RepairContext]:
 def context(net: ConvNet, calibration: Calibration) -> RepairContext:
     """A repair of a copy of the net, with masks that keep everything."""
     units = find_units(net, "weight", ("head",), calibration.images[:1])
-    dense = channel_moments(net, units.names, calibration)
+    dense = channel_moments(net, units.layers, calibration)
     masks = MaskSet(units, {layer.name: torch.ones(layer.unit_shape, dtype=torch.bool) for layer in units.layers})
     return RepairContext(copy.deepcopy(net), dense, units, masks, calibration, net)

@@ -41,8 +41,9 @@ def _recalibrated(
     recalibration: Callable[[nn.Module, Calibration], None] = cumulative,
 ) -> nn.Module:
     model = copy.deepcopy(net)
-    for name, factor in factors.items():
-        scale_outputs(model.get_submodule(name), factor)
+    for layer in find_units(net, "weight", ("head",), calibration.images[:1]).layers:
+        if layer.name in factors:
+            scale_outputs(model, layer, factors[layer.name])
     recalibration(model, calibration)
     return model
 
@@ -115,7 +116,8 @@ def test_every_correction_cancels(
 
 def test_without_recalibration_they_do_not_cancel(net: nn.Module, calibration: Calibration) -> None:
     corrected = copy.deepcopy(net)
-    scale_outputs(corrected.conv1, _factors(0)["conv1"])
+    first = find_units(net, "weight", ("head",), calibration.images[:1]).layers[0]
+    scale_outputs(corrected, first, _factors(0)["conv1"])
     assert float((corrected(calibration.images) - net(calibration.images)).abs().max()) > 0.01
 
 

@@ -35,14 +35,14 @@ def context() -> RepairContext:
     pruned = copy.deepcopy(net)
     for name, mask in masks.items():
         pruned.get_submodule(name).weight.mul_(mask)
-    return RepairContext(pruned, channel_moments(net, masks, draw), units, MaskSet(units, masks), draw, net)
+    return RepairContext(pruned, channel_moments(net, layers, draw), units, MaskSet(units, masks), draw, net)
 
 
 def changes(context: RepairContext, method) -> dict:
-    before = channel_moments(context.model, context.units.names, context.calibration)
+    before = channel_moments(context.model, context.units.layers, context.calibration)
     method(context)
     return channel_changes(
-        context.dense, before, channel_moments(context.model, context.units.names, context.calibration)
+        context.dense, before, channel_moments(context.model, context.units.layers, context.calibration)
     )
 
 
@@ -64,7 +64,7 @@ def test_channelwise_repair_of_one_layer_reaches_the_dense_variance_and_no_more(
     first = UnitSpace("weight", context.units.layers[:1])
     only = replace(context, units=first, dense={"0": context.dense["0"]})
     assert changes(only, correction.channelwise)["above_after"] == 0
-    after = channel_moments(context.model, ["0"], context.calibration)["0"].variance
+    after = channel_moments(context.model, first.layers, context.calibration)["0"].variance
     torch.testing.assert_close(after[:3], context.dense["0"].variance[:3])
 
 
@@ -83,7 +83,7 @@ def test_layers_without_any_variance_have_no_loss(context):
 @pytest.mark.parametrize("method", [correction.layerwise, correction.channelwise, correction.asr, correction.asr_eb])
 def test_moments_that_are_known_give_the_same_correction(context, method):
     again = replace(context, model=copy.deepcopy(context.model))
-    again = replace(again, pruned=batch_moments(again.model, context.units.names, context.calibration))
+    again = replace(again, pruned=batch_moments(again.model, context.units.layers, context.calibration))
     for name, factor in method(context).items():
         assert torch.equal(factor, method(replace(again, model=copy.deepcopy(again.model)))[name])
     method(again)

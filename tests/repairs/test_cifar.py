@@ -48,7 +48,7 @@ def test_corrections_agree_after_cumulative_and_differ_after_ema() -> None:
     calibration = Calibration(normalise(draw.images, NORMALISATION, torch.device("cpu")), draw.labels, 128)
     scores = magnitude(view, calibration, torch.Generator())
     masks = build_masks(units, keep_order(units, scores, scores), global_(units, scores, 0.8, view))
-    moments = channel_moments(dense, units.names, calibration)
+    moments = channel_moments(dense, units.layers, calibration)
     assert uncovered_layers(dense, units, calibration) == ()
 
     def corrected(correction: Correction) -> nn.Module:

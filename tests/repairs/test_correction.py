@@ -80,14 +80,14 @@ def test_asr_by_its_formula(context: RepairContext) -> None:
 def test_layerwise_restores_the_layers_total_variance(context: RepairContext) -> None:
     _scale_conv1(context, SCALES)
     layerwise(context)
-    after = channel_moments(context.model, ("conv1",), context.calibration)["conv1"]
+    after = channel_moments(context.model, context.units.layers, context.calibration)["conv1"]
     assert float(after.variance.sum()) == pytest.approx(float(context.dense["conv1"].variance.sum()), rel=1e-10)
 
 
 def test_all_layers_are_corrected_from_one_pass(context: RepairContext) -> None:
     """`parallel`: the second layer's factors come from the model before the first was corrected."""
     _scale_conv1(context, SCALES)
-    before = channel_moments(context.model, ("conv2",), context.calibration)["conv2"].variance
+    before = channel_moments(context.model, context.units.layers, context.calibration)["conv2"].variance
     expected = (context.dense["conv2"].variance / before).sqrt()
     torch.testing.assert_close(channelwise(context)["conv2"], expected)
 
@@ -139,7 +139,7 @@ def test_folding_scales_the_output(context: RepairContext) -> None:
     layer, x = context.model.conv2, torch.ones(1, 4, 3, 3, dtype=torch.float64)
     factors = torch.arange(1, 7, dtype=torch.float64)
     before = layer(x)
-    scale_outputs(layer, factors)
+    scale_outputs(context.model, context.units.layers[1], factors)
     torch.testing.assert_close(layer(x), before * factors.view(1, -1, 1, 1))
 
 
@@ -177,7 +177,7 @@ def _linear_context(weights: list[np.ndarray], masks: list[np.ndarray], inputs: 
     draw = Calibration(inputs, torch.zeros(len(inputs), dtype=torch.int64), batch)
     units = find_units(net, "weight", (), inputs[:1])
     mask_set = MaskSet(units, {str(i): torch.from_numpy(mask) for i, mask in enumerate(masks)})
-    dense = channel_moments(net, units.names, draw)
+    dense = channel_moments(net, units.layers, draw)
     pruned = copy.deepcopy(net)
     for name, mask in mask_set.items():
         pruned.get_submodule(name).weight.mul_(mask)
@@ -318,7 +318,7 @@ def test_orders_differ_in_closed_form_on_two_linear_layers(method: Callable[...,
     for order in ("parallel", "sequential"):
         context = _linear_context([first, second], masks, _with_covariance(np.eye(3)), 10)
         factors[order] = {name: float(f) for name, f in method(context, order=order).items()}
-        after = channel_moments(context.model, ("1",), context.calibration)["1"].variance
+        after = channel_moments(context.model, context.units.layers, context.calibration)["1"].variance
         gain = 2 if order == "parallel" else 1
         assert float(after) == pytest.approx(gain**2 * float(context.dense["1"].variance), rel=1e-10)
     assert factors["parallel"] == pytest.approx({"0": 2.0, "1": 2.0}, rel=1e-10)
@@ -332,6 +332,6 @@ def test_in_sequence_every_layer_gets_its_dense_variance(
     images = torch.randn(32, 2, 6, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     context = half_pruned(net, Calibration(images, torch.zeros(32, dtype=torch.int64), 16))
     method(context, order="sequential")
-    after = channel_moments(context.model, context.units.names, context.calibration)
+    after = channel_moments(context.model, context.units.layers, context.calibration)
     for name in context.units.names:
         torch.testing.assert_close(after[name].variance, context.dense[name].variance, rtol=1e-9, atol=0)

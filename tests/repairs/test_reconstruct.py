@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from timm.layers import StdConv2d
 from torch import Tensor, nn
 
 from bench.errors import CellError, NotApplicable
 from bench.masks.apply import apply_masks
+from bench.models import observe
 from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs import reconstruct as module
@@ -268,7 +268,7 @@ def test_memory_limits_change_nothing_but_rounding(
     whole, cut = (half_pruned(net, calibration) for _ in range(2))
     reconstruct(whole, order=order)
     monkeypatch.setattr(module, "HELD", 1)
-    monkeypatch.setattr(module, "PART", 1)
+    monkeypatch.setattr(observe, "PART", 1)
     assert [len(run) for run in module._runs(cut)] == [1, 1]
     reconstruct(cut, order=order)
     for one, other in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
@@ -288,12 +288,24 @@ def test_dense_model_and_hooks_are_left_alone(
         assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
 
 
-def test_a_layer_that_is_not_linear_in_its_weight_is_not_fitted() -> None:
-    net = _net(StdConv2d(2, 3, 3))
-    context = _context(net, _draw(4, 2, 5, 5), {"0": torch.ones(3, 2, 3, 3, dtype=torch.bool)})
-    for order in ("parallel", "sequential"):
-        with pytest.raises(NotApplicable, match="StdConv2d"):
-            reconstruct(context, order=order)
+class BothWays(nn.Module):
+    """A matrix that is multiplied as it is and transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x @ self.weight) @ self.weight.T
+
+
+@pytest.mark.parametrize("order", ["parallel", "sequential"])
+def test_a_weight_whose_uses_do_not_agree_is_not_fitted(order: str) -> None:
+    net, draw = BothWays().double().requires_grad_(False), _draw(4, 3)
+    units = find_units(net, "weight", (), draw.images)
+    masks = MaskSet(units, {"weight": torch.ones(3, 3, dtype=torch.bool)})
+    with pytest.raises(NotApplicable, match="weight: its uses do not agree on which of its axes are output channels"):
+        reconstruct(RepairContext(copy.deepcopy(net), {}, units, masks, draw, net), order=order)
 
 
 def test_broken_inputs_fail_the_cell() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs.correction import RepairContext, channelwise, repair, shift_outputs
 from bench.repairs.recalibration import cumulative, ema, exact
@@ -32,7 +33,7 @@ def _net(*layers: nn.Module) -> nn.Module:
 
 def _normalised(context: RepairContext, model: nn.Module, layer: PrunableLayer) -> Moments:
     """Moments of a layer's output less the running mean that the following BatchNorm subtracts."""
-    moments = channel_moments(model, [layer.name], context.calibration)[layer.name]
+    moments = channel_moments(model, [layer], context.calibration)[layer.name]
     if layer.batchnorm is None:
         return moments
     return Moments(moments.mean - model.get_submodule(layer.batchnorm).running_mean, moments.variance, moments.count)
@@ -43,7 +44,7 @@ def test_mean_and_variance_match_by_the_bias(
 ) -> None:
     context = half_pruned(net, calibration)
     repair(context, order="sequential")
-    found = channel_moments(context.model, context.units.names, calibration)
+    found = channel_moments(context.model, context.units.layers, calibration)
     for name in context.units.names:
         torch.testing.assert_close(found[name].mean, context.dense[name].mean, rtol=0, atol=1e-12)
         torch.testing.assert_close(found[name].variance, context.dense[name].variance, rtol=1e-10, atol=0)
@@ -71,9 +72,9 @@ def test_a_shift_of_the_running_mean_is_a_bias(recalibration: Recalibration | No
     biased = _net(nn.Conv2d(2, 5, 3, bias=True), nn.BatchNorm2d(5), nn.ReLU())
     biased.load_state_dict({**plain.state_dict(), "0.bias": torch.zeros(5, dtype=torch.float64)})
     shift = torch.tensor([0.3, -1.0, 2.0, 0.0, 0.1], dtype=torch.float64)
-    layer = PrunableLayer("0", (5, 2, 3, 3), (5,), "1")
     before = plain(calibration.images)
     for model in (plain, biased):
+        (layer,) = find_units(model, "weight", (), calibration.images[:1]).layers
         shift_outputs(model, layer, shift)
         if recalibration is not None:
             recalibration(model, calibration)
@@ -94,7 +95,7 @@ def test_without_bias_and_batchnorm_the_mean_stays_unmatched(
     for name, tensor in other.model.state_dict().items():
         assert torch.equal(context.model.state_dict()[name], tensor), name
     assert context.model.state_dict().keys() == net.state_dict().keys()
-    found = channel_moments(context.model, ["0"], calibration)["0"]
+    found = channel_moments(context.model, context.units.layers, calibration)["0"]
     torch.testing.assert_close(found.variance, context.dense["0"].variance, rtol=1e-10, atol=0)
     assert float((found.mean - context.dense["0"].mean).abs().max()) > 1e-3
 

@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs.statistics import Moments, batch_moments, channel_moments
+from bench.tensors import PrunableLayer
 
 
 def _draw(shape: tuple[int, ...], batch: int) -> Calibration:
@@ -13,10 +15,14 @@ def _draw(shape: tuple[int, ...], batch: int) -> Calibration:
     return Calibration(images, torch.zeros(len(images), dtype=torch.int64), batch)
 
 
+def _layers(net: nn.Module, draw: Calibration) -> tuple[PrunableLayer, ...]:
+    return find_units(net, "weight", (), draw.images[:1]).layers
+
+
 def test_convolution_is_numpys_variance_over_images_and_space() -> None:
     draw = _draw((11, 2, 5, 5), 4)  # batches of 4, 4 and 3
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 1)).double()
-    found = channel_moments(net, ("0", "2"), draw)
+    found = channel_moments(net, _layers(net, draw), draw)
     with torch.no_grad():
         outputs = {"0": net[0](draw.images).numpy(), "2": net(draw.images).numpy()}
     for name, output in outputs.items():
@@ -28,7 +34,7 @@ def test_convolution_is_numpys_variance_over_images_and_space() -> None:
 def test_linear_layer_over_images_and_tokens() -> None:
     draw = _draw((7, 1, 3, 4), 2)
     net = nn.Sequential(nn.Flatten(1, 2), nn.Linear(4, 5)).double()
-    found = channel_moments(net, ("1",), draw)["1"]
+    found = channel_moments(net, _layers(net, draw), draw)["1"]
     with torch.no_grad():
         output = net(draw.images).numpy().reshape(-1, 5)
     np.testing.assert_allclose(found.variance.numpy(), output.var(axis=0), rtol=1e-12)
@@ -50,19 +56,20 @@ def test_large_outputs_are_measured_in_parts_that_pool_to_the_whole() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 1)).double()
     with torch.no_grad():
         expected = net(draw.images).numpy().var(axis=(0, 2, 3))
-    np.testing.assert_allclose(channel_moments(net, ("0",), draw)["0"].variance.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(channel_moments(net, _layers(net, draw), draw)["0"].variance.numpy(), expected, rtol=1e-12)
 
 
 def test_leaves_no_hooks() -> None:
     net = nn.Sequential(nn.Linear(2, 2)).double()
-    channel_moments(net, ("0",), _draw((2, 2), 2))
+    draw = _draw((2, 2), 2)
+    channel_moments(net, _layers(net, draw), draw)
     assert not net[0]._forward_hooks
 
 
 def test_batches_apart_are_numpys_and_pool_to_the_whole() -> None:
     draw = _draw((11, 2, 5, 5), 4)
     net = nn.Sequential(nn.Conv2d(2, 3, 3)).double()
-    batches = batch_moments(net, ("0",), draw)["0"]
+    batches = batch_moments(net, _layers(net, draw), draw)["0"]
     with torch.no_grad():
         outputs = [net(x).numpy() for x in draw.images.split(4)]
     assert [moments.count for moments in batches] == [36, 36, 27]
@@ -74,7 +81,8 @@ def test_batches_apart_are_numpys_and_pool_to_the_whole() -> None:
 def test_a_layer_called_twice_is_measured_over_both_calls() -> None:
     layer = nn.Linear(2, 2).double()
     draw = _draw((6, 2), 3)
-    found = batch_moments(nn.Sequential(layer, layer), ("0",), draw)["0"]
+    net = nn.Sequential(layer, layer)
+    found = batch_moments(net, _layers(net, draw), draw)["0"]
     with torch.no_grad():
         once = layer(draw.images[:3])
         both = torch.cat([once, layer(once)]).numpy()
