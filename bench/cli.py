@@ -42,6 +42,8 @@ EXIT_USER_ERROR = 2
 #: Characters of an error line; a name of any length may stand in it.
 LONGEST_ERROR = 1500
 EXIT_INTERRUPTED = 130
+#: Characters of a line in tables of layers, whose names are long.
+TABLE_WIDTH = 150
 ENGINES = ("local", "ray")
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
@@ -147,10 +149,38 @@ def _show_plan(summary: dict[str, Any]) -> None:
             f"{effect:.2f} sd, an equivalence margin of {margin:.2f} sd of the differences",
         )
     out.print(table)
+    for network in summary["networks"]:
+        _show_network(network, out)
     for warning in summary["warnings"]:
         out.print(f"note: {warning}", style="yellow")
     out.print("resolved study:", style="dim")
     typer.echo(json.dumps(summary["study"], indent=1, sort_keys=True))
+
+
+def _show_network(network: dict[str, Any], out: Console) -> None:
+    """Print the layers of a network: how many units each has, or why it is left dense."""
+    from bench.store.network import percent
+
+    granularities = list(network["summary"])
+    table = Table(
+        "layer", "kind", "shape", "parameters", "MACs", *(f"{name} units" for name in granularities), box=None,
+        pad_edge=False, title=f"{network['dataset']}, {network['model']}", title_justify="left", padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    reasons: dict[str, str] = {}
+    for layer in network["layers"]:
+        cells = []
+        for name in granularities:
+            short, _, long = str(layer["dense"][name] or "").partition(": ")
+            reasons |= {short: long} if long else {}
+            cells.append(str(layer["units"][name]) if name in layer["units"] else f"dense: {short}")
+        parameters, macs = (percent(layer[key] / max(1, network[key])) for key in ("parameters", "macs"))
+        table.add_row(layer["layer"], layer["kind"], " x ".join(map(str, layer["shape"])), parameters, macs, *cells)
+    wide = Console(highlight=False, markup=False, emoji=False, width=max(out.width, TABLE_WIDTH))
+    wide.print(table, no_wrap=True)
+    for short, long in reasons.items():
+        out.print(f"  {short}: {long}", style="dim")
+    for name, line in network["summary"].items():
+        out.print(f"{name}: {line}")
 
 
 @app.command()
@@ -230,6 +260,9 @@ def run(
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
         for change in changes(store, session):
             console.print(f"note: {change}", style="yellow")
+        for (_, model), network in session.networks.items():
+            for warning in network.warnings(session.study.file.granularities):
+                console.print(f"note: {model}: {warning}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         for other in merge or []:
             taken = merge_study(study, store, session.plan.study.digest(), other)

@@ -96,7 +96,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     -------
     dict
         ``lines`` (for people), ``cells``, ``todo``, ``seconds``, ``memory`` (numbers), ``warnings``,
-        ``study`` (resolved) and ``study_hash``.
+        ``networks`` (the layers of every model), ``study`` (resolved) and ``study_hash``.
     """
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
@@ -118,6 +118,9 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     )
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
+    granularities = study.file.granularities
+    for (_, title), network in session.networks.items():
+        warnings += [f"{title}: {warning}" for warning in network.warnings(granularities)]
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -145,7 +148,15 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     }
     return {
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
-        "seconds": seconds, "memory": memory, "warnings": warnings, "study": study.resolved(),
+        "seconds": seconds, "memory": memory, "warnings": warnings,
+        "networks": [
+            {
+                "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs, "layers": [dict(layer) for layer in network.layers],
+                "summary": {granularity: network.summary(granularity) for granularity in granularities},
+            }
+            for (data, model), network in session.networks.items()
+        ],
+        "study": study.resolved(),
     }  # fmt: skip
 
 

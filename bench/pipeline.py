@@ -30,7 +30,7 @@ from bench.masks.budget import Budget
 from bench.masks.build import build_masks, kept_units
 from bench.masks.order import keep_order, tied_units
 from bench.masks.select import select_masks
-from bench.models.check import Network, describe
+from bench.models.check import describe
 from bench.models.dense import DenseModel
 from bench.models.inventory import Inventory, take_inventory
 from bench.models.macs import count_macs
@@ -47,6 +47,7 @@ from bench.scorers.search.baselines import equal
 from bench.scorers.search.fusion import Found
 from bench.scorers.search.objective import CandidateAccuracy
 from bench.store.database import now
+from bench.store.network import Network
 from bench.tensors import FeatureMap, MaskSet, ScoreMap, UnitSpace
 from bench.types import CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
 

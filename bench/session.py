@@ -14,12 +14,13 @@ from torch import nn
 from bench.catalogue import make_registry
 from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
-from bench.models.check import Network, check_network
+from bench.models.check import check_network
 from bench.models.dense import model_identity
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
 from bench.store.artifacts import digest_file, settle_artifacts
+from bench.store.network import Network
 from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
@@ -27,8 +28,8 @@ from bench.study import ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
 
-#: Where a study keeps what is known of its networks.
-NETWORKS = "artifacts/networks"
+#: Where what is known of networks is kept, by the hash of all that it depends on.
+NETWORKS = Path(".cache", "prunebench", "networks")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def open_session(
             asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
         settle_places(folder, asked, study.file.name, study.digest())
     networks = {
-        (data.title, model.title): check_network(model, registry, facts[data.title], folder / NETWORKS)
+        (data.title, model.title): check_network(model, registry, facts[data.title], Path.home() / NETWORKS)
         for data in study.file.data
         for model in study.file.models
     }

@@ -6,7 +6,7 @@ import json
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -258,7 +258,7 @@ def _dense_facts(group: Group, dataset: Dataset, dense: DenseModel, pipeline: Pi
         "group": group.id, "dataset": group.dataset, "model": group.model, "train_seed": group.train_seed,
         "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(dense.recipe),
         "history": canonical_json(dense.history), "parameters": sum(p.numel() for p in dense.model.parameters()),
-        "prunable": pipeline.units("weight").total, "network": canonical_json(asdict(pipeline.network())),
+        "prunable": pipeline.units("weight").total, "network": pipeline.network().to_json(),
         "train_overlap": dense.train_overlap,
         "uncovered_layers": json.dumps(pipeline.uncovered()), "seconds": dense.seconds,
     }  # fmt: skip

@@ -112,4 +112,3 @@ def fixed_n_m(n: int, m: int) -> Callable[[UnitSpace, ScoreMap, float | None, Mo
 
     allocation.__doc__ = f"Keep the best {n} of every {m} consecutive input channels."
     return allocation
-

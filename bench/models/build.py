@@ -90,7 +90,9 @@ def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFact
     except Exception as error:  # a constructor may raise anything
         given = ", ".join(f"{key}={value!r}" for key, value in args.items() if key != "model_name")
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"model {spec.name!r} cannot be built with {given or 'no arguments'}: {reason[:500]}") from error
+        raise UserError(
+            f"model {spec.name!r} cannot be built with {given or 'no arguments'}: {reason[:500]}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise UserError(f"model {spec.name!r}: its function gives {type(model).__name__}, not an nn.Module")
     return model.float().eval()
@@ -179,4 +181,3 @@ def _timm_arguments(name: str) -> set[str]:
     config = timm.get_pretrained_cfg(name)
     fixed = config is not None and config.fixed_input_size
     return {"num_classes", "in_chans"} | ({"img_size"} if fixed else set())
-

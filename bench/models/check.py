@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from bench.models.outputs import describe_output, main_output
 from bench.models.units import dense_reasons, find_units
 from bench.registry import Registry
 from bench.store.artifacts import write_file
+from bench.store.network import Network
 from bench.study import ModelSpec
 from bench.types import DataFacts
 
@@ -48,32 +47,6 @@ REMOVALS = {
     SpectralNorm: "spectral_norm: call torch.nn.utils.remove_spectral_norm(layer, {name!r}) at the end of __init__",
     BasePruningMethod: "torch.nn.utils.prune: call torch.nn.utils.prune.remove(layer, {name!r})",
 }
-
-
-@dataclass(frozen=True)
-class Network:
-    """What is known of a network before it is trained.
-
-    Attributes
-    ----------
-    layers : tuple of dict
-        A row per weight in forward order: ``layer``, ``kind``, ``shape``, ``calls``, ``parameters`` (a count), ``macs``
-        per image, ``units`` (granularity -> number) and ``dense`` (granularity -> why it has none, or None).
-    parameters, vectors : int
-        Size of the network; of these, biases, normalisation and other parameters with a single dimension.
-    macs, without_weight, unregistered : int
-        As in `Inventory`.
-    notes : tuple of str
-        What a user should know of it.
-    """
-
-    layers: tuple[Mapping[str, Any], ...]
-    parameters: int
-    vectors: int
-    macs: int
-    without_weight: int
-    unregistered: int
-    notes: tuple[str, ...] = ()
 
 
 def check_network(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts, cache: Path | None = None) -> Network:
@@ -101,16 +74,24 @@ def check_network(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts
         "versions": [VERSION, *map(version, ("torch", "torchvision", "timm"))],
     })  # fmt: skip
     file = cache / f"{key}.json" if cache is not None else None
-    if file is not None and file.exists():
-        kept = json.loads(file.read_text())
-        return Network(**{**kept, "layers": tuple(kept["layers"]), "notes": tuple(kept["notes"])})
+    if file is not None and (kept := _kept(file)) is not None:
+        return kept
     try:
         network = _examine(spec, registry, data)
     except UserError as error:
         raise UserError(f"model {spec.title!r}: {error}") from error
     if file is not None:
-        write_file(file, json.dumps(asdict(network), sort_keys=True).encode())
+        with suppress(UserError):  # a cache saves time; where it cannot be written nothing else is lost
+            write_file(file, network.to_json().encode())
     return network
+
+
+def _kept(file: Path) -> Network | None:
+    """Read a kept outcome; None where there is none, or none that can be read."""
+    try:
+        return Network.from_json(file.read_bytes())
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _examine(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts) -> Network:
@@ -126,11 +107,11 @@ def _examine(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts) -> 
     return describe(model, inventory, spec.exclude, notes)
 
 
-def describe(
-    model: nn.Module, inventory: Inventory, exclude: tuple[str, ...], notes: Iterable[str] = ()
-) -> Network:
+def describe(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...], notes: Iterable[str] = ()) -> Network:
     """Put what is known of a network into plain values."""
-    reasons = {granularity: dense_reasons(model, inventory, granularity, exclude) for granularity in ("weight", "channel")}
+    reasons = {
+        granularity: dense_reasons(model, inventory, granularity, exclude) for granularity in ("weight", "channel")
+    }
     units: dict[str, dict[str, int]] = {granularity: {} for granularity in reasons}
     for granularity, found in reasons.items():
         if None in found.values():
@@ -234,7 +215,9 @@ def _check_training(model: nn.Module, x: Tensor, classes: int) -> Iterator[str]:
     try:
         network = copy.deepcopy(model).train()
     except Exception as error:  # a user's class may refuse to be copied
-        raise UserError(f"it cannot be copied by copy.deepcopy, as every cell needs: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(
+            f"it cannot be copied by copy.deepcopy, as every cell needs: {' '.join(str(error).split())[:300]}"
+        ) from error
     labels = torch.zeros(len(x), dtype=torch.int64)
     with torch.random.fork_rng(devices=[]), _located(network) as stack:
         try:

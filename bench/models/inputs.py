@@ -91,9 +91,7 @@ def _stacked(layer: PrunableLayer, parts: Mapping[int, InputMoments]) -> InputMo
     counts = {part.count for part in ordered}
     if len(counts) > 1:
         raise NotApplicable(f"{layer.name}: parts of its weight are used a different number of times")
-    return InputMoments(
-        torch.cat([p.second for p in ordered]), torch.cat([p.first for p in ordered]), ordered[0].count
-    )
+    return InputMoments(torch.cat([p.second for p in ordered]), torch.cat([p.first for p in ordered]), ordered[0].count)
 
 
 def refuse_uneven(layer: PrunableLayer, starts: Iterable[int]) -> None:
@@ -127,11 +125,8 @@ def squared_inputs(model: nn.Module, layers: Iterable[PrunableLayer], calibratio
         energy = call.patches(squares).sum(dim=2)
         size = call.part.channels.stop - call.start
         rows = energy.repeat_interleave(size // len(energy), dim=0)
-        total = sums.setdefault(
-            call.layer.name, energy.new_zeros(call.layer.channels.channels, energy.shape[1])
-        )
+        total = sums.setdefault(call.layer.name, energy.new_zeros(call.layer.channels.channels, energy.shape[1]))
         total[call.part.channels] += rows
 
     observe(model, layers, (x for x, _ in calibration.parts()), accumulate)
     return {layer.name: sums[layer.name] for layer in layers}
-

@@ -34,10 +34,10 @@ ELEMENTWISE = VIEWS | ADDITIONS | {
 LOOKUPS = frozenset({aten.embedding, aten._embedding_bag, aten.embedding_bag})
 #: Operations that read a weight of a product beside it and change nothing of what the product means.
 HARMLESS = frozenset({"bias", "detach", "alias"})
-COMPUTED = "the weight that a product uses is computed from it"
-MIXED = "it is mixed into the filters of a convolution, image by image"
-LOOKED_UP = "an embedding: rows are looked up, not multiplied"
-NEVER = "the forward pass never uses it"
+COMPUTED = "computed weight: a product uses what is computed from it"
+MIXED = "mixed filters: a convolution uses mixtures of it, another one for each image"
+LOOKED_UP = "embedding: its rows are looked up, not multiplied"
+NEVER = "unused: the forward pass never reads it"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,14 @@ def weight_parts(products: Products, product: Product) -> list[WeightPart]:
     if plain is not None:
         return [plain]
     weight = product.weight.tensor
-    key = (product.kind, product.groups, weight.shape, weight.stride(), weight.storage_offset(), product.weight.parameters)
+    key = (
+        product.kind,
+        product.groups,
+        weight.shape,
+        weight.stride(),
+        weight.storage_offset(),
+        product.weight.parameters,
+    )
     if product.weight.moved is not None or key not in products.found:
         products.found[key] = _divide(products, product)
     return products.found[key]
@@ -429,11 +436,11 @@ class _Trace:
         if "embedding" in others:
             return LOOKED_UP
         if name not in self._uses:
-            return f"not the weight of a product but an operand of {_readable(others[0])}" if others else NEVER
+            return f"no product: it is an operand of {_readable(others[0])}" if others else NEVER
         if self._tracer.parameters[name].dim() < 2:
-            return "it has a single dimension"
+            return "vector: it has a single dimension"
         others = [what for what in others if what not in HARMLESS]
-        return f"{_readable(others[0])} uses it too, not as a weight" if others else None
+        return f"second use: it is an operand of {_readable(others[0])}, too" if others else None
 
     def _bias(self, uses: list[_Use]) -> tuple[tuple[BiasPart, ...] | None, bool]:
         """Find what is added to the outputs: by the product itself, or by the one operation that reads them."""

@@ -20,7 +20,12 @@ def marks(model: nn.Module) -> Marks:
         name: (
             module.training,
             frozenset(
-                (*module._forward_hooks, *module._forward_pre_hooks, *module._backward_hooks, *module._backward_pre_hooks)
+                (
+                    *module._forward_hooks,
+                    *module._forward_pre_hooks,
+                    *module._backward_hooks,
+                    *module._backward_pre_hooks,
+                )
             ),
         )
         for name, module in model.named_modules()

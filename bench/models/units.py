@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from bench.errors import UserError, suggest
 from bench.models.inventory import Inventory, Weight, take_inventory
+from bench.store.network import CUT_ALONG
 from bench.tensors import PrunableLayer, UnitSpace
 from bench.types import Granularity
 
 #: Why a prunable weight has no channel units.
-ON_STREAM = "its channels are those of a residual stream that attention is added to"
-NO_CHANNELS = "channels are units of convolutions and of the hidden layer of an MLP"
-NO_LAYOUT = "its uses do not agree on which of its axes are output channels"
-EXCLUDED = "excluded: {entry}"
+ON_STREAM = "residual stream: its channels are those of a stream that attention is added to"
+NO_CHANNELS = "no channel units: these are channels of convolutions and of the hidden layer of an MLP"
+NO_LAYOUT = "irregular use: its uses do not agree on which of its axes are output channels"
+EXCLUDED = "{entry}: excluded by the study"
 
 
 def find_units(
@@ -85,7 +86,7 @@ def dense_reasons(
         if reason is None and granularity == "channel":
             reason = _no_channels(weight, is_hidden=weight.name in partners)
             if reason is not None and weight.name in readers:
-                reason = f"it is cut with the hidden channels of {readers[weight.name]}"
+                reason = f"{CUT_ALONG}: with the hidden channels of {readers[weight.name]}"
         reasons[weight.name] = reason
     return reasons
 
@@ -173,9 +174,7 @@ def mlp_partners(model: nn.Module, inventory: Inventory) -> Mapping[str, str]:
     """
     names = {weight.parameter: weight.name for weight in inventory.prunable}
     partners = {
-        weight.name: names[weight.pointwise_reader]
-        for weight in inventory.prunable
-        if weight.pointwise_reader in names
+        weight.name: names[weight.pointwise_reader] for weight in inventory.prunable if weight.pointwise_reader in names
     }
     for name, module in model.named_modules():
         fc1, fc2 = getattr(module, "fc1", None), getattr(module, "fc2", None)

@@ -62,9 +62,7 @@ class Moments:
         return Moments(self.mean + share * shift, variance, count)
 
 
-def channel_moments(
-    model: nn.Module, layers: Iterable[PrunableLayer], calibration: Calibration
-) -> dict[str, Moments]:
+def channel_moments(model: nn.Module, layers: Iterable[PrunableLayer], calibration: Calibration) -> dict[str, Moments]:
     """Measure the output channels of some layers on a calibration draw, in one pass.
 
     Parameters

@@ -56,7 +56,9 @@ def test_large_outputs_are_measured_in_parts_that_pool_to_the_whole() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 1)).double()
     with torch.no_grad():
         expected = net(draw.images).numpy().var(axis=(0, 2, 3))
-    np.testing.assert_allclose(channel_moments(net, _layers(net, draw), draw)["0"].variance.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        channel_moments(net, _layers(net, draw), draw)["0"].variance.numpy(), expected, rtol=1e-12
+    )
 
 
 def test_leaves_no_hooks() -> None:
