@@ -159,7 +159,7 @@ def _show_plan(summary: dict[str, Any]) -> None:
 
 def _show_network(network: dict[str, Any], out: Console) -> None:
     """Print the layers of a network: how many units each has, or why it is left dense."""
-    from bench.store.network import percent
+    from bench.store.network import CUT_ALONG, percent
 
     granularities = list(network["summary"])
     table = Table(
@@ -172,7 +172,8 @@ def _show_network(network: dict[str, Any], out: Console) -> None:
         for name in granularities:
             short, _, long = str(layer["dense"][name] or "").partition(": ")
             reasons |= {short: long} if long else {}
-            cells.append(str(layer["units"][name]) if name in layer["units"] else f"dense: {short}")
+            dense = short if short == CUT_ALONG else f"dense: {short}"
+            cells.append(str(layer["units"][name]) if name in layer["units"] else dense)
         parameters, macs = (percent(layer[key] / max(1, network[key])) for key in ("parameters", "macs"))
         table.add_row(layer["layer"], layer["kind"], " x ".join(map(str, layer["shape"])), parameters, macs, *cells)
     wide = Console(highlight=False, markup=False, emoji=False, width=max(out.width, TABLE_WIDTH))

@@ -20,13 +20,12 @@ from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
 from bench.store.artifacts import digest_file, settle_artifacts
-from bench.store.network import Network
 from bench.store.database import NothingRun, Store, open_store, settle_places
+from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
 from bench.study import ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
-
 
 #: Where what is known of networks is kept, by the hash of all that it depends on.
 NETWORKS = Path(".cache", "prunebench", "networks")

@@ -436,7 +436,7 @@ class _Trace:
         if "embedding" in others:
             return LOOKED_UP
         if name not in self._uses:
-            return f"no product: it is an operand of {_readable(others[0])}" if others else NEVER
+            return f"not multiplied as a weight: it is an operand of {_readable(others[0])}" if others else NEVER
         if self._tracer.parameters[name].dim() < 2:
             return "vector: it has a single dimension"
         others = [what for what in others if what not in HARMLESS]

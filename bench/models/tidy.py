@@ -9,7 +9,6 @@ from torch import nn
 
 from bench.models.checkpoints import state_digest
 
-
 #: Path of a module -> whether it is in training mode, and the ids of its hooks.
 Marks = Mapping[str, tuple[bool, frozenset[int]]]
 

@@ -79,14 +79,14 @@ def dense_reasons(
     """
     left_out = _excluded(model, inventory, exclude)
     partners = _hidden(model, inventory, set(left_out)) if granularity == "channel" else {}
-    readers = {reader: name for name, reader in partners.items()}
+    readers = set(partners.values())
     reasons: dict[str, str | None] = {}
     for weight in inventory.weights:
         reason = weight.reason or (EXCLUDED.format(entry=left_out[weight.name]) if weight.name in left_out else None)
         if reason is None and granularity == "channel":
             reason = _no_channels(weight, is_hidden=weight.name in partners)
             if reason is not None and weight.name in readers:
-                reason = f"{CUT_ALONG}: with the hidden channels of {readers[weight.name]}"
+                reason = f"{CUT_ALONG}: its weights go with the hidden channels of the layer before it"
         reasons[weight.name] = reason
     return reasons
 
