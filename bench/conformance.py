@@ -521,7 +521,7 @@ def _allocation_leaves_scores(trial: _Trial[Bench]) -> None:
 
 def _call_correction(plugin: Plugin, bench: Bench, options: dict[str, Any]) -> tuple[RepairContext, Any]:
     context = RepairContext(
-        model=bench.pruned(), dense=channel_moments(bench.view.model, bench.view.units.names, bench.calibration),
+        model=bench.pruned(), dense=channel_moments(bench.view.model, bench.view.units.layers, bench.calibration),
         units=bench.view.units, masks=bench.masks(REPAIRED_SPARSITY), calibration=bench.calibration,
         dense_model=bench.view.model,
     )  # fmt: skip
@@ -532,7 +532,7 @@ def _call_correction(plugin: Plugin, bench: Bench, options: dict[str, Any]) -> t
 
 def _correction_factors(trial: _Trial[Bench]) -> None:
     """Return finite positive factors, one for every output channel of a layer."""
-    bench, (context, factors) = trial.first
+    bench, (_, factors) = trial.first
     for name, factor in factors.items():
         if name not in bench.view.units.names:
             raise _BrokenRuleError(f"returns factors of {name!r}, which is no prunable layer")
@@ -601,7 +601,7 @@ def _recalibration_tidy(trial: _Trial[Bench]) -> None:
     """Leave the draw as it was, and no hooks, gradients or training mode behind."""
     bench, model = trial.first
     _expect_untouched(trial.case, bench)
-    _expect_tidy(model, original)
+    _expect_tidy(model, trial.case.view.model)
 
 
 CALLS: dict[str, Callable[[Plugin, Any, dict[str, Any]], Any]] = {

@@ -151,7 +151,8 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "seconds": seconds, "memory": memory, "warnings": warnings,
         "networks": [
             {
-                "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs, "layers": [dict(layer) for layer in network.layers],
+                "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs,
+                "layers": [dict(layer) for layer in network.layers],
                 "summary": {granularity: network.summary(granularity) for granularity in granularities},
             }
             for (data, model), network in session.networks.items()

@@ -101,7 +101,7 @@ def _examine(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts) -> 
     _refuse_unlike(model, again)
     del again
     x = torch.randn(IMAGES, data.in_chans, *data.image_size, generator=torch.Generator().manual_seed(SEED))
-    _check_evaluation(model, x, data.num_classes, spec)
+    _check_evaluation(model, x, data.num_classes)
     inventory = take_inventory(model, x)
     notes = [*_check_training(model, x, data.num_classes), *_untracked(model)]
     return describe(model, inventory, spec.exclude, notes)
@@ -126,7 +126,7 @@ def describe(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...], n
         }
         for weight in inventory.weights
     )  # fmt: skip
-    held = sum(int(layer["parameters"]) for layer in layers)
+    held = sum(torch.Size(weight.shape).numel() for weight in inventory.weights)
     return Network(
         layers, inventory.parameters, inventory.parameters - held, inventory.macs, inventory.without_weight,
         inventory.unregistered, tuple(notes),
@@ -168,15 +168,15 @@ def _refuse_unlike(model: nn.Module, again: nn.Module) -> None:
         )
 
 
-def _check_evaluation(model: nn.Module, x: Tensor, classes: int, spec: ModelSpec) -> None:
+def _check_evaluation(model: nn.Module, x: Tensor, classes: int) -> None:
     before, kept_before = state_digest(model.state_dict()), _kept_tensors(model)
     with evaluating(model), torch.no_grad():
-        output = _forward(model, x, spec)
+        output = _forward(model, x)
         expected = (len(x), classes)
         if not isinstance(output, Tensor) or tuple(output.shape) != expected:
             raise UserError(
-                f"in eval mode its forward returns {describe_output(output)}; it must return the logits alone, a tensor "
-                f"of shape (images, {classes}) for the {classes} classes of the data set; check its args"
+                f"in eval mode its forward returns {describe_output(output)}; it must return the logits alone, a "
+                f"tensor of shape (images, {classes}) for the {classes} classes of the data set; check its args"
             )
         if state_digest(model.state_dict()) != before:
             raise UserError("its forward pass changes its own parameters or buffers in eval mode; it must leave them")
@@ -196,18 +196,25 @@ def _check_evaluation(model: nn.Module, x: Tensor, classes: int, spec: ModelSpec
         )
 
 
-def _forward(model: nn.Module, x: Tensor, spec: ModelSpec) -> Any:
+def _forward(model: nn.Module, x: Tensor) -> Any:
     with _located(model) as stack:
         try:
             return model(x)
         except Exception as error:  # a user's code may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            where = f" in layer {stack[-1]}" if stack and stack[-1] else ""
             size = "x".join(str(side) for side in x.shape[2:])
             raise UserError(
-                f"it fails on images of shape {tuple(x.shape[1:])}{where}: {reason[:300]}; check its args (a network for "
-                f"another size of image: `args: {{img_size: {x.shape[-1]}}}`, or data of that size instead of {size})"
+                f"it fails on images of shape {tuple(x.shape[1:])}{_place(stack)}: {_reason(error)}; check its args (a "
+                f"network for another size of image: `args: {{img_size: {x.shape[-1]}}}`, or data of that size "
+                f"instead of {size})"
             ) from error
+
+
+def _place(stack: list[str]) -> str:
+    return f" in layer {stack[-1]}" if stack and stack[-1] else ""
+
+
+def _reason(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def _check_training(model: nn.Module, x: Tensor, classes: int) -> Iterator[str]:
@@ -218,23 +225,19 @@ def _check_training(model: nn.Module, x: Tensor, classes: int) -> Iterator[str]:
         raise UserError(
             f"it cannot be copied by copy.deepcopy, as every cell needs: {' '.join(str(error).split())[:300]}"
         ) from error
-    labels = torch.zeros(len(x), dtype=torch.int64)
     with torch.random.fork_rng(devices=[]), _located(network) as stack:
         try:
             output = network(x)
             logits = main_output(output)
-            if logits is None or tuple(logits.shape) != (len(x), classes):
-                raise UserError(
-                    f"in training mode its forward returns {describe_output(output)}, none of which is the logits of "
-                    f"shape (images, {classes}); return these alone or first"
-                )
-            torch.autograd.backward(nn.functional.cross_entropy(logits, labels))
-        except UserError:
-            raise
+            if logits is not None and tuple(logits.shape) == (len(x), classes):
+                torch.autograd.backward(nn.functional.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64)))
         except Exception as error:  # a user's code may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            where = f" in layer {stack[-1]}" if stack and stack[-1] else ""
-            raise UserError(f"it fails in training mode{where}: {reason[:300]}") from error
+            raise UserError(f"it fails in training mode{_place(stack)}: {_reason(error)}") from error
+    if logits is None or tuple(logits.shape) != (len(x), classes):
+        raise UserError(
+            f"in training mode its forward returns {describe_output(output)}; the logits, of shape "
+            f"(images, {classes}), must be returned alone or first"
+        )
     if not isinstance(output, Tensor):
         yield (
             f"in training mode its forward returns {describe_output(output)}; the main output is trained, auxiliary "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -209,7 +209,8 @@ def weight_parts(products: Products, product: Product) -> list[WeightPart]:
     )
     if product.weight.moved is not None or key not in products.found:
         products.found[key] = _divide(products, product)
-    return products.found[key]
+    parts: list[WeightPart] = products.found[key]
+    return parts
 
 
 def _plain_part(products: Products, product: Product) -> WeightPart | None:
@@ -223,7 +224,7 @@ def _plain_part(products: Products, product: Product) -> WeightPart | None:
         return WeightPart(name, Layout.plain(tuple(parameter.shape), product.groups), everything, everything)
     if product.kind == "matrix product" and parameter.dim() == weight.dim() == 2:
         rows, step = weight.mT, parameter.stride(0)
-        start, rest = divmod(weight.storage_offset() - parameter.storage_offset(), step or 1)
+        start, rest = divmod(int(weight.storage_offset() - parameter.storage_offset()), step or 1)
         if (rows.shape[1], rows.stride(), rest) == (parameter.shape[1], parameter.stride(), 0):
             return WeightPart(
                 name, Layout.plain(tuple(parameter.shape)), everything, slice(start, start + product.channels)
@@ -343,7 +344,7 @@ class _Trace:
         self._computed: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
         self._other: dict[str, list[str]] = {}
-        self._macs = Counter[str]()
+        self._macs: dict[str, float] = defaultdict(float)
         with traceable(model), Products(model, self._see, self._follow) as self._tracer:
             model(example)
         self._batchnorms = self._find_batchnorms()
@@ -414,7 +415,7 @@ class _Trace:
         reason = self._reason(name)
         known = Weight(
             layer_name(name), name, tuple(other for other, p in everywhere if p is parameter and other != name),
-            uses[0].product.kind if uses else self._kinds.get(name) or _readable((self._other.get(name) or ["unused"])[0]),
+            self._kind(name),
             tuple(parameter.shape), len(uses), tuple(dict.fromkeys(_size(use) for use in uses)),
             round(self._macs[f"of {name}"]), reason,
         )  # fmt: skip
@@ -427,6 +428,12 @@ class _Trace:
             known, layout=layout, bias=bias, bias_apart=apart, batchnorm=self._batchnorm(uses),
             on_attention_stream=self._is_on_attention_stream(uses), pointwise_reader=self._pointwise_reader(uses),
         )  # fmt: skip
+
+    def _kind(self, name: str) -> str:
+        if name in self._uses:
+            return self._uses[name][0].product.kind
+        others = self._other.get(name)
+        return self._kinds.get(name) or (_readable(others[0]) if others else "unused")
 
     def _reason(self, name: str) -> str | None:
         others = self._other.get(name, [])
@@ -465,9 +472,9 @@ class _Trace:
             return None
         for tensor in self._graph.arguments(readers[0]):
             axis = 1 if use.product.is_convolution else -1
-            if not self._tracer.depends_on_images(tensor) and tensor.numel() == use.product.channels:
-                if tensor.dim() == 1 or tensor.shape[axis] == tensor.numel():
-                    return tensor
+            is_vector = tensor.dim() == 1 or tensor.shape[axis] == tensor.numel()
+            if is_vector and tensor.numel() == use.product.channels and not self._tracer.depends_on_images(tensor):
+                return tensor
         return None
 
     def _bias_parts(self, bias: Tensor, weight: WeightPart) -> tuple[BiasPart, ...] | None:
@@ -520,7 +527,7 @@ class _Trace:
         return self._batchnorms.get(readers[0])
 
     def _source(self, tensor: int) -> int | None:
-        """Number of the product that a tensor comes from by operations with one argument that depends on the images."""
+        """Return the number of the one product that a tensor comes from, None if several tensors were combined."""
         while tensor in self._graph.made_by:
             number = self._graph.made_by[tensor]
             if number in self._products:
@@ -565,7 +572,7 @@ class _Trace:
             readers = self._graph.readers.get(tensor, [])
             if len(readers) != 1:
                 return None
-            operation, arguments, results = self._graph.operations[readers[0]]
+            operation, _, results = self._graph.operations[readers[0]]
             if readers[0] in self._products:
                 reader = self._products[readers[0]]
                 readable = not reader.is_convolution and reader.data.source == "input"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class Call:
     @property
     def start(self) -> int:
         """The first of the layer's output channels that this call computes."""
-        return self.part.channels.start
+        return int(self.part.channels.start)
 
     def outputs(self, model: nn.Module) -> Tensor:
         """Return the output channels of this call, bias added.
@@ -182,5 +183,6 @@ def _with_gaps(x: Tensor, stride: tuple[int, ...]) -> Tensor:
     """Put ``stride - 1`` zeros between neighbours along each axis of space."""
     shape = [(size - 1) * step + 1 for size, step in zip(x.shape[2:], stride, strict=True)]
     spread = x.new_zeros(*x.shape[:2], *shape)
-    spread[(..., *(slice(None, None, step) for step in stride))] = x
+    index: tuple[Any, ...] = (..., *(slice(None, None, step) for step in stride))
+    spread[index] = x
     return spread

@@ -87,8 +87,9 @@ class Product:
     output : Tensor
         Convolutions: ``(n, channels, ...)``. Matrix products: ``(..., rows, channels)``.
     data, weight : Operand
-        Convolutions: the input ``(n, channels, ...)`` and the filters. Matrix products: oriented so that ``output = data
-        @ weight``, shapes ``(..., rows, k)`` and ``(..., k, channels)``; the weight is the second where both are alike.
+        Convolutions: the input ``(n, channels, ...)`` and the filters. Matrix products: oriented so that
+        ``output = data @ weight``, shapes ``(..., rows, k)`` and ``(..., k, channels)``; the weight is the second where
+        both are alike.
     bias : Tensor or None
         What the operation itself adds to every channel.
     groups, stride, padding, dilation, output_padding
@@ -134,7 +135,7 @@ class Product:
             return nonzero.sum(dim=-1)
         if self.kind == "transposed convolution":  # (in, out / groups, ...)
             return nonzero.flatten(1).sum(dim=1)
-        return nonzero.unflatten(0, (self.groups, -1)).flatten(3).sum(dim=(1, 3)).flatten()
+        return nonzero.reshape(self.groups, -1, *nonzero.shape[1:]).flatten(3).sum(dim=(1, 3)).flatten()
 
     def dead_inputs(self) -> Tensor:
         """Tell which input channels are exactly zero, for all images and positions.
@@ -158,7 +159,7 @@ class Product:
             Shape ``(channels, weights of one output)``; a matrix that is multiplied with every image is taken once.
         """
         if self.kind == "transposed convolution":
-            operand = operand.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+            operand = operand.reshape(self.groups, -1, *operand.shape[1:]).transpose(1, 2).flatten(0, 1)
         elif not self.is_convolution:
             operand = (operand[0] if self._is_expanded else operand).mT.flatten(0, -2)
         return operand.flatten(1)
@@ -232,7 +233,7 @@ class Products(TorchDispatchMode):
         #: id of a moved copy of parameters -> itself, and the place of each value
         self._moved: dict[int, tuple[Tensor, Tensor]] = {}
         #: what `bench.models.inventory.weight_parts` has found out already
-        self.found: dict[Any, Any] = {}
+        self.found: dict[Any, list[Any]] = {}
         sizes = [p.numel() for p in self.parameters.values()]
         self._starts = dict(zip(self.parameters, itertools.accumulate(sizes, initial=0), strict=False))
 
@@ -298,7 +299,7 @@ class Products(TorchDispatchMode):
         return found
 
     def _places(self, tensor: Tensor) -> Tensor:
-        """Number every value of a parameter's view or moved copy: parameters one after the other, each in flat order."""
+        """Number the values of a view or moved copy: parameters one after the other, each in flat order."""
         if id(tensor) in self._moved:
             return self._moved[id(tensor)][1]
         name = self._names[_storage(tensor)]
@@ -394,7 +395,7 @@ def traceable(model: nn.Module) -> Iterator[None]:
     mkldnn = torch.backends.mkldnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model), torch.no_grad(), mkldnn:  # type: ignore[no-untyped-call]
+        with evaluating(model), torch.no_grad(), mkldnn:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -104,10 +104,8 @@ class JointMoments:
         """Join the sums of equally large parts of a weight as groups."""
         if len(parts) == 1:
             return parts[0]
-        joined = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("second", "cross", "first", "dense_first")
-        )
-        return cls(*joined, parts[0].count)
+        names = ("second", "cross", "first", "dense_first")
+        return cls(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names}, count=parts[0].count)
 
     def centred(self) -> JointMoments:
         """Return the second moments about the means; the sums of x stay."""

@@ -204,8 +204,8 @@ class Store:
 
     def _check_schema(self, *, writing: bool) -> int:
         """Return the schema that the store was written with."""
-        found = self.meta("schema")
-        if found not in map(str, schema.READABLE):
+        found = self.meta("schema") or "none"
+        if found not in [str(number) for number in schema.READABLE]:
             raise UserError(
                 f"{self.place}: has store schema {found}, this prunebench reads {schema.SCHEMA_VERSION}; "
                 f"use the prunebench that wrote it, or move it away to start anew"
