@@ -23,7 +23,7 @@ from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
 from bench.scaling import makespan
-from bench.session import Session, changes
+from bench.session import Session, changes, data_notes
 from bench.settings import apply_settings
 from bench.store.database import NothingRun, open_store
 from bench.study import ModelSpec, Normalisation
@@ -101,6 +101,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
+    warnings.extend(data_notes(session))
     apply_settings(settings)
     of_model: dict[tuple[str, str], list[Cell]] = {}
     for group in plan.groups:
@@ -127,6 +128,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     searches = _searches([cell for cell in cells if not cell.skip])
     passes = {(c.group, c.calibration, c.granularity, c.scorer.label, c.search.label) for c in cells if not c.skip}
     lines = {
+        "data": "; ".join(_describe_data(title, facts) for title, facts in session.facts.items()),
         "cells": f"{len(cells)} in {len(plan.groups)} groups (one dense model each)",
         "already there": ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none",
         "to do": f"{len(todo)}, at most: a mask set evaluated once is shared by all cells that have it",
@@ -147,6 +149,15 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
         "seconds": seconds, "memory": memory, "warnings": warnings, "study": study.resolved(),
     }  # fmt: skip
+
+
+def _describe_data(title: str, facts: DataFacts) -> str:
+    height, width = facts.image_size
+    return (
+        f"{title}: {facts.num_classes} classes, {width}x{height} pixels, {'grey' if facts.in_chans == 1 else 'RGB'}; "
+        f"{facts.fit} images to fit, {facts.calibration} for calibration, {facts.search} for search, "
+        f"{facts.test} to test"
+    )
 
 
 def _most_memory(forecasts: Mapping[tuple[str, str], ModelForecast]) -> tuple[str, int, Mapping[str, int]]:

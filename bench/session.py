@@ -90,6 +90,11 @@ def open_session(
     return Session(study, registry, settings, plan, facts)
 
 
+def data_notes(session: Session) -> list[str]:
+    """Return what the user should know about how the data sets are read, a line each."""
+    return [f"{title}: {note}" for title, facts in session.facts.items() for note in facts.notes]
+
+
 def _stored_settings(folder: Path) -> str | None:
     try:
         with closing(open_store(folder)) as store:
