@@ -185,6 +185,8 @@ def _is_grey(image: Image.Image) -> bool:
 def _orientation(image: Image.Image) -> int | None:
     """Return the EXIF orientation, 1 to 8, 1 where there is none; None if the EXIF data are damaged."""
     try:
+        if image.format == "JPEG" and "exif" in image.info:
+            Image.Exif().load(image.info["exif"])  # Pillow hides the damage that it meets when it opens a JPEG file
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises anything on damaged EXIF data; `read_headers` notes it
         return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -163,8 +164,8 @@ def _divide(spec: DataSpec, opened: _Opened, facts: Facts) -> _Division:
                     "their names")  # fmt: skip
     content = opened.source.content_hash()
     train_limit, test_limit = (spec.limit.train, spec.limit.test) if spec.limit else (None, None)
-    train = _limited(place, "train", train_limit, facts, facts.train_labels, content)
-    test = _limited(place, "test", test_limit, facts, facts.test_labels, content)
+    train = _limited(place, "train", train_limit, facts, content)
+    test = _limited(place, "test", test_limit, facts, content)
     labels = facts.train_labels if train is None else facts.train_labels[train]
     if opened.calibration + opened.search >= len(labels):
         raise UserError(
@@ -194,22 +195,32 @@ def _refuse_missing(what: str, facts: Facts, labels: Tensor, remedy: str) -> Non
         raise UserError(f"{what} {absent}; {remedy}")
 
 
-def _limited(place: str, part: str, limit: int | None, facts: Facts, labels: Tensor, content: str) -> Tensor | None:
+def _limited(
+    place: str, part: Literal["train", "test"], limit: int | None, facts: Facts, content: str
+) -> Tensor | None:
     """Draw a stratified subset of the official train or test images; None stands for all of them."""
     if limit is None:
         return None
-    if not facts.num_classes <= limit <= len(labels):
-        problem = (
-            f"is less than the {facts.num_classes} classes" if limit < facts.num_classes
-            else f"is more than the {len(labels)} {part} images"
-        )  # fmt: skip
-        raise UserError(f"{place}: limit.{part} {limit} {problem}; write {facts.num_classes} to {len(labels)}")
-    chosen = stratified_split(labels, (limit,), named_seed("limit", part, content))[0]
-    if part == "train":
-        _refuse_missing(
-            f"{place}: limit.train {limit} leaves no image of", facts, labels[chosen], "write a larger number"
-        )
-    return chosen
+    labels = facts.train_labels if part == "train" else facts.test_labels
+    if limit < facts.num_classes:
+        problem = f"is less than the {facts.num_classes} classes"
+    elif limit > len(labels):
+        problem = f"is more than the {len(labels)} {part} images"
+    else:
+        seed = named_seed("limit", part, content)
+
+        def draw(size: int) -> Tensor:
+            return stratified_split(labels, (size,), seed)[0]
+
+        chosen = draw(limit)
+        if part == "train" and (absent := _missing(facts, labels[chosen])):
+            # a smaller subset is part of a larger one
+            enough = bisect_left(
+                range(len(labels)), facts.num_classes, key=lambda n: len(set(labels[draw(n)].tolist()))
+            )
+            raise UserError(f"{place}: limit.train {limit} leaves no image of {absent}; write at least {enough}")
+        return chosen
+    raise UserError(f"{place}: limit.{part} {limit} {problem}; write {facts.num_classes} to {len(labels)}")
 
 
 def measure_normalisation(images: ImageSet) -> Normalisation:
