@@ -54,11 +54,12 @@ class Limit(_Frozen):
     train: int | None = Field(None, ge=2)
     test: int | None = Field(None, ge=2)
 
-    @model_validator(mode="after")
-    def _not_empty(self) -> Limit:
-        if self.train is None and self.test is None:
-            raise ValueError("limit needs 'train', 'test' or both; write limit: {train: 5000, test: 1000}")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if not isinstance(value, cls) and (not isinstance(value, dict) or all(size is None for size in value.values())):
+            raise ValueError("expected 'train', 'test' or both; write limit: {train: 5000, test: 1000}")
+        return value
 
 
 class DataSpec(_Frozen):
