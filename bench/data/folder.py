@@ -45,8 +45,8 @@ class FolderSource:
         notes = list(headers.notes)
         if unread := [*train.unread, *test.unread]:
             notes.append(
-                f"{len(unread)} files or folders are not read, first {unread[0]}; an image lies directly in the folder "
-                f"of its class and has one of the suffixes {listed(sorted(SUFFIXES))}"
+                f"files and folders that are not read: {len(unread)}, first {unread[0]}; an image lies directly in the "
+                f"folder of its class and has one of the suffixes {listed(sorted(SUFFIXES))}"
             )
         return Facts(
             headers.image_size, headers.in_chans, tuple(classes), train.labels(classes), test.labels(classes),
@@ -126,8 +126,9 @@ def _list_part(folder: Path, part: str) -> _Part:
 
 
 def _visible(folder: Path) -> list[Path]:
-    hidden = {path for path in folder.iterdir() if path.name.startswith(".") or path.name.lower() in HIDDEN}
-    return sorted(set(folder.iterdir()) - hidden)
+    return sorted(
+        path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in HIDDEN
+    )
 
 
 def _contents(files: list[Path]) -> Iterator[tuple[str, bytes]]:

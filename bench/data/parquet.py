@@ -237,14 +237,14 @@ def _label_column(file: Path, schema: pa.Schema, asked: str | None) -> tuple[str
     default = usual[0] if len(usual) == 1 else CIFAR100_LABELS[0] if pair else None
     if asked is None and default is None:
         problem = f"has several label columns: {listed(usual)}" if usual else "has no label column with a usual name"
-        raise UserError(f"{file}: {problem}; write `labels: NAME`, one of {_candidates(schema)}")
+        raise UserError(f"{file}: {problem}; {_choices(schema)}")
     if asked is not None and asked not in schema.names:
         raise UserError(f"{file}: has no column {asked!r}: {suggest(asked, schema.names)}")
     chosen = asked or str(default)
     if _kind(schema.field(chosen).type) is None:
         raise UserError(
             f"{file}: the column {chosen!r} is of type {schema.field(chosen).type}; expected labels that are integers "
-            f"or texts; write `labels: NAME`, one of {_candidates(schema)}"
+            f"or texts; {_choices(schema)}"
         )
     # up to version 0.1, `label` came first and `fine_label` second, whatever else there was
     before = next((name for name in ("label", "fine_label") if name in schema.names), default)
@@ -254,8 +254,9 @@ def _label_column(file: Path, schema: pa.Schema, asked: str | None) -> tuple[str
     return chosen, before, notes
 
 
-def _candidates(schema: pa.Schema) -> str:
-    return listed(field.name for field in schema if _kind(field.type)) or "none: no column holds integers or texts"
+def _choices(schema: pa.Schema) -> str:
+    names = listed(field.name for field in schema if _kind(field.type))
+    return f"write `labels: NAME`, one of {names}" if names else f"found {listed(schema.names)}"
 
 
 def _kind(found: pa.DataType) -> str | None:

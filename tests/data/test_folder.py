@@ -86,7 +86,7 @@ def test_what_is_not_read_is_counted(image_folder, encode, photos):
     facts = FolderSource(image_folder).facts()
     assert facts.train == 20
     assert len(facts.notes) == 1
-    assert facts.notes[0].startswith(f"3 files or folders are not read, first {image_folder}/train/a.png; ")
+    assert facts.notes[0].startswith(f"files and folders that are not read: 3, first {image_folder}/train/a.png; ")
 
 
 def test_a_training_class_without_images(image_folder):

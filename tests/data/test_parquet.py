@@ -224,6 +224,14 @@ def test_label_columns_that_cannot_be_used(tmp_path, pngs, write_parquet, label,
         ParquetSource(tmp_path, labels).facts()
 
 
+def test_labels_that_are_lists(tmp_path, pngs, write_parquet):
+    """Several labels of one image are not what a classifier predicts."""
+    for part in ("train", "test"):
+        write_parquet(tmp_path / f"{part}-0.parquet", pngs[:2], [[0], [0, 1]], kind=pa.list_(pa.int64()))
+    with pytest.raises(UserError, match=r"'label' is of type list.*; expected labels that are .*; found image, label"):
+        ParquetSource(tmp_path).facts()
+
+
 def test_a_chosen_label_column(tmp_path, pngs, write_parquet):
     """`label` was always read first: choosing it keeps the identity."""
     for part in ("train", "test"):
