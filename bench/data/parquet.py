@@ -230,17 +230,17 @@ def _damaged(file: Path, error: Exception) -> UserError:
     return UserError(f"{file}: cannot be read as Parquet: {' '.join(str(error).split())}")
 
 
-def _label_column(file: Path, schema: pa.Schema, asked: str | None) -> tuple[str, str | None, tuple[str, ...]]:
+def _label_column(file: Path, schema: pa.Schema, requested: str | None) -> tuple[str, str | None, tuple[str, ...]]:
     """Return the label column, the one that is read by default (None if there is no such one), and notes."""
     usual = [name for name in schema.names if name.lower() in LABELS]
     pair = set(usual) == set(CIFAR100_LABELS)
     default = usual[0] if len(usual) == 1 else CIFAR100_LABELS[0] if pair else None
-    if asked is None and default is None:
+    if requested is None and default is None:
         problem = f"has several label columns: {listed(usual)}" if usual else "has no label column with a usual name"
         raise UserError(f"{file}: {problem}; {_choices(schema)}")
-    if asked is not None and asked not in schema.names:
-        raise UserError(f"{file}: has no column {asked!r}: {suggest(asked, schema.names)}")
-    chosen = asked or str(default)
+    if requested is not None and requested not in schema.names:
+        raise UserError(f"{file}: has no column {requested!r}: {suggest(requested, schema.names)}")
+    chosen = requested or str(default)
     if _kind(schema.field(chosen).type) is None:
         raise UserError(
             f"{file}: the column {chosen!r} is of type {schema.field(chosen).type}; expected labels that are integers "
@@ -249,7 +249,7 @@ def _label_column(file: Path, schema: pa.Schema, asked: str | None) -> tuple[str
     # up to version 0.1, `label` came first and `fine_label` second, whatever else there was
     before = next((name for name in ("label", "fine_label") if name in schema.names), default)
     notes: tuple[str, ...] = ()
-    if asked is None and pair:
+    if requested is None and pair:
         notes = (f"the labels are those of the column 'fine_label'; `labels: {CIFAR100_LABELS[1]}` chooses the other",)
     return chosen, before, notes
 
