@@ -296,9 +296,13 @@ DATASETS = tuple(
     for name, formula, reference in (
         ("digits", "1,797 handwritten digits of 8x8 pixels, embedded", "scikit-learn; UCI"),
         ("cifar10", "60,000 images of 32x32, 10 classes; torchvision or a local copy", "Krizhevsky 2009"),
-        ("cifar100", "60,000 images of 32x32, 100 classes; torchvision or a local copy", "Krizhevsky 2009"),
-        ("parquet:PATH", "a folder of Parquet files in the Hugging Face layout", "-"),
-        ("folder:PATH", "PATH/train/CLASS/*.png and PATH/test/CLASS/*.png", "-"),
+        (
+            "cifar100",
+            "60,000 images of 32x32, 100 classes, or 20 with labels: coarse_label; torchvision or a local copy",
+            "Krizhevsky 2009",
+        ),
+        ("parquet:PATH", "a folder of Parquet files in the Hugging Face layout", "docs/DATA.md"),
+        ("folder:PATH", "PATH/train/CLASS/*.png and PATH/test/CLASS/*.png", "docs/DATA.md"),
     )
 )
 

@@ -228,7 +228,7 @@ def run(
     from bench.engines.progress import Reporter
     from bench.forecast import group_work
     from bench.plan import cells_asked_for
-    from bench.session import changes, open_session
+    from bench.session import changes, data_notes, network_notes, open_session
     from bench.store.artifacts import Artifacts
     from bench.store.database import open_store
     from bench.store.merge import merge_study
@@ -259,11 +259,8 @@ def run(
         on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
         on_ray.refuse_silent()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
-        for change in changes(store, session):
-            console.print(f"note: {change}", style="yellow")
-        for (_, model), network in session.networks.items():
-            for warning in network.warnings(session.study.file.granularities):
-                console.print(f"note: {model}: {warning}", style="yellow")
+        for note in (*data_notes(session), *network_notes(session), *changes(store, session)):
+            console.print(f"note: {note}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         for other in merge or []:
             taken = merge_study(study, store, session.plan.study.digest(), other)

@@ -23,7 +23,7 @@ from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
 from bench.scaling import makespan
-from bench.session import Session, changes
+from bench.session import Session, changes, data_notes, network_notes
 from bench.settings import apply_settings
 from bench.store.database import NothingRun, open_store
 from bench.study import ModelSpec, Normalisation
@@ -101,6 +101,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
+    warnings.extend(data_notes(session))
     apply_settings(settings)
     of_model: dict[tuple[str, str], list[Cell]] = {}
     for group in plan.groups:
@@ -119,8 +120,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
     granularities = study.file.granularities
-    for (_, title), network in session.networks.items():
-        warnings += [f"{title}: {warning}" for warning in network.warnings(granularities)]
+    warnings += network_notes(session)
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -130,6 +130,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     searches = _searches([cell for cell in cells if not cell.skip])
     passes = {(c.group, c.calibration, c.granularity, c.scorer.label, c.search.label) for c in cells if not c.skip}
     lines = {
+        "data": "; ".join(_describe_data(title, facts) for title, facts in session.facts.items()),
         "cells": f"{len(cells)} in {len(plan.groups)} groups (one dense model each)",
         "already there": ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none",
         "to do": f"{len(todo)}, at most: a mask set evaluated once is shared by all cells that have it",
@@ -159,6 +160,15 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         ],
         "study": study.resolved(),
     }  # fmt: skip
+
+
+def _describe_data(title: str, facts: DataFacts) -> str:
+    height, width = facts.image_size
+    return (
+        f"{title}: {facts.num_classes} classes, {width}x{height} pixels, {'grey' if facts.in_chans == 1 else 'RGB'}; "
+        f"{facts.fit} images to fit, {facts.calibration} for calibration, {facts.search} for search, "
+        f"{facts.test} to test"
+    )
 
 
 def _most_memory(forecasts: Mapping[tuple[str, str], ModelForecast]) -> tuple[str, int, Mapping[str, int]]:

@@ -111,6 +111,21 @@ def open_session(
     return Session(study, registry, settings, plan, facts, networks)
 
 
+def data_notes(session: Session) -> list[str]:
+    """Return what the user should know about how the data sets are read, a line each."""
+    return [f"{title}: {note}" for title, facts in session.facts.items() for note in facts.notes]
+
+
+def network_notes(session: Session) -> list[str]:
+    """Return what the user should know about the networks, a line each: what is left dense, and why."""
+    granularities = session.study.file.granularities
+    return [
+        f"{title}: {warning}"
+        for (_, title), network in session.networks.items()
+        for warning in network.warnings(granularities)
+    ]
+
+
 def _stored_settings(folder: Path) -> str | None:
     try:
         with closing(open_store(folder)) as store:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.errors import UserError, suggest
 from bench.identity import digest
@@ -48,6 +48,20 @@ class Recipe(_Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
+class Limit(_Frozen):
+    """Sizes of stratified subsets of the official train and test images; all of them where a size is not given."""
+
+    train: int | None = Field(None, ge=2)
+    test: int | None = Field(None, ge=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if not isinstance(value, cls) and (not isinstance(value, dict) or all(size is None for size in value.values())):
+            raise ValueError("expected 'train', 'test' or both; write limit: {train: 5000, test: 1000}")
+        return value
+
+
 class DataSpec(_Frozen):
     """A data set: `digits`, `cifar10`, `cifar100`, ``parquet:PATH`` or ``folder:PATH``."""
 
@@ -56,6 +70,12 @@ class DataSpec(_Frozen):
     path: str | None = Field(None, description="a local copy (Parquet folder) of cifar10 or cifar100; ${VAR} allowed")
     calibration: int | None = Field(None, ge=1, description="images in the calibration split")
     search: int | None = Field(None, ge=1, description="images in the search split")
+    labels: str | None = Field(
+        None,
+        min_length=1,
+        description="column of the labels of a Parquet folder; fine_label or coarse_label of cifar100",
+    )
+    limit: Limit | None = Field(None, description="use a stratified subset of the official train or test images")
 
     @property
     def title(self) -> str:
@@ -210,6 +230,10 @@ class Study:
     def resolved(self) -> dict[str, Any]:
         """Return the whole study as plain JSON values, defaults included."""
         plain = self.file.model_dump(mode="json", exclude={"profiles"})
+        for entry in plain["data"]:
+            for key in ("labels", "limit"):  # newer keys: a study that does not use them keeps its hash
+                if entry[key] is None:
+                    del entry[key]
         for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
             plain[axis] = [choice.identity() for choice in getattr(self, axis)]
         return plain
@@ -326,7 +350,7 @@ def _explain(document: Document, error: ValidationError, profile: str | None) ->
 def _keys_at(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     inner: dict[str, type[BaseModel]] = {
         "data": DataSpec, "models": ModelSpec, "calibration": Calibration, "execution": Execution, "exclude": Exclusion,
-        "normalisation": Normalisation,
+        "normalisation": Normalisation, "limit": Limit,
     }  # fmt: skip
     found = schema
     for key in loc:

@@ -48,7 +48,7 @@ class CalibrationSpec:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the plan must know of a data set, found without decoding it.
+    """What the plan must know of a data set, from its labels and image headers.
 
     Attributes
     ----------
@@ -62,6 +62,8 @@ class DataFacts:
         Default size and batch of a calibration draw.
     calibration : int
         Images to draw from.
+    notes : tuple of str
+        What the user should know about how the data set is read.
     """
 
     hash: str
@@ -74,6 +76,7 @@ class DataFacts:
     calibration_images: int
     calibration_batch: int
     calibration: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

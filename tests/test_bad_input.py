@@ -42,7 +42,7 @@ description: >-
   Two lines
   of text
 data:
-  - {name: digits, label: small, calibration: 200, search: 100}
+  - {name: digits, label: small, calibration: 200, search: 100, limit: {train: 900, test: 300}}
 models:
   - name: digits_cnn
     label: net
@@ -360,9 +360,10 @@ def test_data_of_reports(ends_well, reported, reader, examples):
     fuzz(mutated_table(table), check, examples)
 
 
-def picture(size: tuple[int, int] = (8, 8), mode: str = "L") -> bytes:
-    stream = io.BytesIO()
-    Image.new(mode, size).save(stream, "png")
+def picture(size: tuple[int, int] = (8, 8), mode: str = "L", orientation: int = 1) -> bytes:
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[274] = orientation
+    Image.new(mode, size).save(stream, "png", **({} if orientation == 1 else {"exif": exif}))
     return stream.getvalue()
 
 
@@ -381,6 +382,7 @@ PICTURES = (
     b"", b"no image", picture(), picture((9, 8)), picture(mode="RGB"), picture(mode="I;16"), picture()[:50],
     picture((1, 1)),
     bomb(40_000, 40_000), bomb(2**31 - 1, 2**31 - 1), bomb(12_000, 12_000), bomb(0, 0), b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    picture((9, 8), orientation=6), picture((8, 8), orientation=3), picture(mode="LA"), picture(mode="P"),
     b"GIF89a" + b"\xff" * 40, b"BM" + b"\xff" * 60, b"II*\x00" + b"\xff" * 60, b"P5 99999999 99999999 255\n", None,
 )  # fmt: skip
 LABELS = (0, 1, 2, -1, 5, 2**40, 2**63 - 1, None)
@@ -398,7 +400,13 @@ sparsities: [0.5]
 def data_folders(draw) -> dict[str, bytes]:
     """Files of a Parquet data set with a few faults."""
     files = {}
-    for part in ("train-0", "train-1", "test-0"):
+    plain, shards = (
+        ["train-0", "train-1", "test-0"],
+        ["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"],
+    )
+    odd = ["train-0", "train-00000-of-00001", "test-00003-of-00002", "validation-0", "._train-0"]
+    more = draw(st.sampled_from(["", "", "", "labels", "fine_label", "coarse_label", "img", "thumbnail"]))
+    for part in (*draw(st.sampled_from([plain, shards])), *draw(st.sampled_from([[]] * 4 + [[name] for name in odd]))):
         pictures = [picture() for _ in range(12)]
         labels: list[object] = [row % 2 for row in range(12)]
         for _ in range(draw(st.integers(0, 2))):
@@ -417,6 +425,8 @@ def data_folders(draw) -> dict[str, bytes]:
             }
         except pa.ArrowException:
             continue
+        if more:
+            columns[more] = columns["image" if more in ("img", "thumbnail") else "label"]
         if draw(st.integers(0, 9)) == 0:
             del columns[draw(st.sampled_from(list(columns)))]
         table = pa.table(columns)[: draw(st.sampled_from([12, 12, 12, 12, 1, 0]))]
@@ -450,6 +460,10 @@ def image_folders(draw) -> dict[str, bytes]:
         "data/train/a/note.txt",
         "data/train/0.png",
         "data/train/a/x.png/y",
+        "data/train/.ipynb_checkpoints/0.png",
+        "data/test/a/._0.png",
+        "data/__MACOSX/train/a/0.png",
+        "data/val/a/0.png",
     ]
     for name in draw(st.lists(st.sampled_from(odd), max_size=2, unique=True)):
         files[name] = picture()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,38 +37,76 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Raw:
-    """What a source holds: the official train and test sets and the names of the classes."""
-
-    train: ImageSet
-    test: ImageSet
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Facts:
-    """What can be known of a source without decoding it.
+    """What is known of a source from its labels and image headers, without decoding its pixels.
 
     Attributes
     ----------
     image_size : tuple of int
-        Height and width in pixels.
-    in_chans, num_classes, train, test : int
-        Channels, classes, and images in each part.
+        Height and width in pixels, after the EXIF orientation is applied.
+    in_chans : int
+        1 if all images are grey, else 3.
+    classes : tuple of str
+        Names of the classes, by label.
+    train_labels, test_labels : Tensor
+        Classes of the official train and test images, int64, shape ``(n,)``.
+    variant : mapping
+        How the source is read where its content hash does not determine the images and labels: a label
+        column other than the default one, an EXIF orientation that is applied. Part of the identity; empty for
+        most sources.
+    notes : tuple of str
+        What the user should know about how the source is read.
     """
 
     image_size: tuple[int, int]
     in_chans: int
-    num_classes: int
-    train: int
-    test: int
+    classes: tuple[str, ...]
+    train_labels: Tensor
+    test_labels: Tensor
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def train(self) -> int:
+        """Number of official training images."""
+        return len(self.train_labels)
+
+    @property
+    def test(self) -> int:
+        """Number of official test images."""
+        return len(self.test_labels)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a source holds: its facts, and the official train and test sets, decoded."""
+
+    facts: Facts
+    train: ImageSet
+    test: ImageSet
+
+    @classmethod
+    def of(cls, facts: Facts, images: Tensor) -> Raw:
+        """Divide decoded images, training images first, by the numbers of labels in `facts`."""
+        n = facts.train
+        return cls(facts, ImageSet(images[:n], facts.train_labels), ImageSet(images[n:], facts.test_labels))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.facts.classes
 
 
 class Source(Protocol):
     """Where a data set comes from."""
 
     def facts(self) -> Facts:
-        """Sizes, found without decoding more than one image."""
+        """Read labels and image headers."""
 
     def content_hash(self) -> str:
         """SHA-256 of the content, found without decoding images."""
@@ -85,7 +124,7 @@ class Dataset:
     name : str
         As the study names it.
     hash : str
-        SHA-256 of content, division and normalisation.
+        SHA-256 of content, division and normalisation, and of the limit where there is one.
     classes : tuple of str
         Names of the classes, by label.
     normalisation : Normalisation

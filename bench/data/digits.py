@@ -25,9 +25,8 @@ class DigitsSource:
     """
 
     def facts(self) -> Facts:
-        """Sizes of the two parts."""
-        images, _ = self._arrays()
-        return Facts((8, 8), 1, 10, len(images) - TEST_IMAGES, TEST_IMAGES)
+        """Return sizes and labels."""
+        return self.read().facts
 
     def content_hash(self) -> str:
         """SHA-256 of pixels and labels."""
@@ -39,8 +38,8 @@ class DigitsSource:
         images, labels = self._arrays()
         everything = ImageSet(torch.from_numpy(images)[:, None], torch.from_numpy(labels))
         seed = named_seed("test split", self.content_hash())
-        test, train = stratified_split(everything.labels, (TEST_IMAGES,), seed)
-        return Raw(everything.subset(train), everything.subset(test), tuple("0123456789"))
+        test, train = map(everything.subset, stratified_split(everything.labels, (TEST_IMAGES,), seed))
+        return Raw(Facts((8, 8), 1, tuple("0123456789"), train.labels, test.labels), train, test)
 
     @staticmethod
     def _arrays() -> tuple[np.ndarray, np.ndarray]:

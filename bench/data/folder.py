@@ -2,39 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from bench.data.dataset import Facts, ImageSet, Raw
-from bench.data.decode import decode_images
+from bench.data.dataset import Facts, Raw
+from bench.data.decode import decode_images, read_headers
+from bench.data.labels import listed
 from bench.errors import UserError
 from bench.identity import digest, file_digest
 
 TEST_FOLDERS = ("test", "val", "validation")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+#: What file managers and archives leave behind, in lower case; other hidden names begin with a dot.
+HIDDEN = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
 @dataclass(frozen=True)
 class FolderSource:
     """``train/CLASS/*.png`` and ``test/CLASS/*.png`` (or ``val``, ``validation``) under one folder.
 
-    Classes are numbered by the alphabet; files that are no images by their suffix are left alone.
+    Classes are numbered in alphabetical order. Hidden files and folders are ignored; other files that have no
+    suffix of an image are not read, and a note counts them.
     """
 
     folder: Path
 
     def facts(self) -> Facts:
-        """Count files and classes; the first image tells the size."""
-        train, test, classes = self._parts()
-        image = decode_images([(str(train[0]), train[0].read_bytes())])
-        return Facts((image.shape[2], image.shape[3]), image.shape[1], len(classes), len(train), len(test))
+        """List files and classes and read the headers of all images.
+
+        Raises
+        ------
+        UserError
+            Naming the file or folder at fault.
+        """
+        train, test = self._parts()
+        classes = sorted(train.images)
+        headers = read_headers(_contents([*train.files(), *test.files()]))
+        notes = list(headers.notes)
+        if unread := [*train.unread, *test.unread]:
+            notes.append(
+                f"files and folders that are not read: {len(unread)}, first {unread[0]}; an image lies directly in the "
+                f"folder of its class and has one of the suffixes {listed(sorted(SUFFIXES))}"
+            )
+        return Facts(
+            headers.image_size, headers.in_chans, tuple(classes), train.labels(classes), test.labels(classes),
+            {"orientation": "exif"} if headers.rotated else {}, tuple(notes),
+        )  # fmt: skip
 
     def content_hash(self) -> str:
         """SHA-256 over class names and files, in the order of their names."""
-        train, test, _ = self._parts()
-        return digest([[[file.parent.name, file_digest(file)] for file in files] for files in (train, test)])
+        parts = [part.files() for part in self._parts()]
+        return digest([[[file.parent.name, file_digest(file)] for file in files] for files in parts])
 
     def read(self) -> Raw:
         """Decode all files.
@@ -44,22 +66,24 @@ class FolderSource:
         UserError
             Naming the file or folder at fault.
         """
-        train, test, classes = self._parts()
-        number = {name: label for label, name in enumerate(classes)}
-        files = [*train, *test]
-        images = decode_images((str(file), file.read_bytes()) for file in files)
-        labels = torch.tensor([number[file.parent.name] for file in files])
-        n = len(train)
-        return Raw(ImageSet(images[:n], labels[:n]), ImageSet(images[n:], labels[n:]), tuple(classes))
+        train, test = self._parts()
+        return Raw.of(self.facts(), decode_images(_contents([*train.files(), *test.files()])))
 
-    def _parts(self) -> tuple[list[Path], list[Path], list[str]]:
-        """Return the files for training and for the test, and the classes."""
-        train, test = self._files("train"), self._files(self._test_folder())
-        classes = sorted({file.parent.name for file in train})
-        for file in test:
-            if file.parent.name not in classes:
-                raise UserError(f"{file.parent}: is no class of the training images: {', '.join(classes)}")
-        return train, test, classes
+    def _parts(self) -> tuple[_Part, _Part]:
+        train, test = _list_part(self.folder, "train"), _list_part(self.folder, self._test_folder())
+        for name, files in train.images.items():
+            if not files:
+                raise UserError(
+                    f"{self.folder / 'train' / name}: has no images ({listed(sorted(SUFFIXES))}) directly in it; every "
+                    f"folder in train is a class: add images or remove the folder"
+                )
+        for name in [name for name, files in test.images.items() if files]:
+            if name not in train.images:
+                raise UserError(
+                    f"{self.folder / self._test_folder() / name}: is no class of the training images: "
+                    f"{listed(sorted(train.images))}"
+                )
+        return train, test
 
     def _test_folder(self) -> str:
         for name in TEST_FOLDERS:
@@ -67,11 +91,45 @@ class FolderSource:
                 return name
         raise UserError(f"data folder {self.folder}: has no test images; expected test/CLASS/*.png")
 
-    def _files(self, part: str) -> list[Path]:
-        root = self.folder / part
-        if not root.is_dir():
-            raise UserError(f"data folder {root}: there is no such folder; expected {part}/CLASS/*.png")
-        files = sorted(file for file in root.glob("*/*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not files:
-            raise UserError(f"data folder {root}: has no images; expected {part}/CLASS/*.png")
-        return files
+
+@dataclass(frozen=True)
+class _Part:
+    """Image files of the train or test folder by class, in the order of their names, and what is not read."""
+
+    images: dict[str, list[Path]]
+    unread: list[Path]
+
+    def files(self) -> list[Path]:
+        return [file for files in self.images.values() for file in files]
+
+    def labels(self, classes: list[str]) -> Tensor:
+        number = {name: label for label, name in enumerate(classes)}
+        return torch.tensor([number[file.parent.name] for file in self.files()])
+
+
+def _list_part(folder: Path, part: str) -> _Part:
+    root = folder / part
+    if not root.is_dir():
+        raise UserError(f"data folder {root}: there is no such folder; expected {part}/CLASS/*.png")
+    found = _Part({}, [])
+    for entry in _visible(root):
+        if not entry.is_dir():
+            found.unread.append(entry)
+            continue
+        images = found.images.setdefault(entry.name, [])
+        for file in _visible(entry):
+            is_image = file.suffix.lower() in SUFFIXES and file.is_file()
+            (images if is_image else found.unread).append(file)
+    if not found.files():
+        raise UserError(f"data folder {root}: has no images; expected {part}/CLASS/*.png")
+    return found
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in HIDDEN
+    )
+
+
+def _contents(files: list[Path]) -> Iterator[tuple[str, bytes]]:
+    return ((str(file), file.read_bytes()) for file in files)

@@ -299,7 +299,7 @@ class Products(TorchDispatchMode):
         return found
 
     def _places(self, tensor: Tensor) -> Tensor:
-        """Number the values of a view or moved copy: parameters one after the other, each in flat order."""
+        """Return the number of each value of a view or moved copy, parameters one after the other in flat order."""
         if id(tensor) in self._moved:
             return self._moved[id(tensor)][1]
         name = self._names[_storage(tensor)]

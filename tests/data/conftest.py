@@ -32,16 +32,18 @@ def photos():
 def write_parquet():
     """Write a Parquet file in the Hugging Face layout."""
 
-    def write(path, contents, labels, names=("cat", "dog", "owl"), label="label"):
-        table = pa.table(
-            {
-                "image": pa.array(
-                    [{"bytes": c, "path": None} for c in contents],
-                    pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-                ),
-                label: pa.array(labels, pa.int64()),
-            }
+    def images(contents):
+        return pa.array(
+            [{"bytes": c, "path": None} for c in contents], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         )
+
+    def write(path, contents, labels, names=("cat", "dog", "owl"), label="label", more=None, kind=None, image="image"):
+        """`more`: further columns, images as bytes and labels as numbers or texts, written before the others."""
+        more = {
+            name: images(values) if isinstance(values[0], bytes) else pa.array(values)
+            for name, values in (more or {}).items()
+        }
+        table = pa.table({**more, image: images(contents), label: pa.array(labels, kind or pa.int64())})
         features = {label: {"names": list(names), "_type": "ClassLabel"}} if names else {}
         metadata = {"huggingface": json.dumps({"info": {"features": features}})}
         pq.write_table(table.replace_schema_metadata(metadata), path)

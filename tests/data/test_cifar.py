@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from bench.data.cifar import TorchvisionSource
+from bench.data.cifar import SUPERCLASSES, TorchvisionSource
 from bench.errors import UserError
 
 
@@ -62,3 +62,73 @@ def test_facts_are_the_published_ones(name, classes, tmp_path):
     facts = TorchvisionSource(name, tmp_path).facts()
     assert (facts.image_size, facts.in_chans, facts.num_classes) == ((32, 32), 3, classes)
     assert (facts.train, facts.test) == (50_000, 10_000)
+
+
+#: Superclass of each class of CIFAR-100 by number, as used in many published experiments.
+COARSE = [
+    4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0, 11, 1, 10,
+    12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16,
+    12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14,
+    13,
+]  # fmt: skip
+
+
+def test_superclasses_by_number():
+    """The classes of CIFAR-100 are numbered by the alphabet, and so are the superclasses."""
+    names = sorted(name for names in SUPERCLASSES.values() for name in names)
+    of = {name: number for number, names in enumerate(SUPERCLASSES.values()) for name in names}
+    assert [of[name] for name in names] == COARSE
+    assert list(SUPERCLASSES) == sorted(SUPERCLASSES)
+
+
+@pytest.fixture
+def tiny_cifar100(tmp_path, monkeypatch):
+    """An archive of four train and two test images with both kinds of labels, as the published one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3072), dtype=np.uint8)
+    names = sorted(name for names in SUPERCLASSES.values() for name in names)
+    folder = tmp_path / datasets.CIFAR100.base_folder
+    folder.mkdir()
+    fine = [99, 0, 1, 91, 2, 50]
+    batches = {
+        "train": {"data": pixels[:4], "fine_labels": fine[:4], "coarse_labels": [COARSE[label] for label in fine[:4]]},
+        "test": {"data": pixels[4:], "fine_labels": fine[4:], "coarse_labels": [COARSE[label] for label in fine[4:]]},
+        "meta": {"fine_label_names": names, "coarse_label_names": list(SUPERCLASSES)},
+    }
+    for name, content in batches.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+        md5 = hashlib.md5((folder / name).read_bytes()).hexdigest()
+        if name == "meta":
+            monkeypatch.setattr(datasets.CIFAR100, "meta", {**datasets.CIFAR100.meta, "md5": md5})
+        else:
+            monkeypatch.setattr(datasets.CIFAR100, f"{name}_list", [[name, md5]])
+    return tmp_path, batches
+
+
+def test_coarse_labels_are_those_of_the_archive(tiny_cifar100):
+    root, batches = tiny_cifar100
+    raw = TorchvisionSource("cifar100", root, "coarse_label").read()
+    assert raw.train.labels.tolist() == batches["train"]["coarse_labels"]
+    assert raw.test.labels.tolist() == batches["test"]["coarse_labels"]
+    assert raw.classes == tuple(batches["meta"]["coarse_label_names"])
+    fine = TorchvisionSource("cifar100", root).read()
+    assert fine.train.labels.tolist() == batches["train"]["fine_labels"]
+    assert (fine.facts.variant, raw.facts.variant) == ({}, {"labels": "coarse_label"})
+
+
+def test_facts_of_the_coarse_labels(tmp_path):
+    facts = TorchvisionSource("cifar100", tmp_path, "coarse_label").facts()
+    assert (facts.num_classes, facts.train, facts.test) == (20, 50_000, 10_000)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "message"),
+    [
+        ("cifar100", "coarse", "has no labels 'coarse': did you mean 'coarse_label'"),
+        ("cifar10", "coarse_label", "has no labels 'coarse_label'"),
+    ],
+)
+def test_labels_that_are_not_there(name, labels, message, tmp_path):
+    for act in (TorchvisionSource(name, tmp_path, labels).facts, TorchvisionSource(name, tmp_path, labels).read):
+        with pytest.raises(UserError, match=message):
+            act()
