@@ -76,8 +76,9 @@ def check_network(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts
     file = cache / f"{key}.json" if cache is not None else None
     if file is not None and (kept := _kept(file)) is not None:
         return kept
+    model, again = (build_model(spec, registry, data, SEED) for _ in range(2))
     try:
-        network = _examine(spec, registry, data)
+        network = _examine(model, again, spec, data)
     except UserError as error:
         raise UserError(f"model {spec.title!r}: {error}") from error
     if file is not None:
@@ -94,12 +95,10 @@ def _kept(file: Path) -> Network | None:
         return None
 
 
-def _examine(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts) -> Network:
-    model, again = (build_model(spec, registry, data, SEED) for _ in range(2))
+def _examine(model: nn.Module, again: nn.Module, spec: ModelSpec, data: Dataset | DataFacts) -> Network:
     _refuse_hidden_weights(model)
     _refuse_extra_state(model)
     _refuse_unlike(model, again)
-    del again
     x = torch.randn(IMAGES, data.in_chans, *data.image_size, generator=torch.Generator().manual_seed(SEED))
     _check_evaluation(model, x, data.num_classes)
     inventory = take_inventory(model, x)
@@ -223,7 +222,7 @@ def _check_training(model: nn.Module, x: Tensor, classes: int) -> Iterator[str]:
         network = copy.deepcopy(model).train()
     except Exception as error:  # a user's class may refuse to be copied
         raise UserError(
-            f"it cannot be copied by copy.deepcopy, as every cell needs: {' '.join(str(error).split())[:300]}"
+            f"copy.deepcopy, which every cell needs, cannot copy it: {' '.join(str(error).split())[:300]}"
         ) from error
     with torch.random.fork_rng(devices=[]), _located(network) as stack:
         try:

@@ -131,11 +131,11 @@ def _input(model: nn.Module, layer: nn.Module, x: Tensor) -> Tensor:
     """Return the input of a layer that the forward pass calls once; the pass ends there."""
     seen: list[Tensor] = []
 
-    def hook(_layer: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
+    def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(args[0] if args else kwargs["input"])
         raise _ReachedError
 
-    handle = layer.register_forward_pre_hook(hook)
+    handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         model(x)
     except _ReachedError:
