@@ -18,6 +18,7 @@ from bench.engines.progress import duration
 from bench.evaluate import Evaluator
 from bench.memory import measure_sizes, memory_stages
 from bench.models.build import build_model, resolve_recipe
+from bench.models.given import describe_normalisations
 from bench.models.macs import count_macs
 from bench.models.units import find_units
 from bench.models.view import ModelView
@@ -101,6 +102,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
+    warnings = [*session.notes, *warnings]
     apply_settings(settings)
     of_model: dict[tuple[str, str], list[Cell]] = {}
     for group in plan.groups:
@@ -134,6 +136,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} masked evaluations",
         "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
         "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
+        "normalisation": describe_normalisations(study),
         "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if name != "measured"),
         "measured": "; ".join(f"{name}: {speed:g} images/s" for name, speed in settings.measured.items())
         or "nothing: small inputs, or fixed by the study",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from bench.catalogue import make_registry
 from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
 from bench.models.dense import model_identity
+from bench.models.given import resolve_models
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
-from bench.store.artifacts import digest_file, settle_artifacts
+from bench.store.artifacts import settle_artifacts
 from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
@@ -28,13 +28,14 @@ from bench.types import Cell, DataFacts, Settings
 
 @dataclass(frozen=True)
 class Session:
-    """A study folder with everything resolved; nothing has been run."""
+    """A study folder with everything resolved; nothing has been run. `notes`: what a user should check."""
 
     study: Study
     registry: Registry
     settings: Settings
     plan: Plan
     facts: Mapping[str, DataFacts]
+    notes: tuple[str, ...] = ()
 
     def find_cell(self, name: str) -> Cell:
         """Find a cell by the beginning of its id or by its position."""
@@ -68,6 +69,8 @@ def open_session(
     for model in study.file.models:
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
+    given = resolve_models(study, registry, facts)
+    study = given.study
     if asked is not None:
         refuse_links(folder)
         if asked.artifacts is not None:
@@ -81,13 +84,11 @@ def open_session(
 
     settings = keep_settings(_stored_settings(folder), study.file.execution, device, max(widest.image_size), largest)
 
-    digest_of = cache(digest_file)
-
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        return model_identity(spec, seed, data.hash, registry, folder, digest_of)
+        return model_identity(spec, seed, data.hash, registry, folder, given.digests.__getitem__)
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
-    return Session(study, registry, settings, plan, facts)
+    return Session(study, registry, settings, plan, facts, given.notes)
 
 
 def _stored_settings(folder: Path) -> str | None:

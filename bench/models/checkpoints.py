@@ -398,10 +398,14 @@ def _refuse_other_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor], 
             continue
         kind = str(found.dtype).removeprefix("torch.")
         if own[name].is_floating_point() and not found.is_floating_point():
+            remedy = (
+                "save its real part"
+                if found.is_complex()
+                else "give the checkpoint before quantisation, or dequantise it: multiply each layer's integers by "
+                "its scale and save the products as float32"
+            )
             raise UserError(
-                f"checkpoint {place}: {shown_name(name)} has {kind} values instead of floating-point weights; give the "
-                f"checkpoint before quantisation, or dequantise it: multiply each layer's integers by its scale and "
-                f"save them as float32"
+                f"checkpoint {place}: {shown_name(name)} has {kind} values instead of floating-point weights; {remedy}"
             )
         if not own[name].is_floating_point() and found.is_floating_point() and not name.endswith(OPTIONAL):
             raise UserError(
