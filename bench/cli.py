@@ -670,16 +670,24 @@ def _show_speed(found: dict[str, Any]) -> None:
 @app.command()
 def prune(
     study: StudyFolder,
-    cell: Annotated[str, typer.Argument(help="beginning of a cell id, or its position in the plan")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="safetensors file to write")],
+    cell: Annotated[str | None, typer.Argument(help="beginning of a cell id, or its position in the plan")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="safetensors file to write")] = None,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="evaluate this exported file again instead of writing one")
+    ] = None,
     profile: Profile = None,
 ) -> None:
-    """Write the masked, repaired model of a cell; reloading it gives the row's accuracy."""
-    from bench.export import export_cell
+    """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
+    from bench.export import describe_verification, export_cell, verify_file
     from bench.session import open_session
 
-    accuracy = export_cell(open_session(study, profile), cell, output)
-    typer.echo(f"wrote {output}; reloaded, it has accuracy {accuracy:.4f}, the row's")
+    if verify is not None and output is None:
+        typer.echo(describe_verification(verify, verify_file(open_session(study, profile), verify, cell)))
+    elif verify is None and cell is not None and output is not None:
+        found = export_cell(open_session(study, profile), cell, output)
+        typer.echo(f"wrote {describe_verification(output, found)}")
+    else:
+        raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate one again")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ class ModelSpec(_Frozen):
     @field_validator("normalisation", mode="before")
     @classmethod
     def _named_dataset(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "dataset":
+        if value not in (None, "dataset") and not isinstance(value, (dict, Normalisation)):
             raise ValueError("write `dataset`, for the data set's own values, or {mean: [...], std: [...]}")
         return value
 

@@ -66,6 +66,35 @@ def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFact
         For an unknown name, arguments that the constructor refuses, or a network that does not map images
         of this data set to one logit per class.
     """
+    constructor, args = constructor_of(spec, registry, dataset)
+    try:
+        with seeded(seed):
+            model = constructor(**args)
+    except BUILD_ERRORS as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in args.items() if key != "model_name")
+        raise UserError(f"model {spec.name!r} cannot be built with {given}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model {spec.name!r}: its function gives {type(model).__name__}, not an nn.Module")
+    model = model.float().eval()
+    _check_output(spec.name, model, dataset)
+    return model
+
+
+def constructor_of(
+    spec: ModelSpec, registry: Registry, dataset: Dataset | DataFacts
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the function that builds a network, and all its arguments.
+
+    Parameters
+    ----------
+    spec, registry, dataset
+        As for `build_model`.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, or an argument with which timm would fetch weights.
+    """
     check_model_name(spec.name, registry)
     plugin = registry.find("model", spec.name)
     height, width = dataset.image_size
@@ -83,18 +112,7 @@ def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFact
         args = {"model_name": spec.name, "pretrained": False}
     else:
         constructor, accepted, args = plugin.function, _arguments(plugin.function), {}
-    args |= {key: value for key, value in offered.items() if key in accepted} | spec.args
-    try:
-        with seeded(seed):
-            model = constructor(**args)
-    except BUILD_ERRORS as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in args.items() if key != "model_name")
-        raise UserError(f"model {spec.name!r} cannot be built with {given}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model {spec.name!r}: its function gives {type(model).__name__}, not an nn.Module")
-    model = model.float().eval()
-    _check_output(spec.name, model, dataset)
-    return model
+    return constructor, args | {key: value for key, value in offered.items() if key in accepted} | spec.args
 
 
 @contextmanager
