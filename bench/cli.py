@@ -200,6 +200,7 @@ def run(
     from bench.session import changes, open_session
     from bench.store.artifacts import Artifacts
     from bench.store.database import open_store
+    from bench.store.dense_accuracy import read_dense_warnings
     from bench.store.merge import merge_study
     from bench.store.places import Places
 
@@ -228,7 +229,7 @@ def run(
         on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
         on_ray.refuse_silent()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
-        for change in changes(store, session):
+        for change in [*session.notes, *changes(store, session)]:
             console.print(f"note: {change}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         for other in merge or []:
@@ -246,6 +247,8 @@ def run(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
         f"{summary.reused} already there{left}"
     )
+    for warning in read_dense_warnings(study, profile):
+        console.print(f"warning: {warning}", style="yellow")
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:
@@ -329,6 +332,8 @@ def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         out.print(f"  first: prunebench show {study} {failure['cell'][:12]}")
     for skip in found["skips"]:
         out.print(f"skipped {skip['count']} x: {skip['reason']}")
+    for warning in found["warnings"]:
+        out.print(f"warning: {warning}", style="yellow")
 
 
 @app.command()

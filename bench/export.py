@@ -198,7 +198,7 @@ def describe_verification(place: Path, found: Verification) -> str:
     line = f"{place}: cell {found.cell[:12]}, {found.settings}: accuracy {found.file:.4f}, the row has {found.row:.4f}"
     if found.differing:
         raise UserError(
-            f"{line}; {found.differing} of {found.images} test images differ: the file does not hold the row's network, "
+            f"{line}; {found.differing} of {found.images} test images differ: the file does not hold its network, "
             f"or the settings or library versions are not those of the run; export it again"
         )
     return f"{line}; the example in the file (float32, contiguous) gives {found.float32:.4f}"
