@@ -222,6 +222,8 @@ def _row(session: Session, cell: Cell) -> _Row:
     study = session.study
     with closing(open_store(study.folder)) as store:
         values = store.row(cell.id)
+    if values is not None and values["state"] == "skipped":
+        raise UserError(f"cell {cell.id[:12]} is skipped: {values['reason']}; choose another cell")
     if values is None or values["state"] != "done":
         state = values["state"] if values else "not run"
         raise UserError(f"cell {cell.id[:12]} is {state}; `prunebench run {study.folder} --only cell={cell.id}` first")

@@ -577,7 +577,8 @@ def test_damaged_checkpoints(ends_well, tmp_path, checkpoints, name, examples):
             study.mkdir()
             (study / f"net{suffix}").write_bytes(content)
             (study / "study.yaml").write_text(
-                f"name: c\ndata: [digits]\nmodels: [{{name: digits_cnn, checkpoint: net{suffix}, normalisation: dataset}}]\n"
+                f"name: c\ndata: [digits]\n"
+                f"models: [{{name: digits_cnn, checkpoint: net{suffix}, normalisation: dataset}}]\n"
                 f"scorers: [magnitude]\nsparsities: [0.5]\n"
             )
             ends_well("plan", study)
