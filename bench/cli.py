@@ -675,7 +675,9 @@ def _show_speed(found: dict[str, Any]) -> None:
 @app.command()
 def prune(
     study: StudyFolder,
-    cell: Annotated[str | None, typer.Argument(help="beginning of a cell id, or its position in the plan")] = None,
+    cell: Annotated[
+        str | None, typer.Argument(metavar="CELL", help="beginning of a cell id, or its position in the plan")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="safetensors file to write")] = None,
     verify: Annotated[
         Path | None, typer.Option(metavar="FILE", help="evaluate this exported file again instead of writing one")

@@ -36,24 +36,27 @@ from bench.types import Cell, Settings
 
 #: How the network of a row is built without prunebench, by the kind of its architecture.
 BUILD = {
-    "timm": ('import json, safetensors, timm, torch', 'model = timm.create_model(network["name"], **network["args"])'),
+    "timm": (
+        "import json, safetensors, timm, torch",
+        'model = timm.create_model(about["architecture"]["name"], **about["architecture"]["args"])',
+    ),
     "module": (
-        'import importlib, json, safetensors, torch',
-        'model = getattr(importlib.import_module(network["module"]), network["function"])(**network["args"])',
+        "import importlib, json, safetensors, torch",
+        'module = importlib.import_module(about["architecture"]["module"])',
+        'model = getattr(module, about["architecture"]["function"])(**about["architecture"]["args"])',
     ),
     "source": (
-        'import json, safetensors, torch',
-        'exec(network["source"], defined := {})',
-        'model = defined[network["function"]](**network["args"])',
+        "import json, safetensors, torch",
+        'exec(about["architecture"]["source"], defined := {})',
+        'model = defined[about["architecture"]["function"]](**about["architecture"]["args"])',
     ),
-}  # fmt: skip
+}
 EXAMPLE = """\
 # images: uint8, shape (n, channels, height, width); labels: int64, shape (n,)
 {imports}
 with safetensors.safe_open({file!r}, "pt") as file:
     about = {{key: json.loads(text) for key, text in file.metadata().items()}}
     state = {{name: file.get_tensor(name) for name in file.keys()}}
-network = about["architecture"]
 {build}
 model.eval().load_state_dict(state)
 mean, std = (torch.tensor(about[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
