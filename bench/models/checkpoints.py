@@ -33,6 +33,8 @@ OPTIONAL = "num_batches_tracked"  # a counter that older checkpoints lack and in
 EXTRA_STATE = "_extra_state"  # of `nn.Module.get_extra_state`: not weights
 SHOWN = 4
 LONGEST_NAME, LONGEST_REASON = 60, 200
+#: How a user reads a file that may run code.
+TORCH, PICKLE = "torch.load('{name}', 'cpu', weights_only=False)", "pickle.load(open('{name}', 'rb'))"
 
 #: The number with which `torch.save` begins its old format, as the pickle holds it.
 LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
@@ -195,7 +197,7 @@ def _parse(content: bytes, place: str | Path) -> Any:
             needed = shown_name(refused[1] or refused[2].split("\n")[0].strip())
             raise _unreadable(
                 place,
-                f"besides tensors it holds objects that need the class or function {needed}, and unpickling these "
+                f"it also holds objects that need the class or function {needed}, and unpickling these "
                 f"could run any code; {_ways_out(place)}",
             ) from error
         raise _unreadable(place, _reason(error)) from error
@@ -223,19 +225,21 @@ def _other_format(content: bytes, place: str | Path) -> str:
     for beginning, what in OTHER_FILES:
         if content.startswith(beginning):
             return what
-    if content[:1] == b"\x80" or tarfile.is_tarfile(io.BytesIO(content)):
-        return f"it is a pickle or an archive that torch.save of today does not write; {_ways_out(place)}"
+    if content[:1] == b"\x80":
+        return f"it is a pickle that torch.save did not write; {_ways_out(place, PICKLE)}"
+    if tarfile.is_tarfile(io.BytesIO(content)):
+        return f"it is a tar archive, which only torch before 0.2 wrote; {_ways_out(place)}"
     return "it is neither a file of torch.save nor safetensors, or it is damaged; save it again"
 
 
-def _ways_out(place: str | Path) -> str:
+def _ways_out(place: str | Path, load: str = TORCH) -> str:
     """Return what to type for a file whose weights cannot be read without running code."""
     name = str(place) if re.fullmatch(r"[\w./+-]{1,120}", str(place)) else "FILE"
     return (
         "save the weights alone where the network is defined, with `torch.save(model.state_dict(), NEW_FILE)`, or, if "
         "you trust the file, convert it to safetensors: "
-        f"`python -c \"import torch; from safetensors.torch import save_file; x = torch.load('{name}', 'cpu', "
-        "weights_only=False); x = x.state_dict() if hasattr(x, 'state_dict') else x.get('state_dict', x); "
+        f'`python -c "import pickle, torch; from safetensors.torch import save_file; x = {load.format(name=name)}; '
+        "x = x.state_dict() if hasattr(x, 'state_dict') else x.get('state_dict', x); "
         f"save_file({{k: v.contiguous().clone() for k, v in x.items()}}, '{name}.safetensors')\"`"
     )
 
