@@ -438,7 +438,7 @@ def test_other_archives(tmp_path, model):
         torch.jit.trace(model, torch.zeros(1, 1, 8, 8)).save(tmp_path / "net.pt")
         with pytest.raises(UserError, match=r"net.pt: cannot be read: it is a TorchScript archive, .*\.state_dict\(\)"):
             load_checkpoint(tmp_path / "net.pt")
-        state = torch.jit.load(tmp_path / "net.pt").state_dict()  # as the message says
+        state = torch.jit.load(tmp_path / "net.pt").state_dict()  # as the message proposes
     torch.save(state, tmp_path / "new.pt")
     assert_equal(load_into(digits_cnn(), load_checkpoint(tmp_path / "new.pt"), "x"), model.state_dict())
 
