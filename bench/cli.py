@@ -228,9 +228,10 @@ def run(
     from bench.engines.progress import Reporter
     from bench.forecast import group_work
     from bench.plan import cells_asked_for
-    from bench.session import changes, data_notes, network_notes, open_session
+    from bench.session import changes, open_session
     from bench.store.artifacts import Artifacts
     from bench.store.database import open_store
+    from bench.store.dense_accuracy import read_dense_warnings
     from bench.store.merge import merge_study
     from bench.store.places import Places
 
@@ -259,7 +260,7 @@ def run(
         on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
         on_ray.refuse_silent()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
-        for note in (*data_notes(session), *network_notes(session), *changes(store, session)):
+        for note in (*session.notes, *changes(store, session)):
             console.print(f"note: {note}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         for other in merge or []:
@@ -277,6 +278,8 @@ def run(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
         f"{summary.reused} already there{left}"
     )
+    for warning in read_dense_warnings(study, profile):
+        console.print(f"warning: {warning}", style="yellow")
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:
@@ -360,6 +363,8 @@ def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         out.print(f"  first: prunebench show {study} {failure['cell'][:12]}")
     for skip in found["skips"]:
         out.print(f"skipped {skip['count']} x: {skip['reason']}")
+    for warning in found["warnings"]:
+        out.print(f"warning: {warning}", style="yellow")
 
 
 @app.command()
@@ -701,16 +706,26 @@ def _show_speed(found: dict[str, Any]) -> None:
 @app.command()
 def prune(
     study: StudyFolder,
-    cell: Annotated[str, typer.Argument(help="beginning of a cell id, or its position in the plan")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="safetensors file to write")],
+    cell: Annotated[
+        str | None, typer.Argument(metavar="CELL", help="beginning of a cell id, or its position in the plan")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="safetensors file to write")] = None,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="evaluate this exported file again instead of writing one")
+    ] = None,
     profile: Profile = None,
 ) -> None:
-    """Write the masked, repaired model of a cell; reloading it gives the row's accuracy."""
-    from bench.export import export_cell
+    """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
+    from bench.export import describe_verification, export_cell, verify_file
     from bench.session import open_session
 
-    accuracy = export_cell(open_session(study, profile), cell, output)
-    typer.echo(f"wrote {output}; reloaded, it has accuracy {accuracy:.4f}, the row's")
+    if verify is not None and output is None:
+        typer.echo(describe_verification(verify, verify_file(open_session(study, profile), verify, cell)))
+    elif verify is None and cell is not None and output is not None:
+        found = export_cell(open_session(study, profile), cell, output)
+        typer.echo(f"wrote {describe_verification(output, found)}")
+    else:
+        raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate one again")
 
 
 if __name__ == "__main__":

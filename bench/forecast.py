@@ -18,12 +18,13 @@ from bench.engines.progress import duration
 from bench.evaluate import Evaluator
 from bench.memory import measure_sizes, memory_stages
 from bench.models.build import build_model, resolve_recipe
+from bench.models.given import describe_normalisations
 from bench.models.inventory import take_inventory
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plan import NO_SEARCH
 from bench.scaling import makespan
-from bench.session import Session, changes, data_notes, network_notes
+from bench.session import Session, changes
 from bench.settings import apply_settings
 from bench.store.database import NothingRun, open_store
 from bench.study import ModelSpec, Normalisation
@@ -101,7 +102,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
-    warnings.extend(data_notes(session))
+    warnings = [*session.notes, *warnings]
     apply_settings(settings)
     of_model: dict[tuple[str, str], list[Cell]] = {}
     for group in plan.groups:
@@ -120,7 +121,6 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
     granularities = study.file.granularities
-    warnings += network_notes(session)
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -138,6 +138,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} masked evaluations",
         "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
         "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
+        "normalisation": describe_normalisations(study),
         "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if name != "measured"),
         "measured": "; ".join(f"{name}: {speed:g} images/s" for name, speed in settings.measured.items())
         or "nothing: small inputs, or fixed by the study",

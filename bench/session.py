@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
 from bench.models.dense import model_identity
+from bench.models.given import resolve_models
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
-from bench.store.artifacts import digest_file, settle_artifacts
+from bench.store.artifacts import settle_artifacts
 from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
@@ -43,6 +43,8 @@ class Session:
         Data set label -> what is known of it.
     networks : mapping
         (data set label, model label) -> what is known of the network, once it has passed `check_network`.
+    notes : tuple of str
+        What the user should know of data sets, networks and given checkpoints, a line each.
     """
 
     study: Study
@@ -51,6 +53,7 @@ class Session:
     plan: Plan
     facts: Mapping[str, DataFacts]
     networks: Mapping[tuple[str, str], Network]
+    notes: tuple[str, ...] = ()
 
     def find_cell(self, name: str) -> Cell:
         """Find a cell by the beginning of its id or by its position."""
@@ -84,16 +87,18 @@ def open_session(
     for model in study.file.models:
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
-    if asked is not None:
-        refuse_links(folder)
-        if asked.artifacts is not None:
-            asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
-        settle_places(folder, asked, study.file.name, study.digest())
     networks = {
         (data.title, model.title): check_network(model, registry, facts[data.title], Path.home() / NETWORKS)
         for data in study.file.data
         for model in study.file.models
     }
+    given = resolve_models(study, registry, facts)
+    study = given.study
+    if asked is not None:
+        refuse_links(folder)
+        if asked.artifacts is not None:
+            asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
+        settle_places(folder, asked, study.file.name, study.digest())
     widest = max(facts.values(), key=lambda known: max(known.image_size))
 
     def largest() -> tuple[nn.Module, int]:
@@ -102,28 +107,20 @@ def open_session(
 
     settings = keep_settings(_stored_settings(folder), study.file.execution, device, max(widest.image_size), largest)
 
-    digest_of = cache(digest_file)
-
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        return model_identity(spec, seed, data.hash, registry, folder, digest_of)
+        return model_identity(spec, seed, data.hash, registry, folder, given.digests.__getitem__)
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
-    return Session(study, registry, settings, plan, facts, networks)
-
-
-def data_notes(session: Session) -> list[str]:
-    """Return what the user should know about how the data sets are read, a line each."""
-    return [f"{title}: {note}" for title, facts in session.facts.items() for note in facts.notes]
-
-
-def network_notes(session: Session) -> list[str]:
-    """Return what the user should know about the networks, a line each: what is left dense, and why."""
-    granularities = session.study.file.granularities
-    return [
-        f"{title}: {warning}"
-        for (_, title), network in session.networks.items()
-        for warning in network.warnings(granularities)
-    ]
+    notes = (
+        *(f"{title}: {note}" for title, known in facts.items() for note in known.notes),
+        *(
+            f"{title}: {warning}"
+            for (_, title), network in networks.items()
+            for warning in network.warnings(study.file.granularities)
+        ),
+        *given.notes,
+    )
+    return Session(study, registry, settings, plan, facts, networks, notes)
 
 
 def _stored_settings(folder: Path) -> str | None:

@@ -74,6 +74,22 @@ def test_a_mistake_in_a_profile_is_found_there(tmp_path):
         (GOOD.replace("[magnitude]", "[{nam: magnitude}]"), ["line 4", "needs a 'name'"]),
         (GOOD.replace("scorers", "scorrers"), ["line 4, column 1", "unknown key 'scorrers'", "'scorers'"]),
         (GOOD.replace("name: s\n", ""), ["the key 'name' is missing"]),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: imagenet}]"),
+            ["line 3, column 29", "write `dataset`, for the data set's own values, or {mean: [...], std: [...]}"],
+        ),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: {mean: [125.3], std: [63]}}]"),
+            ["line 3", "125.3 is no mean of inputs scaled to [0, 1]", "divided by 255: write 0.4914"],
+        ),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: {mean: [0.5], sd: [1]}}]"),
+            ["line 3", "unknown key 'sd': did you mean 'std'?"],
+        ),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: {mean: [0.5], std: [0]}}]"),
+            ["line 3", "models.0.normalisation.std.0: Input should be greater than 0 (got 0)"],
+        ),
         (GOOD + "execution: {threads: 0}\n", ["line 6", "threads"]),
         (GOOD + "name: t\n", ["line 6", "duplicate key"]),
         (GOOD + "recalibrations: [{name: ema, batchs: 3}]\n", ["line 6", "no option 'batchs'", "'batches'"]),

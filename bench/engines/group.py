@@ -19,6 +19,7 @@ from bench.errors import UserError
 from bench.heap import return_freed_memory
 from bench.identity import canonical_json
 from bench.models.dense import DenseModel, model_identity, obtain_dense
+from bench.models.given import normalisation_source
 from bench.pipeline import Pipeline
 from bench.plan import group_id
 from bench.registry import Registry
@@ -222,7 +223,7 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         pipeline = Pipeline(
             group, dense, dataset, task.model.exclude, bench.registry, task.settings, counters, task.cell_timeout
         )
-        facts = _dense_facts(group, dataset, dense, pipeline)
+        facts = _dense_facts(task, dataset, dense, pipeline)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # a dense model that cannot be made fails its group alone
@@ -253,10 +254,13 @@ def _taken(counters: Counter[str]) -> dict[str, int]:
     return taken
 
 
-def _dense_facts(group: Group, dataset: Dataset, dense: DenseModel, pipeline: Pipeline) -> dict[str, Any]:
+def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline: Pipeline) -> dict[str, Any]:
+    group, recipe = task.group, dict(dense.recipe)
+    if task.model.checkpoint is not None:
+        recipe["normalisation"] = {**dense.normalisation.model_dump(), "source": normalisation_source(task.model)}
     return {
         "group": group.id, "dataset": group.dataset, "model": group.model, "train_seed": group.train_seed,
-        "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(dense.recipe),
+        "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(recipe),
         "history": canonical_json(dense.history), "parameters": sum(p.numel() for p in dense.model.parameters()),
         "prunable": pipeline.units("weight").total, "network": pipeline.network().to_json(),
         "train_overlap": dense.train_overlap,

@@ -85,7 +85,7 @@ def dense_key(spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, ver
         {
             "dataset": dataset_hash,
             "model": _architecture(spec, version),
-            "normalisation": spec.normalisation.model_dump() if spec.normalisation else None,
+            "normalisation": spec.given_normalisation.model_dump() if spec.given_normalisation else None,
             "recipe": recipe.model_dump(),
             "seed": seed,
         }
@@ -139,7 +139,7 @@ def model_identity(
     if seed is not None and spec.checkpoint is None:
         dense = dense_key(spec, dataset_hash, resolve_recipe(spec, registry), seed, version)
     else:
-        normalisation = spec.normalisation.model_dump() if spec.normalisation else None
+        normalisation = spec.given_normalisation.model_dump() if spec.given_normalisation else None
         # the first version of a network of ours goes without saying; a user's is the hash of its source
         name = spec.name if version == 1 else [spec.name, version]
         content = digest_of(checkpoint_place(spec, seed, folder))
@@ -196,6 +196,7 @@ def obtain_dense(
     file = f"dense/{dense_key(spec, dataset.hash, recipe, seed, version)}.safetensors"
     places = {place: place.exists(file) for place in (artifacts, cache) if place is not None}
     stream = (dataset.hash, _architecture(spec, version), seed)
+    normalisation = _normalisation(spec, dataset)
     model = build_model(spec, registry, dataset, named_seed("initial weights", *stream))
     stored = next((place for place, there in places.items() if there), None)
     if stored is not None:
@@ -203,7 +204,6 @@ def obtain_dense(
         load_into(model, state, stored.where(file))
     else:
         start = time.perf_counter()
-        normalisation = _normalisation(spec, dataset)
         history = train(model, dataset.fit, normalisation, recipe, named_seed("train", *stream), device, progress)
         state = model.state_dict()
         metadata = {
@@ -214,9 +214,9 @@ def obtain_dense(
         }
     for place, there in places.items():
         if not there:
-            save_checkpoint(state, place.where(file), metadata)
+            save_checkpoint(state, place.where(file), {**metadata, **normalisation.model_dump()})
     return DenseModel(
-        model.to(device), metadata["checkpoint"], _normalisation(spec, dataset), "no",
+        model.to(device), metadata["checkpoint"], normalisation, "no",
         metadata["recipe"], metadata["history"], metadata["seconds"],
     )  # fmt: skip
 
@@ -234,7 +234,7 @@ def _given(
     content = read_file(place)
     state = parse_checkpoint(content, place)
     model = build_model(spec, registry, dataset, seed=0)  # every weight is replaced
-    load_into(model, state, place)
+    state = load_into(model, state, place)
     return DenseModel(
         model.to(device), state_digest(state), _normalisation(spec, dataset), spec.train_overlap or "unknown",
         {"checkpoint": spec.checkpoint}, {}, time.perf_counter() - start, hashlib.sha256(content).hexdigest(),
@@ -255,7 +255,7 @@ def _read_artifact(artifacts: Artifacts, file: str) -> tuple[dict[str, Tensor], 
 
 
 def _normalisation(spec: ModelSpec, dataset: Dataset) -> Normalisation:
-    found = spec.normalisation or dataset.normalisation
+    found = spec.given_normalisation or dataset.normalisation
     if not len(found.mean) == len(found.std) == dataset.in_chans:
         raise UserError(
             f"model {spec.name!r}: normalisation has {len(found.mean)} means and {len(found.std)} deviations "
