@@ -246,6 +246,8 @@ def run(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
         f"{summary.reused} already there{left}"
     )
+    if summary.warnings:
+        console.print(f"note: {len(summary.warnings)} dense models with a warning: {summary.warnings[0]}", style="yellow")
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:

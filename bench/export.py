@@ -64,6 +64,7 @@ def export_cell(session: Session, name: str, output: Path) -> float:
     dense = obtain_dense(
         model, dataset, cell.train_seed, session.registry, folder=study.folder,
         artifacts=Artifacts.of(study.folder), device=torch.device(session.settings.device),
+        memory_format=session.settings.memory_format,
     )  # fmt: skip
     pipeline = Pipeline(group, dense, dataset, model.exclude, session.registry, session.settings, Counter())
     pipeline.remember([row])

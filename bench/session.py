@@ -84,7 +84,7 @@ def open_session(
     digest_of = cache(digest_file)
 
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        return model_identity(spec, seed, data.hash, registry, folder, digest_of)
+        return model_identity(spec, seed, data.hash, registry, folder, digest_of, settings.memory_format)
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
     return Session(study, registry, settings, plan, facts)
@@ -137,6 +137,6 @@ def _changed_models(stored: list[dict[str, Any]], session: Session) -> list[str]
         if plan.get((dataset, model, row["train_seed"]), row["group"]) in kept:
             continue  # not in this study any more, or as it was
         changed = row["dataset_hash"] != session.facts[dataset].hash
-        what = "its images" if changed else "its recipe, code or checkpoint"
+        what = "its images" if changed else "its recipe, code, checkpoint or training"
         lines[dataset, model] = f"{dataset}, {model}: {what} changed since an earlier run: its cells are new"
     return list(lines.values())

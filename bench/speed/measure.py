@@ -127,7 +127,7 @@ class _Speed:
         self.dataset: Dataset = replace(dataset, test=dataset.test.subset(torch.arange(len(dataset.test))[:images]))
         self.dense: DenseModel = obtain_dense(
             self.spec, self.dataset, self.group.train_seed, self.session.registry, folder, Artifacts.of(folder),
-            self.device,
+            self.device, memory_format=self.settings.memory_format,
         )  # fmt: skip
         self.model = copy.deepcopy(self.dense.model)  # a pipeline changes the memory format of its own
         self.sweep = [c for c in self.group.cells if c.search.name == c.correction.name == "none"]
