@@ -22,7 +22,7 @@ from bench.store.artifacts import digest_file, settle_artifacts
 from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
-from bench.study import ModelSpec, Study, load_study
+from bench.study import STUDY_FILE, ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
 
@@ -73,14 +73,15 @@ def open_session(
         if asked.artifacts is not None:
             asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
         settle_places(folder, asked, study.file.name, study.digest())
-    widest = max(facts.values(), key=lambda known: max(known.image_size))
+    widest = widest_data(facts)
 
     def largest() -> tuple[nn.Module, int]:
-        models = [build_model(spec, registry, widest, seed=0) for spec in study.file.models]
-        return max(models, key=lambda model: sum(p.numel() for p in model.parameters())), widest.in_chans
+        return largest_model(study, registry, widest), widest.in_chans
 
-    settings = keep_settings(_stored_settings(folder), study.file.execution, device, max(widest.image_size), largest)
-
+    settings = keep_settings(
+        _stored_settings(folder), study.file.execution, device, max(widest.image_size), largest,
+        str(folder / STUDY_FILE),
+    )  # fmt: skip
     digest_of = cache(digest_file)
 
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
@@ -88,6 +89,17 @@ def open_session(
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
     return Session(study, registry, settings, plan, facts)
+
+
+def widest_data(facts: Mapping[str, DataFacts]) -> DataFacts:
+    """Return the data set with the largest images."""
+    return max(facts.values(), key=lambda known: max(known.image_size))
+
+
+def largest_model(study: Study, registry: Registry, data: DataFacts) -> nn.Module:
+    """Build the study's model with the most parameters, for a data set."""
+    models = [build_model(spec, registry, data, seed=0) for spec in study.file.models]
+    return max(models, key=lambda model: sum(p.numel() for p in model.parameters()))
 
 
 def _stored_settings(folder: Path) -> str | None:

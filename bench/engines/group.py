@@ -177,7 +177,6 @@ class Workbench:
 
     def dense(self, task: GroupTask, dataset: Dataset) -> DenseModel:
         """Return the group's dense model, training it where it is neither given nor kept."""
-
         shown = time.monotonic()
 
         def trained(epoch: int, epochs: int, loss: float, lr: float) -> None:

@@ -110,9 +110,9 @@ def train(
             rates.append(rate)
             if not math.isfinite(losses[-1]):
                 raise CellError(
-                    f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} at a learning "
-                    f"rate of {rate:.3g}; lower its peak: write `recipe: {{lr: {recipe.lr / 10:g}}}` for this model in "
-                    f"study.yaml"
+                    f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} at a "
+                    f"learning rate of {rate:.3g}; lower its peak: write `recipe: {{lr: {recipe.lr / 10:g}}}` for this "
+                    f"model in study.yaml"
                 )
             if progress is not None:
                 progress(epoch + 1, recipe.epochs, losses[-1], rates[-1])
