@@ -249,9 +249,8 @@ def run(
         f"{summary.reused} already there{left}"
     )
     if summary.warnings:
-        console.print(
-            f"note: {len(summary.warnings)} dense models with a warning: {summary.warnings[0]}", style="yellow"
-        )
+        models = "1 dense model" if len(summary.warnings) == 1 else f"{len(summary.warnings)} dense models"
+        console.print(f"note: {models} with a warning: {summary.warnings[0]}", style="yellow")
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:
@@ -369,7 +368,7 @@ def show(
 
 
 def _show_history(history: dict[str, list[float]], out: Console) -> None:
-    """Print the training losses and learning rates of about `SHOWN_EPOCHS` epochs, the first and the last among them."""
+    """Print losses and learning rates of about `SHOWN_EPOCHS` epochs, the first and the last among them."""
     epochs = len(history["loss"])
     names = {"loss": "training loss (nats)", "lr": "learning rate"}
     kept = [name for name in names if name in history]  # models of earlier versions have no learning rates
