@@ -226,8 +226,8 @@ def guessing_warning(loss: float, recipe: Recipe, labels: Tensor, num_classes: i
     if loss <= GUESSING_SHARE * guessing:
         return None
     return (
-        f"the training loss ends at {loss:.3f}, guessing the class has {guessing:.3f}: the network has learned "
-        f"almost nothing, and differences between its pruned versions mean little; change its recipe (epochs "
+        f"the training loss ends at {loss:.3f} nats, and guessing the class gives {guessing:.3f}: the network has "
+        f"learned almost nothing, and differences between its pruned versions mean little; change its recipe (epochs "
         f"{recipe.epochs}, lr {recipe.lr:g}; `prunebench list recipes` lists the keys)"
     )
 
