@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -148,7 +149,16 @@ def _changed_models(stored: list[dict[str, Any]], session: Session) -> list[str]
         dataset, model = row["dataset"], row["model"]
         if plan.get((dataset, model, row["train_seed"]), row["group"]) in kept:
             continue  # not in this study any more, or as it was
-        changed = row["dataset_hash"] != session.facts[dataset].hash
-        what = "its images" if changed else "its recipe, code, checkpoint or training"
+        what = _changed_input(row, session)
         lines[dataset, model] = f"{dataset}, {model}: {what} changed since an earlier run: its cells are new"
     return list(lines.values())
+
+
+def _changed_input(row: Mapping[str, Any], session: Session) -> str:
+    """Name what of a stored dense model is not as in the study; models of version 0.1 were trained contiguous."""
+    if row["dataset_hash"] != session.facts[row["dataset"]].hash:
+        return "its images"
+    recipe = json.loads(row["recipe"])
+    if "checkpoint" not in recipe and recipe.get("memory_format", "contiguous") != session.settings.memory_format:
+        return "the memory format of its training"
+    return "its recipe, code or checkpoint"

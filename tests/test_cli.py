@@ -472,13 +472,15 @@ def test_a_training_that_diverges_is_one_line_that_names_a_smaller_rate(tiny, co
     assert "write `recipe: {lr: 1e+29}` for this model in study.yaml" in result.err
 
 
+def change_settings(folder: Path, **changed: str) -> None:
+    with closing(open_store(folder)) as store:
+        store.set_meta("settings", json.dumps({**json.loads(store.meta("settings") or ""), **changed}))
+
+
 def test_the_default_precision_changed_and_a_store_in_bfloat16_is_not_mixed(finished, command):
-    with closing(sqlite3.connect(finished / "results.db")) as connection:
-        [(kept,)] = connection.execute("SELECT value FROM meta WHERE key = 'settings'")
-        changed = json.dumps({**json.loads(kept), "precision": "bfloat16"})
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (changed,))
-        connection.commit()
-        before = connection.execute("SELECT study_hash FROM studies").fetchall()
+    change_settings(finished, precision="bfloat16")
+    with closing(open_store(finished)) as store:
+        before = store.study_hashes()
     for verb in ("plan", "run"):
         result = command(verb, finished)
         assert result.code == 2
@@ -488,7 +490,14 @@ def test_the_default_precision_changed_and_a_store_in_bfloat16_is_not_mixed(fini
     text = (finished / "study.yaml").read_text()
     (finished / "study.yaml").write_text(text + "execution: {precision: auto}\n")
     summary = json.loads(command("plan", finished, "--json").out)
-    assert [(summary["study_hash"],)] == before
+    assert {summary["study_hash"]} == before
+
+
+def test_models_of_a_store_that_were_trained_in_another_memory_format_are_named(finished, command):
+    assert "changed since" not in command("plan", finished).out
+    change_settings(finished, memory_format="channels_last")  # as version 0.1 measured it, and trained contiguous
+    result = command("plan", finished)
+    assert "digits_cnn: the memory format of its training changed since an earlier run: its cells are new" in result.out
 
 
 def test_an_unknown_recipe_key_names_the_list(tiny, command):

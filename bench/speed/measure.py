@@ -103,6 +103,7 @@ def _study(on: str) -> dict[str, Any]:
         "allocations": ["global"], "sparsities": list(SPARSITIES), "scorers": [*SCORERS, FUSED],
         "searches": [{"name": "random_search", "evaluations": CANDIDATES[on]}],
         "corrections": ["none", "layerwise", "asr"],
+        "execution": {"precision": "auto"},
         "exclude": [
             {"name": "corrections for magnitude", "where": {"correction": {"not": "none"},
                                                             "scorer": {"not": "magnitude"}}},
