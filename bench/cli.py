@@ -44,6 +44,8 @@ LONGEST_ERROR = 1500
 EXIT_INTERRUPTED = 130
 #: Characters of a line in tables of layers, whose names are long.
 TABLE_WIDTH = 150
+#: Epochs of a training that `show` prints.
+SHOWN_EPOCHS = 10
 ENGINES = ("local", "ray")
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
@@ -280,6 +282,9 @@ def run(
     )
     for warning in read_dense_warnings(study, profile):
         console.print(f"warning: {warning}", style="yellow")
+    if summary.warnings:
+        models = "1 dense model" if len(summary.warnings) == 1 else f"{len(summary.warnings)} dense models"
+        console.print(f"note: {models} with a warning: {summary.warnings[0]}", style="yellow")
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:
@@ -374,12 +379,13 @@ def show(
     profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one cell: its spec, row, traceback, and the command that reruns it."""
-    from bench.store.reader import read_cell
+    """Show one cell: its spec, row, training, traceback, and the command that reruns it."""
+    from bench.store.reader import read_cell, read_history
 
     found = read_cell(study, cell, profile)
+    history = read_history(study, found["group"])
     if as_json:
-        _print_json(found)
+        _print_json({**found, "history": history})
         return
     traceback = found.pop("traceback")
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -387,12 +393,27 @@ def show(
         table.add_row(key, "" if value is None else str(value))
     out = _out()
     out.print(table)
+    if history.get("loss") and found["scorer"] == "dense":
+        _show_history(history, out)
     if traceback:
         out.print(traceback)
     out.print(
         f"rerun: prunebench run {study} --only cell={found['cell']}"
         + (f" --profile {profile}" if profile else "") + " --retry-failed",
     )  # fmt: skip
+
+
+def _show_history(history: dict[str, list[float]], out: Console) -> None:
+    """Print losses and learning rates of about `SHOWN_EPOCHS` epochs, the first and the last among them."""
+    epochs = len(history["loss"])
+    names = {"loss": "training loss (nats)", "lr": "learning rate"}
+    kept = [name for name in names if name in history]  # models of earlier versions have no learning rates
+    table = Table("epoch", *(names[name] for name in kept), box=None, pad_edge=False)
+    step = max(1, epochs // SHOWN_EPOCHS)
+    for epoch in sorted({0, *range(step - 1, epochs, step), epochs - 1}):
+        table.add_row(str(epoch + 1), *(f"{history[name][epoch]:.4g}" for name in kept))
+    out.print("training of the dense model:")
+    out.print(table)
 
 
 @app.command()
@@ -619,7 +640,10 @@ def _planned(study: Path, profile: str | None) -> pd.DataFrame:
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="scorers, repairs, allocations, models, datasets or templates")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="scorers, searches, repairs, allocations, models, recipes, datasets or templates"),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """List what there is, with formula, cost and reference."""

@@ -135,6 +135,7 @@ def export_cell(session: Session, name: str, output: Path) -> Verification:
     dense = obtain_dense(
         row.model, row.dataset, cell.train_seed, session.registry, folder=session.study.folder,
         artifacts=Artifacts.of(session.study.folder), device=torch.device(session.settings.device),
+        memory_format=session.settings.memory_format,
     )  # fmt: skip
     pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, session.registry, session.settings, Counter())
     pipeline.remember([row.values])

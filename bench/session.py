@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
-from bench.study import ModelSpec, Study, load_study
+from bench.study import STUDY_FILE, ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
 #: Where what is known of networks is kept, by the hash of all that it depends on.
@@ -99,16 +100,20 @@ def open_session(
         if asked.artifacts is not None:
             asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
         settle_places(folder, asked, study.file.name, study.digest())
-    widest = max(facts.values(), key=lambda known: max(known.image_size))
+    widest = widest_data(facts)
 
     def largest() -> tuple[nn.Module, int]:
-        models = [build_model(spec, registry, widest, seed=0) for spec in study.file.models]
-        return max(models, key=lambda model: sum(p.numel() for p in model.parameters())), widest.in_chans
+        return largest_model(study, registry, widest), widest.in_chans
 
-    settings = keep_settings(_stored_settings(folder), study.file.execution, device, max(widest.image_size), largest)
+    settings = keep_settings(
+        _stored_settings(folder), study.file.execution, device, max(widest.image_size), largest,
+        str(folder / STUDY_FILE),
+    )  # fmt: skip
 
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        return model_identity(spec, seed, data.hash, registry, folder, given.digests.__getitem__)
+        return model_identity(
+            spec, seed, data.hash, registry, folder, given.digests.__getitem__, settings.memory_format
+        )
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
     notes = (
@@ -121,6 +126,17 @@ def open_session(
         *given.notes,
     )
     return Session(study, registry, settings, plan, facts, networks, notes)
+
+
+def widest_data(facts: Mapping[str, DataFacts]) -> DataFacts:
+    """Return the data set with the largest images."""
+    return max(facts.values(), key=lambda known: max(known.image_size))
+
+
+def largest_model(study: Study, registry: Registry, data: DataFacts) -> nn.Module:
+    """Build the study's model with the most parameters, for a data set."""
+    models = [build_model(spec, registry, data, seed=0) for spec in study.file.models]
+    return max(models, key=lambda model: sum(p.numel() for p in model.parameters()))
 
 
 def _stored_settings(folder: Path) -> str | None:
@@ -169,7 +185,16 @@ def _changed_models(stored: list[dict[str, Any]], session: Session) -> list[str]
         dataset, model = row["dataset"], row["model"]
         if plan.get((dataset, model, row["train_seed"]), row["group"]) in kept:
             continue  # not in this study any more, or as it was
-        changed = row["dataset_hash"] != session.facts[dataset].hash
-        what = "its images" if changed else "its recipe, code or checkpoint"
+        what = _changed_input(row, session)
         lines[dataset, model] = f"{dataset}, {model}: {what} changed since an earlier run: its cells are new"
     return list(lines.values())
+
+
+def _changed_input(row: Mapping[str, Any], session: Session) -> str:
+    """Name what of a stored dense model is not as in the study; models of version 0.1 were trained contiguous."""
+    if row["dataset_hash"] != session.facts[row["dataset"]].hash:
+        return "its images"
+    recipe = json.loads(row["recipe"])
+    if "checkpoint" not in recipe and recipe.get("memory_format", "contiguous") != session.settings.memory_format:
+        return "the memory format of its training"
+    return "its recipe, code or checkpoint"

@@ -63,16 +63,25 @@ class FoundNormalisation(Normalisation):
 class Recipe(_Frozen):
     """How a dense model is trained: one-cycle schedule, cross-entropy with label smoothing."""
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    epochs: int = Field(30, ge=1)
-    batch: int = Field(128, ge=1)
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has Nesterov momentum")
+    epochs: int = Field(30, ge=1, description="passes over the fit split; the last epoch is the result")
+    batch: int = Field(
+        128, ge=1, description="images per step, at most the fit split; an incomplete last batch is left out"
+    )
     lr: float = Field(3e-3, gt=0, description="peak learning rate of the one-cycle schedule")
-    weight_decay: float = Field(0.05, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    augmentation: Literal["none", "shift", "crop_flip"] = "none"
-    shift: int = Field(1, ge=0, description="largest shift in pixels of 'shift', padding of 'crop_flip'")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    weight_decay: float = Field(
+        0.05, ge=0, description="of parameters with two or more dimensions: not of biases and normalisation"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; adamw ignores it")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each label spread over all classes")
+    augmentation: Literal["none", "shift", "crop_flip"] = Field(
+        "none",
+        description="shift: random shifts over a black border; crop_flip: shifts, and half of the images mirrored",
+    )
+    shift: int = Field(1, ge=0, description="largest shift in pixels, in each direction, under augmentation")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the forward pass: bfloat16 is autocast, parameters and updates stay in float32"
+    )
 
 
 class Limit(_Frozen):
@@ -122,7 +131,10 @@ class ModelSpec(_Frozen):
         description="of the inputs: 'dataset' or mean and std; default: the data set's for a model that is trained, "
         "the file's own or timm's for a checkpoint; required for other checkpoints",
     )
-    recipe: dict[str, Any] = Field(default_factory=dict, description="overrides of the model's own recipe")
+    recipe: dict[str, Any] = Field(
+        default_factory=dict,
+        description="overrides of the model's own recipe; `prunebench list recipes` lists its keys",
+    )
     train_overlap: Literal["no", "yes", "unknown"] | None = Field(
         None, description="whether a given checkpoint saw our held-out splits; default unknown"
     )
@@ -178,7 +190,9 @@ class Calibration(_Frozen):
 class Execution(_Frozen):
     """Execution settings; ``auto`` is decided at the first run and then kept."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32", description="of evaluations; auto: bfloat16 for inputs of 32 pixels and more, if clearly faster"
+    )
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
@@ -296,10 +310,20 @@ class Study:
         return plain
 
     def digest(self) -> str:
-        """SHA-256 of `resolved`, equal for equal studies; without `expected_accuracy`, which no result depends on."""
+        """Return the SHA-256 of `resolved`, equal for equal studies.
+
+        Notes
+        -----
+        It leaves out `expected_accuracy`, which no result depends on. A file without ``execution.precision`` is hashed
+        as if it had ``auto``, the default of earlier versions: so stores, registrations and reports of these versions
+        keep their hash. The precision that a store was begun with is compared apart from the hash
+        (`bench.settings.keep_settings`, `bench.store.merge`).
+        """
         plain = self.resolved()
         for model in plain["models"]:
             model.pop("expected_accuracy", None)
+        if "precision" not in self.file.execution.model_fields_set:
+            plain["execution"]["precision"] = "auto"
         return digest(plain)
 
     def calibration_specs(self, default_images: int, default_batch: int) -> tuple[CalibrationSpec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ import torch
 
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
+from bench.engines.progress import INTERVAL
 from bench.errors import UserError
 from bench.heap import return_freed_memory
 from bench.identity import canonical_json
@@ -90,6 +92,13 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """A warning about the group's results, for people."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class DenseFacts:
     """The columns of `schema.DENSE`: the dense model is there, the first cell is begun."""
 
@@ -141,7 +150,7 @@ class Lost:
     reason: str
 
 
-Event: TypeAlias = Stage | DenseFacts | Row | Check | Tables | ChecksFailed | GroupFailed | Ended | Lost
+Event: TypeAlias = Stage | Warned | DenseFacts | Row | Check | Tables | ChecksFailed | GroupFailed | Ended | Lost
 
 
 class Workbench:
@@ -169,16 +178,19 @@ class Workbench:
 
     def dense(self, task: GroupTask, dataset: Dataset) -> DenseModel:
         """Return the group's dense model, training it where it is neither given nor kept."""
+        shown = time.monotonic()
 
-        def trained(epoch: int, epochs: int, loss: float) -> None:
-            if self._tell is not None and epoch in (1, epochs):
+        def trained(epoch: int, epochs: int, loss: float, lr: float) -> None:
+            nonlocal shown
+            if self._tell is not None and (epoch in (1, epochs) or time.monotonic() - shown >= INTERVAL):
+                shown = time.monotonic()
                 name = f"training {task.group.model}, seed {task.group.train_seed}"
-                self._tell(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}")
+                self._tell(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}, learning rate {lr:.2g}")
 
         dense = obtain_dense(
             task.model, dataset, task.group.train_seed, self.registry,
             folder=task.folder, artifacts=task.artifacts, device=torch.device(task.settings.device),
-            cache=task.cache, progress=trained,
+            cache=task.cache, progress=trained, memory_format=task.settings.memory_format,
         )  # fmt: skip
         return_freed_memory()
         return dense
@@ -232,6 +244,9 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         yield Ended(_taken(counters))
         return
     yield DenseFacts(facts)
+    if dense.warning is not None:
+        seed = "" if group.train_seed is None else f", seed {group.train_seed}"
+        yield Warned(f"{group.dataset}, {group.model}{seed}: {dense.warning}")
     pipeline.remember(task.done)
     rows = {row["cell"]: row for row in task.done}
     for outcome in pipeline.run(set(task.todo)):
@@ -284,8 +299,9 @@ def _refuse_other_inputs(task: GroupTask, dataset: Dataset, registry: Registry, 
     """Refuse a data set, recipe or given checkpoint (by its content hash) that is not the one of the group's id."""
     group = task.group
     identity = model_identity(
-        task.model, group.train_seed, dataset.hash, registry, task.folder, digest_of=lambda _place: str(file)
-    )
+        task.model, group.train_seed, dataset.hash, registry, task.folder, digest_of=lambda _place: str(file),
+        memory_format=task.settings.memory_format,
+    )  # fmt: skip
     if group_id(dataset.hash, identity, group.train_seed) != group.id:
         raise UserError(
             f"{group.dataset}, {group.model}, seed {group.train_seed}: the data set, the model's code or its "

@@ -180,7 +180,7 @@ def resolve_recipe(spec: ModelSpec, registry: Registry) -> Recipe:
     for key in spec.recipe:
         if key not in Recipe.model_fields:
             hint = suggest(key, Recipe.model_fields)
-            raise UserError(f"model {spec.name!r}: no recipe key {key!r}: {hint}")
+            raise UserError(f"model {spec.name!r}: no recipe key {key!r}: {hint}; `prunebench list recipes` lists them")
     try:
         return Recipe.model_validate({**own, **spec.recipe})
     except ValidationError as error:

@@ -435,7 +435,8 @@ class _Trace:
         bias, apart = self._bias(uses) if layout is not None else (None, False)
         return replace(
             known, evenly=all(use.is_whole(parameter) for use in uses), layout=layout, bias=bias, bias_apart=apart,
-            batchnorm=self._batchnorm(uses), on_attention_stream=self._is_on_attention_stream(uses), pointwise_reader=self._pointwise_reader(uses),
+            batchnorm=self._batchnorm(uses),
+            on_attention_stream=self._is_on_attention_stream(uses), pointwise_reader=self._pointwise_reader(uses),
         )  # fmt: skip
 
     def _kind(self, name: str) -> str:
