@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.data.dataset import ImageSet
 from bench.errors import CellError
 from bench.models.build import seeded
+from bench.models.outputs import main_output
 from bench.models.view import MEMORY_FORMATS, channel_moments, set_memory_format, standardise
 from bench.study import Normalisation, Recipe
 
@@ -34,7 +35,8 @@ def train(
 ) -> dict[str, list[float]]:
     """Train a network in place.
 
-    Cross-entropy with label smoothing under a one-cycle schedule (Smith and Topin 2018); weight decay on
+    Cross-entropy with label smoothing under a one-cycle schedule (Smith and Topin 2018); of several outputs in
+    training mode the main one alone is trained. Weight decay on
     matrices and filters only. An incomplete last batch of an epoch is left out, other images each time.
     At an equal device, memory format and number of threads, equal seeds give bit-identical weights.
 
@@ -99,7 +101,10 @@ def train(
                 if channels_last:
                     x = x.contiguous(memory_format=MEMORY_FORMATS[memory_format])
                 with autocast:
-                    loss = F.cross_entropy(model(x), labels[chosen], label_smoothing=recipe.label_smoothing)
+                    logits = main_output(model(x))
+                    if logits is None:
+                        raise CellError("in training mode the network returns no tensor of logits")
+                    loss = F.cross_entropy(logits, labels[chosen], label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()

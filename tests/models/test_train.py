@@ -301,3 +301,21 @@ def test_training_images_are_left_as_they_were(digits):
     train(digits_cnn(), images, PLAIN, Recipe(epochs=1, batch=32, augmentation="crop_flip"), 0, CPU)
     assert torch.equal(images.images, digits.fit.images[:64])
     assert torch.equal(images.labels, digits.fit.labels[:64])
+
+
+class Auxiliary(nn.Module):
+    """Returns the logits and auxiliary ones in training mode, as GoogLeNet does."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        logits = self.net(x)
+        return (logits, torch.full_like(logits, torch.nan)) if self.training else logits
+
+
+def test_auxiliary_outputs_are_not_trained(digits):
+    plain, _ = trained(digits, Recipe(epochs=1))
+    with_auxiliary, _ = trained(digits, Recipe(epochs=1), constructor=lambda: Auxiliary(digits_cnn()))
+    assert state_digest(with_auxiliary.net.state_dict()) == state_digest(plain.state_dict())
