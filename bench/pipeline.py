@@ -315,14 +315,20 @@ class Pipeline:
 
     def network(self) -> Network:
         """Return the layers of the dense model, what is pruned of them, and why the rest is left dense."""
-        return describe(self.dense.model, self.inventory(), self._exclude)
+        found: Network = self._once(
+            "network", None, lambda: describe(self.dense.model, self.inventory(), self._exclude)
+        )
+        return found
 
     def units(self, granularity: str) -> UnitSpace:
         """Return the prunable units at one granularity."""
-        units: UnitSpace = self._once(
-            f"units {granularity}", granularity,
-            lambda: find_units(self.dense.model, granularity, self._exclude, self.inventory()),  # type: ignore[arg-type]
-        )  # fmt: skip
+
+        def compute() -> UnitSpace:
+            if not self.network().has_units(granularity):
+                raise NotApplicable(f"the network has nothing to prune at granularity {granularity}")
+            return find_units(self.dense.model, granularity, self._exclude, self.inventory())  # type: ignore[arg-type]
+
+        units: UnitSpace = self._once(f"units {granularity}", granularity, compute)
         return units
 
     def _view(self, granularity: str) -> ModelView:

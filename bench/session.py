@@ -13,6 +13,7 @@ from torch import nn
 
 from bench.catalogue import make_registry
 from bench.data.load import data_facts
+from bench.errors import UserError
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
 from bench.models.dense import model_identity
@@ -93,6 +94,7 @@ def open_session(
         for data in study.file.data
         for model in study.file.models
     }
+    _refuse_nothing_to_prune(study, networks)
     given = resolve_models(study, registry, facts)
     study = given.study
     if asked is not None:
@@ -126,6 +128,16 @@ def open_session(
         *given.notes,
     )
     return Session(study, registry, settings, plan, facts, networks, notes)
+
+
+def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:
+    for (_, title), network in networks.items():
+        granularities = study.file.granularities
+        if not any(network.has_units(granularity) for granularity in granularities):
+            raise UserError(
+                f"model {title!r}: has nothing to prune at granularity {' or '.join(granularities)}: "
+                f"{network.summary(granularities[0])}; choose another model or granularity"
+            )
 
 
 def widest_data(facts: Mapping[str, DataFacts]) -> DataFacts:

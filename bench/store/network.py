@@ -110,6 +110,10 @@ class Network:
         ]  # fmt: skip
         return sorted(found, key=lambda one: (-one.macs, -one.parameters))
 
+    def has_units(self, granularity: str) -> bool:
+        """Whether there is anything to prune at a granularity."""
+        return any(granularity in layer["units"] for layer in self.layers)
+
     def summary(self, granularity: str) -> str:
         """Say in one line what can be pruned and what is left dense, in shares of the parameters and MACs.
 
@@ -130,6 +134,9 @@ vectors (10 %, 0 %)
     def warnings(self, granularities: Iterable[str]) -> Iterator[str]:
         """Yield a line for each granularity at which more than 5 % of the MACs are left dense, then the notes."""
         for granularity in granularities:
+            if not self.has_units(granularity):
+                yield f"nothing to prune at granularity {granularity}: its cells are skipped"
+                continue
             groups = [one for one in self.left_dense(granularity) if one.macs > 0]
             share = sum(one.macs for one in groups)
             if share > ALLOWED:
