@@ -215,7 +215,6 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     times = sorted((_group_seconds(session, g, todo, forecasts[g.dataset, g.model]) for g in plan.groups), reverse=True)
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
-    granularities = study.file.granularities
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -259,11 +258,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
         "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training, "warnings": warnings,
         "networks": [
-            {
-                "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs,
-                "layers": [dict(layer) for layer in network.layers],
-                "summary": {granularity: network.summary(granularity) for granularity in granularities},
-            }
+            network.describe(data, model, study.file.granularities)
             for (data, model), network in session.networks.items()
         ],
         "study": study.resolved(),

@@ -282,7 +282,7 @@ class _Use:
     @property
     def is_all(self) -> bool:
         """Whether the parameter makes all output channels of the product."""
-        return self.product.channels == self.part.columns.stop - self.part.columns.start
+        return bool(self.product.channels == self.part.columns.stop - self.part.columns.start)
 
     def is_whole(self, parameter: Tensor) -> bool:
         """Whether the product multiplies every value of the parameter equally often."""

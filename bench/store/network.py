@@ -79,6 +79,14 @@ class Network:
         found = json.loads(text)
         return cls(**{**found, "layers": tuple(found["layers"]), "notes": tuple(found["notes"])})
 
+    def describe(self, dataset: str, model: str, granularities: Iterable[str]) -> dict[str, Any]:
+        """Return the layers and the summary at some granularities as plain values, with the names of the setting."""
+        return {
+            "dataset": dataset, "model": model, "parameters": self.parameters, "macs": self.macs,
+            "layers": [dict(layer) for layer in self.layers],
+            "summary": {granularity: self.summary(granularity) for granularity in granularities},
+        }  # fmt: skip
+
     def prunable(self, granularity: str) -> tuple[float, float]:
         """Return the shares of parameters and of MACs that can be pruned at a granularity."""
         pruned = [layer for layer in self.layers if _is_pruned(layer["dense"][granularity])]
@@ -146,13 +154,15 @@ vectors (10 %, 0 %)
 
 
 def percent(share: float) -> str:
-    """Write a share with two significant digits.
+    """Write a share with two significant digits; what is not all is never written as 100 %.
 
     Examples
     --------
-    >>> percent(0.9871), percent(0.042), percent(0.0004), percent(0.0)
-    ('99 %', '4.2 %', '0.04 %', '0 %')
+    >>> percent(0.9871), percent(0.042), percent(0.0004), percent(0.0), percent(0.9988), percent(1.0)
+    ('99 %', '4.2 %', '0.04 %', '0 %', '99.9 %', '100 %')
     """
+    if 0.995 <= share < 1:
+        return f"{min(99.9, 100 * share):.1f} %"
     return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1 if share >= 0.00995 else 2}f} %"
 
 
