@@ -155,6 +155,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
                 "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs,
                 "layers": [dict(layer) for layer in network.layers],
                 "summary": {granularity: network.summary(granularity) for granularity in granularities},
+                "explanations": network.explanations(granularities),
             }
             for (data, model), network in session.networks.items()
         ],

@@ -213,8 +213,8 @@ class Store:
         if writing and found != str(schema.SCHEMA_VERSION):
             raise UserError(
                 f"{self.place}: was written with store schema {found}, whose rows have another definition of the "
-                f"speed-up; `report`, `claims` and `export` still read it; run the study in a new folder, or move "
-                f"{self.place} away"
+                f"speed-up, so it cannot be added to; `report`, `claims`, `status` and `show` still read it; run the "
+                f"study in a new folder, or move {self.place} away"
             )
         return int(found)
 
@@ -377,7 +377,8 @@ class Store:
     @_whole
     def dense_models(self, connection: sa.Connection) -> list[dict[str, Any]]:
         """Return what is known of every dense model that cells were computed from."""
-        return [dict(row) for row in connection.execute(sa.select(DENSE)).mappings()]
+        columns = [DENSE.c[column.name] for column in schema.known(schema.DENSE, self.schema)]
+        return [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
 
     @_whole
     def states(self, connection: sa.Connection) -> dict[str, str]:
