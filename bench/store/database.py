@@ -211,12 +211,16 @@ class Store:
                 f"use the prunebench that wrote it, or move it away to start anew"
             )
         if writing and found != str(schema.SCHEMA_VERSION):
-            raise UserError(
-                f"{self.place}: was written with store schema {found}, whose rows have another definition of the "
-                f"speed-up, so it cannot be added to; `report`, `claims`, `status` and `show` still read it; run the "
-                f"study in a new folder, or move {self.place} away"
-            )
+            raise UserError(self.outdated(found))
         return int(found)
+
+    def outdated(self, found: str | int) -> str:
+        """Explain why no rows can be added to a store of an older schema, and what to do."""
+        return (
+            f"{self.place}: was written with store schema {found}, whose rows have another definition of the speed-up, "
+            f"so no rows can be added; `report`, `claims`, `status` and `show` still read it; run the study in a new "
+            f"folder, or move {self.place} away"
+        )
 
     def close(self) -> None:
         """Close all connections."""
