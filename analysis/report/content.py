@@ -123,8 +123,9 @@ def _dense(data: StudyData, networks: Mapping[tuple[str, str], Network]) -> Sect
                 LAYERS, (*(f"{line}." for line in network.explanations(pruned_at)), *summary),
             )
         )  # fmt: skip
-    text = () if counts_all_products(data) else (NO_LAYERS,)
-    return Section("dense", "Dense models", text, (), tuple(found))
+    text = [*narrate.dense_warnings(data), *narrate.found_normalisations(data)]
+    text += [] if counts_all_products(data) else [NO_LAYERS]
+    return Section("dense", "Dense models", tuple(text), (), tuple(found))
 
 
 def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
