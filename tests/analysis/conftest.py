@@ -244,3 +244,18 @@ def fused() -> Callable[..., StudyData]:
 @pytest.fixture(scope="session")
 def own_sparsities() -> Callable[[StudyData], StudyData]:
     return with_own_sparsities
+
+
+@pytest.fixture(scope="session", name="network")
+def _network() -> Callable[..., Network]:
+    return network
+
+
+@pytest.fixture(scope="session", name="with_networks")
+def _with_networks() -> Callable[..., StudyData]:
+    return with_networks
+
+
+@pytest.fixture(scope="session", name="of_schema_1")
+def _of_schema_1() -> Callable[[StudyData], StudyData]:
+    return of_schema_1
