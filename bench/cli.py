@@ -161,27 +161,21 @@ def _show_plan(summary: dict[str, Any]) -> None:
 
 def _show_network(network: dict[str, Any], out: Console) -> None:
     """Print the layers of a network: how many units each has, or why it is left dense."""
-    from bench.store.network import CUT_ALONG, percent
+    from bench.store.network import percent, units_text
 
     granularities = list(network["summary"])
     table = Table(
         "layer", "kind", "shape", "parameters", "MACs", *(f"{name} units" for name in granularities), box=None,
         pad_edge=False, title=f"{network['dataset']}, {network['model']}", title_justify="left", padding=(0, 2, 0, 0),
     )  # fmt: skip
-    reasons: dict[str, str] = {}
     for layer in network["layers"]:
-        cells = []
-        for name in granularities:
-            short, _, long = str(layer["dense"][name] or "").partition(": ")
-            reasons |= {short: long} if long else {}
-            dense = short if short == CUT_ALONG else f"dense: {short}"
-            cells.append(str(layer["units"][name]) if name in layer["units"] else dense)
+        cells = [units_text(layer, name) for name in granularities]
         parameters, macs = (percent(layer[key] / max(1, network[key])) for key in ("parameters", "macs"))
         table.add_row(layer["layer"], layer["kind"], " x ".join(map(str, layer["shape"])), parameters, macs, *cells)
     wide = Console(highlight=False, markup=False, emoji=False, width=max(out.width, TABLE_WIDTH))
     wide.print(table, no_wrap=True)
-    for short, long in reasons.items():
-        out.print(f"  {short}: {long}", style="dim")
+    for line in network["explanations"]:
+        out.print(f"  {line}", style="dim")
     for name, line in network["summary"].items():
         out.print(f"{name}: {line}")
 

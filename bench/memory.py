@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.evaluate import KEPT_INPUT, PRECISIONS, prepare_network
+from bench.models.outputs import main_output
 from bench.models.view import ModelView
 from bench.registry import Registry
 from bench.repairs.reconstruct import HELD
@@ -125,7 +126,9 @@ def _training_step(model: nn.Module) -> Callable[[Tensor], None]:
             parameter.register_post_accumulate_grad_hook(_free_gradient)  # type: ignore[no-untyped-call]
 
     def step(x: Tensor) -> None:
-        torch.autograd.backward(F.cross_entropy(network(x), torch.zeros(len(x), dtype=torch.int64)))
+        logits = main_output(network(x))
+        assert logits is not None  # `bench.models.check` has looked
+        torch.autograd.backward(F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64)))
 
     return step
 

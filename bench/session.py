@@ -26,6 +26,7 @@ from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
+from bench.store.schema import SCHEMA_VERSION
 from bench.study import STUDY_FILE, ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
@@ -172,8 +173,11 @@ def changes(store: Store, session: Session) -> list[str]:
     Returns
     -------
     list of str
-        A line per plug-in of another version, and per model whose dense model would be another one.
+        A line per plug-in of another version, and per model whose dense model would be another one; for a store of an
+        older schema, why the study cannot be run there.
     """
+    if store.schema != SCHEMA_VERSION:
+        return [store.outdated(store.schema)]
     return [*_changed_plugins(store.studies(), session.study), *_changed_models(store.dense_models(), session)]
 
 

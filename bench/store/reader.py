@@ -53,7 +53,8 @@ class StudyData:
         The columns of `schema.CHECKS` and `schema.DENSE`.
     meta : mapping
         Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
-        ``registered``, ``settings``, ``provenance``, ``counters``.
+        ``registered``, ``settings``, ``provenance``, ``counters``, ``schema`` (version that the rows were written
+        with).
     curves : DataFrame
         The columns of `schema.CURVES`; empty where the study has no feature scorer.
     alignment, units : DataFrame
@@ -202,10 +203,7 @@ def _read(
     store: Store, connection: sa.Connection, table: sa.Table, columns: tuple[schema.Column, ...],
     *condition: sa.ColumnElement[bool],
 ) -> pd.DataFrame:  # fmt: skip
-    names = [column.name for column in columns]
-    if store.schema != schema.SCHEMA_VERSION:  # an older store lacks columns
-        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-        names = [name for name in names if name in there]
+    names = [column.name for column in schema.known(columns, store.schema)]
     found = store.fetch(connection, sa.select(*(table.c[name] for name in names)).where(*condition))
     frame = pd.DataFrame(found, columns=names, dtype="object")
     return typed(frame.reindex(columns=[column.name for column in columns]), columns)
