@@ -258,6 +258,8 @@ def _locate(rows: Tensor, shape: tuple[int, ...], product: Product) -> tuple[Lay
     """Find the layout under which these rows of flat indices stand in a parameter, and the first row's number."""
     k = rows.shape[1]
     flat = torch.arange(torch.Size(shape).numel(), device=rows.device)
+    if len(flat) % k:
+        return None
     cut = [shape]
     if product.kind == "transposed convolution" and product.groups > 1:
         cut = [(product.groups, shape[0] // product.groups, *shape[1:])]
@@ -368,7 +370,7 @@ class _Trace:
 
     def _follow(self, operation: Any, arguments: list[Tensor], results: list[Tensor]) -> None:
         self._graph.add(operation, arguments, results)
-        if operation in MOVES or product_kind(operation) is not None:
+        if operation in MOVES or product_kind(operation) not in (None, "bilinear form"):
             return
         what = "embedding" if operation in LOOKUPS else operation.__name__
         for operand in map(self._tracer.operand, arguments):

@@ -80,8 +80,9 @@ class Product:
 
     Attributes
     ----------
-    kind : {"convolution", "transposed convolution", "matrix product", "attention"}
-        ``attention`` stands for the fused kernels, which multiply activations alone.
+    kind : {"convolution", "transposed convolution", "matrix product", "attention", "bilinear form"}
+        ``attention`` stands for the fused kernels, which multiply activations alone; ``bilinear form`` for
+        ``F.bilinear``, of whose weight nothing is pruned.
     macs : int
         Multiply-accumulate operations; padding counts, as is usual.
     output : Tensor
@@ -218,7 +219,9 @@ class _Kind:
 
 
 def product_kind(operation: Any) -> str | None:
-    """Return ``convolution``, ``matrix product`` or ``attention`` for an operation that is a product, else None."""
+    """Return the kind of product that an operation is, None if it is none."""
+    if operation is aten._trilinear:
+        return "bilinear form"
     if operation in CONVOLUTIONS:
         return "convolution"
     if operation in MATRIX_PRODUCTS:
@@ -290,6 +293,9 @@ class Products(TorchDispatchMode):
         elif kind.product == "attention":
             macs = int(flop_registry[kind.operation](*args, **kwargs, out_val=result)) // 2
             self._see(Product("attention", macs, results[0], self.operand(args[0]), self.operand(args[1])))
+        elif kind.product == "bilinear form":
+            macs = results[0].numel() * args[1][0].numel()
+            self._see(Product(kind.product, macs, results[0], self.operand(args[0]), self.operand(args[2])))
         return result
 
     def operand(self, tensor: Tensor) -> Operand:
@@ -434,10 +440,12 @@ def traceable(model: nn.Module) -> Iterator[None]:
     """Run `model` in eval mode without gradients inside a ``with`` block, fused kernels that hide weights left out."""
     fused = torch.backends.mha.get_fastpath_enabled()
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    mkldnn = torch.backends.mkldnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
+    mkldnn = torch.backends.mkldnn.set_flags(_enabled=False) if recurrent else None  # type: ignore[no-untyped-call]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model), torch.no_grad(), mkldnn:
+        with evaluating(model), torch.no_grad():
             yield
     finally:
+        if mkldnn is not None:
+            torch.backends.mkldnn.set_flags(_enabled=mkldnn[0])  # type: ignore[no-untyped-call]
         torch.backends.mha.set_fastpath_enabled(fused)
