@@ -183,8 +183,8 @@ def read_history(folder: Path, group: str) -> dict[str, list[float]]:
     history = json.loads(found) if found else {}
     if not _is_history(history):
         raise UserError(
-            f"{folder}: the training history of group {group[:12]} in the store is damaged; put a copy of results.db in "
-            f"its place, or make a new study folder"
+            f"{folder}: the training history of group {group[:12]} in the store is damaged; put a copy of results.db "
+            f"in its place, or make a new study folder"
         )
     return dict(history)
 
