@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ from analysis.claims.prospects import Prospect
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, span, where
 from analysis.fusion import is_equal, small_budgets
 from analysis.records import ClaimResult, PartResult, Record
-from bench.store.reader import FULL_BUDGET
+from bench.store import dense_accuracy
+from bench.store.reader import FULL_BUDGET, StudyData
 
 
 def number_word(number: int) -> str:
@@ -55,6 +57,29 @@ def registration(results: Sequence[ClaimResult], registered: str | None) -> str:
         f"Registered before data: no. The claims file's hash is {results[0].claims_hash[:12]}, not the one "
         "that was stored before the first cell was run; read every verdict as exploratory."
     )
+
+
+def dense_warnings(data: StudyData) -> list[str]:
+    """Return a sentence per data set and model whose dense accuracy is at chance level or lower than expected."""
+    dense = frames.done(data.rows[data.rows["scorer"].eq("dense") & data.rows["recalibration"].eq("none")])
+    rows = dense[["dataset", "model", "train_seed", "accuracy", "n_test"]].astype("object")
+    records = rows.where(rows.notna(), None).to_dict("records")
+    found = dense_accuracy.dense_warnings(records, data.meta["study"], data.meta["provenance"])
+    return [f"Warning: {line}." for line in found]
+
+
+def found_normalisations(data: StudyData) -> list[str]:
+    """Return a sentence per given checkpoint whose normalisation the study does not give itself."""
+    lines = {}
+    for model, text in zip(data.dense["model"], data.dense["recipe"], strict=True):
+        found = json.loads(text).get("normalisation") if isinstance(text, str) else None
+        if isinstance(found, dict) and found.get("source") not in ("study.yaml", "the data set"):
+            mean, std = (", ".join(f"{value:.4g}" for value in found[key]) for key in ("mean", "std"))
+            lines[str(model)] = (
+                f"The inputs of {model} are normalised with mean {mean} and standard deviation {std}, from "
+                f"{found['source']}."
+            )
+    return list(lines.values())
 
 
 def progress(rows: pd.DataFrame) -> str:

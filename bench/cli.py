@@ -44,6 +44,8 @@ LONGEST_ERROR = 1500
 EXIT_INTERRUPTED = 130
 #: Characters of a line in tables of layers, whose names are long.
 TABLE_WIDTH = 150
+#: Epochs of a training that `show` prints.
+SHOWN_EPOCHS = 10
 ENGINES = ("local", "ray")
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
@@ -228,9 +230,10 @@ def run(
     from bench.engines.progress import Reporter
     from bench.forecast import group_work
     from bench.plan import cells_asked_for
-    from bench.session import changes, data_notes, network_notes, open_session
+    from bench.session import changes, open_session
     from bench.store.artifacts import Artifacts
     from bench.store.database import open_store
+    from bench.store.dense_accuracy import read_dense_warnings
     from bench.store.merge import merge_study
     from bench.store.places import Places
 
@@ -259,7 +262,7 @@ def run(
         on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
         on_ray.refuse_silent()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
-        for note in (*data_notes(session), *network_notes(session), *changes(store, session)):
+        for note in (*session.notes, *changes(store, session)):
             console.print(f"note: {note}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         for other in merge or []:
@@ -277,6 +280,11 @@ def run(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
         f"{summary.reused} already there{left}"
     )
+    for warning in read_dense_warnings(study, profile):
+        console.print(f"warning: {warning}", style="yellow")
+    if summary.warnings:
+        models = "1 dense model" if len(summary.warnings) == 1 else f"{len(summary.warnings)} dense models"
+        console.print(f"note: {models} with a warning: {summary.warnings[0]}", style="yellow")
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:
@@ -360,6 +368,8 @@ def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         out.print(f"  first: prunebench show {study} {failure['cell'][:12]}")
     for skip in found["skips"]:
         out.print(f"skipped {skip['count']} x: {skip['reason']}")
+    for warning in found["warnings"]:
+        out.print(f"warning: {warning}", style="yellow")
 
 
 @app.command()
@@ -369,12 +379,13 @@ def show(
     profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one cell: its spec, row, traceback, and the command that reruns it."""
-    from bench.store.reader import read_cell
+    """Show one cell: its spec, row, training, traceback, and the command that reruns it."""
+    from bench.store.reader import read_cell, read_history
 
     found = read_cell(study, cell, profile)
+    history = read_history(study, found["group"])
     if as_json:
-        _print_json(found)
+        _print_json({**found, "history": history})
         return
     traceback = found.pop("traceback")
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -382,12 +393,27 @@ def show(
         table.add_row(key, "" if value is None else str(value))
     out = _out()
     out.print(table)
+    if history.get("loss") and found["scorer"] == "dense":
+        _show_history(history, out)
     if traceback:
         out.print(traceback)
     out.print(
         f"rerun: prunebench run {study} --only cell={found['cell']}"
         + (f" --profile {profile}" if profile else "") + " --retry-failed",
     )  # fmt: skip
+
+
+def _show_history(history: dict[str, list[float]], out: Console) -> None:
+    """Print losses and learning rates of about `SHOWN_EPOCHS` epochs, the first and the last among them."""
+    epochs = len(history["loss"])
+    names = {"loss": "training loss (nats)", "lr": "learning rate"}
+    kept = [name for name in names if name in history]  # models of earlier versions have no learning rates
+    table = Table("epoch", *(names[name] for name in kept), box=None, pad_edge=False)
+    step = max(1, epochs // SHOWN_EPOCHS)
+    for epoch in sorted({0, *range(step - 1, epochs, step), epochs - 1}):
+        table.add_row(str(epoch + 1), *(f"{history[name][epoch]:.4g}" for name in kept))
+    out.print("training of the dense model:")
+    out.print(table)
 
 
 @app.command()
@@ -614,7 +640,10 @@ def _planned(study: Path, profile: str | None) -> pd.DataFrame:
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="scorers, repairs, allocations, models, datasets or templates")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="scorers, searches, repairs, allocations, models, recipes, datasets or templates"),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """List what there is, with formula, cost and reference."""
@@ -701,16 +730,26 @@ def _show_speed(found: dict[str, Any]) -> None:
 @app.command()
 def prune(
     study: StudyFolder,
-    cell: Annotated[str, typer.Argument(help="beginning of a cell id, or its position in the plan")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="safetensors file to write")],
+    cell: Annotated[
+        str | None, typer.Argument(metavar="CELL", help="beginning of a cell id, or its position in the plan")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="safetensors file to write")] = None,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="evaluate this exported file again instead of writing one")
+    ] = None,
     profile: Profile = None,
 ) -> None:
-    """Write the masked, repaired model of a cell; reloading it gives the row's accuracy."""
-    from bench.export import export_cell
+    """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
+    from bench.export import describe_verification, export_cell, verify_file
     from bench.session import open_session
 
-    accuracy = export_cell(open_session(study, profile), cell, output)
-    typer.echo(f"wrote {output}; reloaded, it has accuracy {accuracy:.4f}, the row's")
+    if verify is not None and output is None:
+        typer.echo(describe_verification(verify, verify_file(open_session(study, profile), verify, cell)))
+    elif verify is None and cell is not None and output is not None:
+        found = export_cell(open_session(study, profile), cell, output)
+        typer.echo(f"wrote {describe_verification(output, found)}")
+    else:
+        raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate one again")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from torch.func import functional_call, vmap
 
 from bench.data.dataset import ImageSet
 from bench.errors import CellError, Deadline
+from bench.models.view import MEMORY_FORMATS as MEMORY_FORMATS
 from bench.models.view import is_out_of_memory, normalise
 from bench.study import Normalisation
 from bench.tensors import MaskSet
 from bench.types import Settings
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 #: Networks with fewer parameters leave a GPU idle, so that many are evaluated at once, their weights stacked. On a CPU
 #: that takes 2 to 3.5 times as long as one after the other (digits nets and ResNet-20, one thread).

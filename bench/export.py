@@ -1,32 +1,112 @@
-"""Write a pruned network to take away: ``prunebench prune``."""
+"""Write a pruned network with everything that is needed to use it elsewhere, and evaluate such a file again."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import inspect
+import math
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from bench.data.dataset import Dataset, ImageSet
 from bench.data.load import load_dataset
-from bench.errors import UserError
+from bench.errors import CellError, UserError
 from bench.evaluate import Evaluator
-from bench.identity import canonical_json
-from bench.models.checkpoints import load_checkpoint, load_into, save_checkpoint
+from bench.models.build import build_model, constructor_of
+from bench.models.checkpoints import load_checkpoint, load_into, parse_checkpoint, read_metadata, save_checkpoint
 from bench.models.dense import obtain_dense
+from bench.models.given import stored_normalisation
 from bench.pipeline import Pipeline
 from bench.plan import axis_values
+from bench.provenance import package_versions
 from bench.session import Session
 from bench.settings import apply_settings
-from bench.store.artifacts import Artifacts
+from bench.store.artifacts import Artifacts, read_file
 from bench.store.database import open_store
+from bench.study import DataSpec, ModelSpec, Normalisation
+from bench.types import Cell, Settings
+
+#: How the network of a row is built without prunebench, by the kind of its architecture.
+BUILD = {
+    "timm": (
+        "import json, safetensors, timm, torch",
+        'model = timm.create_model(about["architecture"]["name"], **about["architecture"]["args"])',
+    ),
+    "module": (
+        "import importlib, json, safetensors, torch",
+        'module = importlib.import_module(about["architecture"]["module"])',
+        'model = getattr(module, about["architecture"]["function"])(**about["architecture"]["args"])',
+    ),
+    "source": (
+        "import json, safetensors, torch",
+        'exec(about["architecture"]["source"], defined := {})',
+        'model = defined[about["architecture"]["function"]](**about["architecture"]["args"])',
+    ),
+}
+EXAMPLE = """\
+# images: uint8, shape (n, channels, height, width); labels: int64, shape (n,)
+{imports}
+with safetensors.safe_open({file!r}, "pt") as file:
+    about = {{key: json.loads(text) for key, text in file.metadata().items()}}
+    state = {{name: file.get_tensor(name) for name in file.keys()}}
+{build}
+model.eval().load_state_dict(state)
+mean, std = (torch.tensor(about[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+with torch.inference_mode():
+    logits = torch.cat([model((part / 255 - mean) / std) for part in images.split({batch})])
+accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
+"""
 
 
-def export_cell(session: Session, name: str, output: Path) -> float:
-    """Save the model of one cell and check that, reloaded, it does what the row says.
+@dataclass(frozen=True)
+class Verification:
+    """An exported file, evaluated again.
+
+    Attributes
+    ----------
+    cell : str
+        Id of the cell that the file is of.
+    row, file : float
+        Accuracy of the row, and of the file under the settings of the study; fractions.
+    float32 : float
+        Accuracy of the file in float32, contiguous, as the example in it computes it.
+    settings : str
+        Precision and memory format of the row.
+    differing : int
+        Test images that the file and the row classify differently, right or wrong.
+    images : int
+        Test images.
+    """
+
+    cell: str
+    row: float
+    file: float
+    float32: float
+    settings: str
+    differing: int
+    images: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A finished cell with what its evaluation takes."""
+
+    cell: Cell
+    values: Mapping[str, Any]
+    model: ModelSpec
+    dataset: Dataset
+
+
+def export_cell(session: Session, name: str, output: Path) -> Verification:
+    """Save the model of one cell and check that, reloaded, it has the row's accuracy.
 
     Parameters
     ----------
@@ -35,12 +115,12 @@ def export_cell(session: Session, name: str, output: Path) -> float:
     name : str
         Beginning of the cell's id, or its position.
     output : Path
-        A ``.safetensors`` file to write; the cell's axes are in its metadata.
+        A ``.safetensors`` file to write. Each entry of its metadata is JSON text: see docs/CHECKPOINTS.md.
 
     Returns
     -------
-    float
-        Accuracy of the reloaded model, a fraction.
+    Verification
+        Of the file, reloaded.
 
     Raises
     ------
@@ -50,34 +130,176 @@ def export_cell(session: Session, name: str, output: Path) -> float:
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: name a .safetensors file")
     cell = session.find_cell(name)
+    row = _row(session, cell)
+    group = next(g for g in session.plan.groups if g.id == cell.group)
+    dense = obtain_dense(
+        row.model, row.dataset, cell.train_seed, session.registry, folder=session.study.folder,
+        artifacts=Artifacts.of(session.study.folder), device=torch.device(session.settings.device),
+        memory_format=session.settings.memory_format,
+    )  # fmt: skip
+    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, session.registry, session.settings, Counter())
+    pipeline.remember([row.values])
+    pruned = pipeline.repaired_model(cell)
+    about = {
+        **_facts(row, dense.normalisation, session.settings),
+        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, dense.normalisation, session.settings),
+        "architecture": _architecture(row, session),
+    }
+    about["example"] = _example(about["architecture"]["kind"], output.name, session.settings.batch)
+    unverified = output.with_name(f"{output.stem}.unverified.safetensors")
+    save_checkpoint(pruned.state_dict(), unverified, {}, about)
+    load_into(pruned, load_checkpoint(unverified), unverified)
+    found = _verified(pruned, row, dense.normalisation, session.settings)
+    describe_verification(unverified, found)
+    unverified.replace(output)
+    return found
+
+
+def verify_file(session: Session, place: Path, name: str | None = None) -> Verification:
+    """Evaluate an exported file on the test split, with its own mean and deviation and the settings of the study.
+
+    Parameters
+    ----------
+    session : Session
+        The study that the file was exported from.
+    place : Path
+        The file.
+    name : str, optional
+        Beginning of the id of the cell that the file must be of, or its position.
+
+    Raises
+    ------
+    UserError
+        If the file was not exported from this study, was altered, or belongs to another cell or data set.
+    """
+    content = read_file(place)
+    state = parse_checkpoint(content, place)
+    normalisation = stored_normalisation(content, str(place))
+    about = read_metadata(content, place) if normalisation is not None else {}
+    if normalisation is None or not isinstance(about.get("cell"), str):
+        raise UserError(f"{place}: `prunebench prune` did not write this file; give one that it wrote")
+    cell = next((cell for cell in session.plan.cells() if cell.id == about["cell"]), None)
+    if cell is None:
+        raise UserError(f"{place}: its cell is not in the plan of {session.study.folder}; give the study it is from")
+    if name is not None and session.find_cell(name).id != cell.id:
+        raise UserError(f"{place}: holds cell {cell.id[:12]}, not {session.find_cell(name).id[:12]}")
+    row = _row(session, cell)
+    if not len(normalisation.mean) == len(normalisation.std) == row.dataset.in_chans:
+        raise UserError(f"{place}: its mean and std are not of the {row.dataset.in_chans} channels of {cell.dataset}")
+    network = build_model(row.model, session.registry, row.dataset, seed=0)
+    load_into(network, state, place)
+    return _verified(network, row, normalisation, session.settings)
+
+
+def describe_verification(place: Path, found: Verification) -> str:
+    """Return the outcome of a verification in one line.
+
+    Raises
+    ------
+    UserError
+        With that line, if the file and the row differ.
+    """
+    line = f"{place}: cell {found.cell[:12]}, {found.settings}: accuracy {found.file:.4f}, the row has {found.row:.4f}"
+    if found.differing:
+        raise UserError(
+            f"{line}; {found.differing} of {found.images} test images differ: the file does not hold its network, "
+            f"or the settings or library versions are not those of the run; export it again"
+        )
+    return f"{line}; the example in the file (float32, contiguous) gives {found.float32:.4f}"
+
+
+def split_hash(split: ImageSet) -> str:
+    """SHA-256 of a split: the bytes of its images (uint8, in order), then those of its labels (int64).
+
+    Examples
+    --------
+    >>> empty = ImageSet(torch.zeros(0, 1, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
+    >>> split_hash(empty) == hashlib.sha256().hexdigest()
+    True
+    """
+    sha = hashlib.sha256(split.images.contiguous().numpy().tobytes())
+    sha.update(split.labels.contiguous().numpy().astype("<i8").tobytes())
+    return sha.hexdigest()
+
+
+def _row(session: Session, cell: Cell) -> _Row:
     study = session.study
     with closing(open_store(study.folder)) as store:
-        row = store.row(cell.id)
-    if row is None or row["state"] != "done":
-        state = row["state"] if row else "not run"
+        values = store.row(cell.id)
+    if values is not None and values["state"] == "skipped":
+        raise UserError(f"cell {cell.id[:12]} is skipped: {values['reason']}; choose another cell")
+    if values is None or values["state"] != "done":
+        state = values["state"] if values else "not run"
         raise UserError(f"cell {cell.id[:12]} is {state}; `prunebench run {study.folder} --only cell={cell.id}` first")
-    group = next(g for g in session.plan.groups if g.id == cell.group)
-    model = next(m for m in study.file.models if m.title == cell.model)
-    data = next(d for d in study.file.data if d.title == cell.dataset)
     apply_settings(session.settings)
-    dataset = load_dataset(data, study.folder)
-    dense = obtain_dense(
-        model, dataset, cell.train_seed, session.registry, folder=study.folder,
-        artifacts=Artifacts.of(study.folder), device=torch.device(session.settings.device),
+    data: DataSpec = next(d for d in study.file.data if d.title == cell.dataset)
+    model = next(m for m in study.file.models if m.title == cell.model)
+    return _Row(cell, values, model, load_dataset(data, study.folder))
+
+
+def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, settings: Settings) -> Verification:
+    """Evaluate a model as its row was, and in plain float32."""
+    try:
+        found = Evaluator(
+            model, row.dataset.test, normalisation, replace(settings, precision=row.cell.precision)
+        ).evaluate(model)
+        plain = _plain_accuracy(model, row.dataset.test, normalisation, settings)
+    except CellError as error:
+        raise UserError(f"cell {row.cell.id[:12]}: the network cannot be evaluated: {error}") from error
+    expected = np.unpackbits(np.frombuffer(row.values["correct"], dtype=np.uint8), count=len(found.correct)) == 1
+    return Verification(
+        row.cell.id, row.values["accuracy"], found.accuracy, plain,
+        f"{row.cell.precision}, {settings.memory_format}",
+        int((found.correct != expected).sum()), len(found.correct),
     )  # fmt: skip
-    pipeline = Pipeline(group, dense, dataset, model.exclude, session.registry, session.settings, Counter())
-    pipeline.remember([row])
-    pruned = pipeline.repaired_model(cell)
-    metadata = {"cell": canonical_json(axis_values(cell)), "model": json.dumps(model.model_dump(mode="json"))}
-    unverified = output.with_name(f"{output.stem}.unverified.safetensors")
-    save_checkpoint(pruned.state_dict(), unverified, metadata)
-    load_into(pruned, load_checkpoint(unverified), unverified)
-    settings = replace(session.settings, precision=cell.precision)
-    again = Evaluator(pruned, dataset.test, dense.normalisation, settings).evaluate(pruned)
-    if np.packbits(again.correct).tobytes() != row["correct"]:
-        raise UserError(
-            f"{unverified}: reloaded, the model has accuracy {again.accuracy:.4f}, the row says {row['accuracy']:.4f}; "
-            f"the settings or the library versions are not those of the run"
-        )
-    unverified.replace(output)
-    return again.accuracy
+
+
+def _plain_accuracy(model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings) -> float:
+    """Return the accuracy in float32, contiguous: what plain PyTorch gives."""
+    plain = replace(settings, precision="float32", memory_format="contiguous")
+    return Evaluator(model, test, normalisation, plain).evaluate(model).accuracy
+
+
+def _facts(row: _Row, normalisation: Normalisation, settings: Settings) -> dict[str, Any]:
+    values = row.values
+    return {
+        "mean": normalisation.mean,
+        "std": normalisation.std,
+        "dataset": row.dataset.name,
+        "dataset_hash": row.dataset.hash,
+        "split_hash": split_hash(row.dataset.test),
+        "classes": row.dataset.classes,
+        "cell": row.cell.id,
+        "axes": axis_values(row.cell),
+        "sparsity": {
+            "requested": row.cell.sparsity,
+            "achieved": values["sparsity_achieved"],
+            "parameters": values["sparsity_parameters"],
+            "speedup": values["speedup"] if math.isfinite(values["speedup"]) else None,  # JSON has no infinity
+        },
+        "accuracy": values["accuracy"],
+        "n_test": values["n_test"],
+        "precision": row.cell.precision,
+        "memory_format": settings.memory_format,
+        "versions": package_versions(),
+    }
+
+
+def _architecture(row: _Row, session: Session) -> dict[str, Any]:
+    """Describe how the network is built: by timm, by an installed module, or by source code that is included."""
+    spec = row.model
+    function, args = constructor_of(spec, session.registry, row.dataset)
+    found: dict[str, Any] = {"name": spec.name, "args": args}
+    if session.registry.find("model", spec.name) is None:
+        unused = ("model_name", "pretrained")
+        return {**found, "kind": "timm", "args": {key: value for key, value in args.items() if key not in unused}}
+    module, colon, name = spec.name.rpartition(":")
+    if colon and not module.endswith(".py"):
+        return {**found, "kind": "module", "module": module, "function": name}
+    source = Path(str(inspect.getsourcefile(function))).read_text(encoding="utf-8")
+    return {**found, "kind": "source", "function": name or function.__name__, "source": source}
+
+
+def _example(kind: str, file: str, batch: int) -> str:
+    imports, *build = BUILD[kind]
+    return EXAMPLE.format(imports=imports, build="\n".join(build), file=file, batch=batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,26 +16,57 @@ from torch import nn
 from bench.data.dataset import ImageSet
 from bench.engines.driver import Driver, RunOptions
 from bench.engines.progress import duration
+from bench.errors import CellError, UserError
 from bench.evaluate import Evaluator
 from bench.memory import measure_sizes, memory_stages
 from bench.models.build import build_model, resolve_recipe
-from bench.models.inventory import take_inventory
+from bench.models.given import describe_normalisations
+from bench.models.train import train
 from bench.models.units import find_units
-from bench.models.view import ModelView
+from bench.models.view import ModelView, is_out_of_memory
 from bench.plan import NO_SEARCH
 from bench.scaling import makespan
-from bench.session import Session, changes, data_notes, network_notes
-from bench.settings import apply_settings
+from bench.session import Session, changes, largest_model, widest_data
+from bench.settings import apply_settings, bfloat16_gain
 from bench.store.database import NothingRun, open_store
-from bench.study import ModelSpec, Normalisation
+from bench.store.places import is_begun
+from bench.study import ModelSpec, Normalisation, Recipe
 from bench.types import Cell, DataFacts, Group, Settings
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
 STEP_COST = 3
+#: Training steps are timed on more and more images, until one takes so long, in seconds, or the batch is reached.
+STEP_SECONDS = 0.2
+#: A smaller gain than this is called none.
+WORTHWHILE = 1.1
 #: Workers for which the time is forecast.
 WORKERS = (2, 4, 8, 16, 32, 64, 128)
 #: A layer with more than this share of all prunable weights gets a notice.
 DOMINANT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingForecast:
+    """What training one model takes.
+
+    Attributes
+    ----------
+    epochs : int
+        Of its recipe.
+    epoch_seconds : float
+        Time of one epoch, from a timed step on noise.
+    memory : int
+        Bytes at the peak, in addition to the libraries.
+    """
+
+    epochs: int
+    epoch_seconds: float
+    memory: int
+
+    @property
+    def seconds(self) -> float:
+        """Time of all epochs."""
+        return self.epochs * self.epoch_seconds
 
 
 @dataclass(frozen=True)
@@ -49,11 +81,14 @@ class ModelForecast:
         Stage of the work -> part -> bytes.
     dominant : str or None
         A layer that holds most of the prunable weights.
+    training : TrainingForecast or None
+        None where the model is given, or trained already.
     """
 
     images_per_second: float
     memory: Mapping[str, Mapping[str, int]]
     dominant: str | None
+    training: TrainingForecast | None
 
     @property
     def largest(self) -> tuple[str, int]:
@@ -61,8 +96,29 @@ class ModelForecast:
         return max(((stage, sum(parts.values())) for stage, parts in self.memory.items()), key=lambda found: found[1])
 
 
-def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts, cells: Iterable[Cell]) -> ModelForecast:
-    """Build a model, time one batch of inference and measure what it takes; nothing is trained or pruned."""
+def forecast_model(
+    spec: ModelSpec, session: Session, facts: DataFacts, cells: Iterable[Cell], trained: bool = True
+) -> ModelForecast:
+    """Build a model, time one batch of inference and a training step on noise, and measure its sizes.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Entry of study.yaml.
+    session : Session
+        The study.
+    facts : DataFacts
+        The data set's.
+    cells : iterable of Cell
+        The model's cells.
+    trained : bool
+        Whether the study's next run trains it; only then is a training step timed.
+
+    Raises
+    ------
+    UserError
+        If a training step fails.
+    """
     settings = session.settings
     model = build_model(spec, session.registry, facts, seed=0)
     image = (facts.in_chans, *facts.image_size)
@@ -72,7 +128,46 @@ def forecast_model(spec: ModelSpec, session: Session, facts: DataFacts, cells: I
     memory = memory_stages(sizes, facts, settings, cells, session.registry, recipe)
     largest = max(units.layers, key=lambda layer: layer.size)
     dominant = largest.name if largest.size > DOMINANT_SHARE * units.total and len(units.layers) > 1 else None
-    return ModelForecast(_images_per_second(model, facts, settings), memory, dominant)
+    training = None
+    if recipe is not None and trained:
+        seconds = _epoch_seconds(spec.title, model, recipe, facts, settings)
+        training = TrainingForecast(recipe.epochs, seconds, sum(memory["training"].values()))
+    return ModelForecast(_images_per_second(model, facts, settings), memory, dominant, training)
+
+
+def _epoch_seconds(title: str, model: nn.Module, recipe: Recipe, facts: DataFacts, settings: Settings) -> float:
+    """Time a training step on noise and return the seconds of an epoch."""
+    batch = min(recipe.batch, facts.fit)
+    count, seconds = min(2, batch), 0.0
+    try:
+        seconds = _step_seconds(model, recipe, facts, settings, count)
+        while count < batch and seconds < STEP_SECONDS:
+            more = min(batch, 4 * count)
+            count, seconds = more, _step_seconds(model, recipe, facts, settings, more)
+    except CellError as error:
+        raise UserError(f"model {title!r}: its training loss on {count} images of noise is NaN or infinite") from error
+    except Exception as error:  # a user's network may raise anything
+        if not seconds or not is_out_of_memory(error):  # after an earlier step, that one counts
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            raise UserError(f"model {title!r}: a training step on {count} images fails: {reason}") from error
+    return seconds / count * batch * (facts.fit // batch)
+
+
+def _step_seconds(model: nn.Module, recipe: Recipe, facts: DataFacts, settings: Settings, count: int) -> float:
+    """Time training steps on `count` images of noise, after one to warm up; the faster of two counts."""
+    noise = torch.Generator().manual_seed(0)
+    images = ImageSet(
+        torch.randint(256, (count, facts.in_chans, *facts.image_size), generator=noise, dtype=torch.uint8),
+        torch.randint(facts.num_classes, (count,), generator=noise),
+    )
+    scale = Normalisation(mean=(0.5,) * facts.in_chans, std=(0.25,) * facts.in_chans)
+    steps = recipe.model_copy(update={"epochs": 3, "batch": count, "lr": 1e-9})  # no step can diverge
+    ends: list[float] = []
+    train(
+        copy.deepcopy(model), images, scale, steps, 0, torch.device(settings.device),
+        lambda *_: ends.append(time.perf_counter()), settings.memory_format,
+    )  # fmt: skip
+    return min(ends[1] - ends[0], ends[2] - ends[1])
 
 
 def _images_per_second(model: nn.Module, facts: DataFacts, settings: Settings) -> float:
@@ -95,32 +190,32 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``lines`` (for people), ``cells``, ``todo``, ``seconds``, ``memory`` (numbers), ``warnings``,
-        ``networks`` (the layers of every model), ``study`` (resolved) and ``study_hash``.
+        ``lines`` (for people), ``cells``, ``todo``, ``seconds``, ``memory``, ``bfloat16_gain`` (numbers), ``training``
+        (a mapping per model that is to be trained), ``warnings``, ``networks`` (the layers of every model), ``study``
+        (resolved) and ``study_hash``.
     """
     plan, study, settings = session.plan, session.study, session.settings
     cells = list(plan.cells())
     todo, states, warnings = _todo(session)
-    warnings.extend(data_notes(session))
+    warnings = [*session.notes, *warnings]
     apply_settings(settings)
     of_model: dict[tuple[str, str], list[Cell]] = {}
+    trainings: Counter[tuple[str, str]] = Counter()
     for group in plan.groups:
         of_model.setdefault((group.dataset, group.model), []).extend(group.cells)
+        trainings[group.dataset, group.model] += _is_trained(session, group, todo)
     forecasts = {
         (data.title, model.title): forecast_model(
-            model, session, session.facts[data.title], of_model[data.title, model.title]
+            model, session, session.facts[data.title], of_model[data.title, model.title],
+            trained=trainings[data.title, model.title] > 0,
         )
         for data in study.file.data
         for model in study.file.models
-    }
-    times = sorted(
-        (_group_images(session, g, todo) / forecasts[g.dataset, g.model].images_per_second for g in plan.groups),
-        reverse=True,
-    )
+    }  # fmt: skip
+    times = sorted((_group_seconds(session, g, todo, forecasts[g.dataset, g.model]) for g in plan.groups), reverse=True)
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
     granularities = study.file.granularities
-    warnings += network_notes(session)
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -129,6 +224,15 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     skips = Counter(cell.skip for cell in cells if cell.skip)
     searches = _searches([cell for cell in cells if not cell.skip])
     passes = {(c.group, c.calibration, c.granularity, c.scorer.label, c.search.label) for c in cells if not c.skip}
+    gain = _bfloat16_gain(session)
+    training = [
+        {
+            "dataset": dataset, "model": model, "models": trainings[dataset, model], "epochs": found.training.epochs,
+            "epoch_seconds": found.training.epoch_seconds, "model_seconds": found.training.seconds,
+            "memory": found.training.memory,
+        }
+        for (dataset, model), found in forecasts.items() if found.training is not None
+    ]  # fmt: skip
     lines = {
         "data": "; ".join(_describe_data(title, facts) for title, facts in session.facts.items()),
         "cells": f"{len(cells)} in {len(plan.groups)} groups (one dense model each)",
@@ -138,18 +242,22 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} masked evaluations",
         "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
         "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
+        "normalisation": describe_normalisations(study),
         "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if name != "measured"),
         "measured": "; ".join(f"{name}: {speed:g} images/s" for name, speed in settings.measured.items())
         or "nothing: small inputs, or fixed by the study",
-        "time, about": f"{duration(seconds)} of training and evaluation (from one timed batch of each model)",
+        **({"precision": _gain_line(gain)} if gain is not None else {}),
+        "training": "; ".join(_training_line(one) for one in training)
+        or "nothing: every model is given, or trained already",
+        "time, about": f"{duration(seconds)} of training and evaluation (from timed batches of each model)",
         "on more workers": ", ".join(f"{n}: {duration(makespan(times, n))}" for n in WORKERS if n <= busy)
         or "no shorter: a group is worked on as a whole",
-        "memory, about": f"{_mib(memory)} beside the libraries, {stage}: "
+        "memory, about": f"{_mib(memory)} in addition to the libraries, {stage}: "
         + ", ".join(f"{part} {_mib(size)}" for part, size in largest.items()),
     }
     return {
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
-        "seconds": seconds, "memory": memory, "warnings": warnings,
+        "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training, "warnings": warnings,
         "networks": [
             {
                 "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs,
@@ -178,7 +286,50 @@ def _most_memory(forecasts: Mapping[tuple[str, str], ModelForecast]) -> tuple[st
     return f"{stage} ({title})", memory, forecast.memory[stage]
 
 
+def _bfloat16_gain(session: Session) -> float | None:
+    """Time bfloat16 against float32 as long as the study's precision is not fixed by a first run."""
+    if is_begun(session.study.folder):
+        return None
+    data = widest_data(session.facts)
+    model = largest_model(session.study, session.registry, data)
+    return bfloat16_gain(session.settings, model, (data.in_chans, *data.image_size))
+
+
+def _gain_line(gain: float) -> str:
+    if gain < WORTHWHILE:
+        return "float32; bfloat16 would not be faster"
+    return f"float32; bfloat16 would evaluate {gain:.1f} times as fast: write `execution: {{precision: bfloat16}}`"
+
+
+def _training_line(one: Mapping[str, Any]) -> str:
+    models = f"{one['models']} models" if one["models"] > 1 else "1 model"
+    return (
+        f"{one['model']} on {one['dataset']}: {_short(one['epoch_seconds'])} per epoch, {one['epochs']} epochs, "
+        f"{_short(one['model_seconds'])} per model, {models}, peak memory {_mib(one['memory'])}"
+    )
+
+
+def _short(seconds: float) -> str:
+    """Write a time span, two digits of it where it is short.
+
+    Examples
+    --------
+    >>> _short(0.0123), _short(9.6), _short(75)
+    ('0.012 s', '9.6 s', '1 min 15 s')
+    """
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+
+
 def _mib(size: int) -> str:
+    """Write a size of memory.
+
+    Examples
+    --------
+    >>> _mib(3 * 2**19), _mib(300 * 2**20), _mib(3 * 2**29)
+    ('1.5 MiB', '300 MiB', '1.5 GiB')
+    """
+    if size >= 2**30:
+        return f"{size / 2**30:.1f} GiB"
     return f"{size / 2**20:.{0 if size >= 10 * 2**20 else 1}f} MiB"
 
 
@@ -212,30 +363,39 @@ def group_work(session: Session, todo: set[str]) -> dict[str, float]:
     dict of str to float
         Group id -> multiply-accumulate operations of its forward passes.
     """
-    macs: dict[tuple[str, str], int] = {}
+    work = {}
     for group in session.plan.groups:
-        key = group.dataset, group.model
-        if key not in macs:
-            facts = session.facts[group.dataset]
-            spec = next(m for m in session.study.file.models if m.title == group.model)
-            model = build_model(spec, session.registry, facts, seed=0)
-            macs[key] = take_inventory(model, torch.zeros(1, facts.in_chans, *facts.image_size)).macs
-    return {g.id: float(_group_images(session, g, todo) * macs[g.dataset, g.model]) for g in session.plan.groups}
+        images = _evaluated_images(session, group, todo)
+        if _is_trained(session, group, todo):
+            recipe = resolve_recipe(_model(session, group), session.registry)
+            images += STEP_COST * session.facts[group.dataset].fit * recipe.epochs
+        work[group.id] = float(images * session.networks[group.dataset, group.model].macs)
+    return work
 
 
-def _group_images(session: Session, group: Group, todo: set[str]) -> int:
-    """Images that pass through a group's network, at most; a training step counts as `STEP_COST` passes."""
+def _group_seconds(session: Session, group: Group, todo: set[str], forecast: ModelForecast) -> float:
+    """Forecast the time of a group: its training, if any, and its forward passes."""
+    training = forecast.training.seconds if forecast.training and _is_trained(session, group, todo) else 0.0
+    return training + _evaluated_images(session, group, todo) / forecast.images_per_second
+
+
+def _evaluated_images(session: Session, group: Group, todo: set[str]) -> int:
+    """Images that pass through a group's network once it is trained, at most."""
     cells = [cell for cell in group.cells if cell.id in todo and not cell.skip]
-    if not cells:
-        return 0
     facts = session.facts[group.dataset]
     images = sum(facts.test + cell.calibration.images * _passes(cell) for cell in cells)
-    images += facts.search * sum(_searches(cells).values())
-    model = next(m for m in session.study.file.models if m.title == group.model)
-    trained = model.checkpoint is not None or any(c.id not in todo for c in group.cells)
-    if not trained:
-        images += STEP_COST * facts.fit * resolve_recipe(model, session.registry).epochs
-    return images
+    return images + facts.search * sum(_searches(cells).values())
+
+
+def _is_trained(session: Session, group: Group, todo: set[str]) -> bool:
+    """Whether a run of `todo` trains the group's dense model: it is not given, and no earlier run has used it."""
+    if _model(session, group).checkpoint is not None or any(cell.id not in todo for cell in group.cells):
+        return False
+    return any(not cell.skip for cell in group.cells)
+
+
+def _model(session: Session, group: Group) -> ModelSpec:
+    return next(model for model in session.study.file.models if model.title == group.model)
 
 
 def _searches(cells: list[Cell]) -> dict[Any, int]:

@@ -9,6 +9,8 @@ import timm
 
 from bench.catalogue import make_registry
 from bench.errors import UserError, suggest
+from bench.registry import Registry
+from bench.study import Recipe
 from bench.templates import describe_template, template_names
 
 KINDS = {
@@ -23,7 +25,7 @@ def list_plugins(kind: str) -> list[dict[str, Any]]:
     Parameters
     ----------
     kind : str
-        ``scorers``, ``repairs``, ``allocations``, ``searches``, ``models``, ``datasets`` or ``templates``.
+        ``scorers``, ``repairs``, ``allocations``, ``searches``, ``models``, ``recipes``, ``datasets`` or ``templates``.
 
     Raises
     ------
@@ -32,9 +34,11 @@ def list_plugins(kind: str) -> list[dict[str, Any]]:
     """
     if kind == "templates":
         return [{"name": name, "description": describe_template(name)} for name in template_names()]
-    if kind not in KINDS:
-        raise UserError(f"nothing is called {kind!r}: {suggest(kind, [*KINDS, 'templates'])}")
+    if kind not in KINDS and kind != "recipes":
+        raise UserError(f"nothing is called {kind!r}: {suggest(kind, [*KINDS, 'recipes', 'templates'])}")
     registry = make_registry(Path.cwd())
+    if kind == "recipes":
+        return _recipes(registry)
     entries: list[dict[str, Any]] = []
     for one in KINDS[kind]:
         for plugin in registry.of_kind(one):
@@ -52,3 +56,41 @@ def list_plugins(kind: str) -> list[dict[str, Any]]:
             "cost": "-", "reference": "Wightman, PyTorch Image Models",
         })  # fmt: skip
     return entries
+
+
+def _recipes(registry: Registry) -> list[dict[str, Any]]:
+    """Describe the keys of a training recipe, then the recipe of every model that has one."""
+    entries = [
+        {"name": key, "default": _plain(schema["default"]), "values": _range(schema), "meaning": schema["description"]}
+        for key, schema in Recipe.model_json_schema()["properties"].items()
+    ]
+    for plugin in registry.of_kind("model"):
+        own = ", ".join(f"{key} {_plain(value)}" for key, value in plugin.details.get("recipe", {}).items())
+        entries.append({"name": plugin.name, "default": "-", "values": "-", "meaning": f"recipe of this model: {own}"})
+    entries.append({"name": "any other model", "default": "-", "values": "-", "meaning": "the defaults above"})
+    return entries
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _range(schema: dict[str, Any]) -> str:
+    """Write the values that a JSON schema allows.
+
+    Examples
+    --------
+    >>> _range({"type": "number", "minimum": 0, "exclusiveMaximum": 1})
+    'number from 0, below 1'
+    """
+    if "enum" in schema:
+        return ", ".join(schema["enum"])
+    words = {
+        "minimum": "from {:g}",
+        "exclusiveMinimum": "above {:g}",
+        "maximum": "to {:g}",
+        "exclusiveMaximum": "below {:g}",
+    }
+    limits = [form.format(schema[key]) for key, form in words.items() if key in schema]
+    kind = {"integer": "whole number"}.get(schema["type"], schema["type"])
+    return f"{kind} {', '.join(limits)}"

@@ -33,7 +33,7 @@ from bench.masks.select import select_masks
 from bench.models.check import describe
 from bench.models.dense import DenseModel
 from bench.models.inventory import Inventory, take_inventory
-from bench.models.macs import count_macs
+from bench.models.macs import MaskedMacs
 from bench.models.tidy import Pristine
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise
@@ -307,6 +307,12 @@ class Pipeline:
         found: Inventory = self._once("inventory", None, lambda: take_inventory(self.dense.model, self._example))
         return found
 
+    def _macs(self) -> MaskedMacs:
+        found: MaskedMacs = self._once(
+            "macs", None, lambda: MaskedMacs(self.dense.model, self.inventory(), self._example)
+        )
+        return found
+
     def network(self) -> Network:
         """Return the layers of the dense model, what is pruned of them, and why the rest is left dense."""
         return describe(self.dense.model, self.inventory(), self._exclude)
@@ -461,7 +467,7 @@ class Pipeline:
             self._mask_facts[mask] = {
                 "mask": mask, "sparsity_achieved": 1 - masks.kept / units.total,
                 "sparsity_parameters": zero_share(self._work),
-                "speedup": count_macs(self._work, self._example).speedup,
+                "speedup": self._macs().count(self._work).speedup,
                 "emptied_layers": len(emptied_layers(masks)),
                 "exact_removal": all(layer.exact_removal for layer in units.layers),
             }  # fmt: skip
@@ -583,7 +589,7 @@ class Pipeline:
             return {
                 "mask": "dense", "sparsity_achieved": 0.0,
                 "sparsity_parameters": zero_share(self.dense.model),
-                "speedup": count_macs(self.dense.model, self._example).speedup,
+                "speedup": self._macs().dense.speedup,
                 "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
             }  # fmt: skip
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
 from bench.models.dense import model_identity
+from bench.models.given import resolve_models
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.settings import keep_settings
-from bench.store.artifacts import digest_file, settle_artifacts
+from bench.store.artifacts import settle_artifacts
 from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
-from bench.study import ModelSpec, Study, load_study
+from bench.study import STUDY_FILE, ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
 #: Where what is known of networks is kept, by the hash of all that it depends on.
@@ -43,6 +44,8 @@ class Session:
         Data set label -> what is known of it.
     networks : mapping
         (data set label, model label) -> what is known of the network, once it has passed `check_network`.
+    notes : tuple of str
+        What the user should know of data sets, networks and given checkpoints, a line each.
     """
 
     study: Study
@@ -51,6 +54,7 @@ class Session:
     plan: Plan
     facts: Mapping[str, DataFacts]
     networks: Mapping[tuple[str, str], Network]
+    notes: tuple[str, ...] = ()
 
     def find_cell(self, name: str) -> Cell:
         """Find a cell by the beginning of its id or by its position."""
@@ -84,46 +88,55 @@ def open_session(
     for model in study.file.models:
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
-    if asked is not None:
-        refuse_links(folder)
-        if asked.artifacts is not None:
-            asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
-        settle_places(folder, asked, study.file.name, study.digest())
     networks = {
         (data.title, model.title): check_network(model, registry, facts[data.title], Path.home() / NETWORKS)
         for data in study.file.data
         for model in study.file.models
     }
-    widest = max(facts.values(), key=lambda known: max(known.image_size))
+    given = resolve_models(study, registry, facts)
+    study = given.study
+    if asked is not None:
+        refuse_links(folder)
+        if asked.artifacts is not None:
+            asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
+        settle_places(folder, asked, study.file.name, study.digest())
+    widest = widest_data(facts)
 
     def largest() -> tuple[nn.Module, int]:
-        models = [build_model(spec, registry, widest, seed=0) for spec in study.file.models]
-        return max(models, key=lambda model: sum(p.numel() for p in model.parameters())), widest.in_chans
+        return largest_model(study, registry, widest), widest.in_chans
 
-    settings = keep_settings(_stored_settings(folder), study.file.execution, device, max(widest.image_size), largest)
-
-    digest_of = cache(digest_file)
+    settings = keep_settings(
+        _stored_settings(folder), study.file.execution, device, max(widest.image_size), largest,
+        str(folder / STUDY_FILE),
+    )  # fmt: skip
 
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        return model_identity(spec, seed, data.hash, registry, folder, digest_of)
+        return model_identity(
+            spec, seed, data.hash, registry, folder, given.digests.__getitem__, settings.memory_format
+        )
 
     plan = make_plan(study, registry, settings.precision, facts, identity)
-    return Session(study, registry, settings, plan, facts, networks)
+    notes = (
+        *(f"{title}: {note}" for title, known in facts.items() for note in known.notes),
+        *(
+            f"{title}: {warning}"
+            for (_, title), network in networks.items()
+            for warning in network.warnings(study.file.granularities)
+        ),
+        *given.notes,
+    )
+    return Session(study, registry, settings, plan, facts, networks, notes)
 
 
-def data_notes(session: Session) -> list[str]:
-    """Return what the user should know about how the data sets are read, a line each."""
-    return [f"{title}: {note}" for title, facts in session.facts.items() for note in facts.notes]
+def widest_data(facts: Mapping[str, DataFacts]) -> DataFacts:
+    """Return the data set with the largest images."""
+    return max(facts.values(), key=lambda known: max(known.image_size))
 
 
-def network_notes(session: Session) -> list[str]:
-    """Return what the user should know about the networks, a line each: what is left dense, and why."""
-    granularities = session.study.file.granularities
-    return [
-        f"{title}: {warning}"
-        for (_, title), network in session.networks.items()
-        for warning in network.warnings(granularities)
-    ]
+def largest_model(study: Study, registry: Registry, data: DataFacts) -> nn.Module:
+    """Build the study's model with the most parameters, for a data set."""
+    models = [build_model(spec, registry, data, seed=0) for spec in study.file.models]
+    return max(models, key=lambda model: sum(p.numel() for p in model.parameters()))
 
 
 def _stored_settings(folder: Path) -> str | None:
@@ -172,7 +185,16 @@ def _changed_models(stored: list[dict[str, Any]], session: Session) -> list[str]
         dataset, model = row["dataset"], row["model"]
         if plan.get((dataset, model, row["train_seed"]), row["group"]) in kept:
             continue  # not in this study any more, or as it was
-        changed = row["dataset_hash"] != session.facts[dataset].hash
-        what = "its images" if changed else "its recipe, code or checkpoint"
+        what = _changed_input(row, session)
         lines[dataset, model] = f"{dataset}, {model}: {what} changed since an earlier run: its cells are new"
     return list(lines.values())
+
+
+def _changed_input(row: Mapping[str, Any], session: Session) -> str:
+    """Name what of a stored dense model is not as in the study; models of version 0.1 were trained contiguous."""
+    if row["dataset_hash"] != session.facts[row["dataset"]].hash:
+        return "its images"
+    recipe = json.loads(row["recipe"])
+    if "checkpoint" not in recipe and recipe.get("memory_format", "contiguous") != session.settings.memory_format:
+        return "the memory format of its training"
+    return "its recipe, code or checkpoint"

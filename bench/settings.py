@@ -1,4 +1,4 @@
-"""Execution settings: chosen once, at a study's first run, and reused by every resume (rule 4)."""
+"""Execution settings: chosen once, at a study's first run, and reused by every later run of it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
-from bench.evaluate import MEMORY_FORMATS, PRECISIONS, prepare_network
+from bench.evaluate import PRECISIONS, prepare_network
 from bench.heap import return_freed_memory
-from bench.models.view import is_out_of_memory
+from bench.models.view import MEMORY_FORMATS, is_out_of_memory
 from bench.provenance import device_class
-from bench.study import Execution
+from bench.study import STUDY_FILE, Execution
 from bench.types import Settings
 
 #: Inputs of at least this size may gain from bfloat16 and channels-last; the 8x8 digits do not.
@@ -45,23 +45,23 @@ def choose_settings(
 
     Small inputs run in float32, contiguous, on one thread (their operations are too short to be divided: a
     digits study takes 1.8 times as long on two). For others forward passes on noise are timed: `CLEARLY`
-    says what they must show before float32, channels-last and the usual batch are left.
+    is the speed-up for which float32, channels-last and the usual batch are left.
 
     Parameters
     ----------
     execution : Execution
-        The study's wishes.
+        The study's requests.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     image_size : int
         Side of the largest input in pixels.
     largest : callable
-        Builds the study's largest model and tells its input channels; called only if something is timed.
+        Builds the study's largest model and returns it with its input channels; called only if something is timed.
 
     Raises
     ------
     UserError
-        If CUDA is asked for and absent, or threads for many more processors than there are.
+        If CUDA is requested and not available, or threads for many more processors than there are.
     """
     chosen = choose_device(device)
     large = image_size >= LARGE_INPUT
@@ -122,6 +122,31 @@ def _fastest(settings: Settings, execution: Execution, model: nn.Module, shape: 
             f"{precision}, {memory_format}, batch {batch}": v for batch, v in zip(batches, speeds, strict=True)
         }
     return replace(settings, measured={name: round(speed, 1) for name, speed in measured.items()})
+
+
+def bfloat16_gain(settings: Settings, model: nn.Module, shape: tuple[int, int, int]) -> float | None:
+    """Return how many times as fast forward passes of a model are in bfloat16 as in float32.
+
+    Parameters
+    ----------
+    settings : Settings
+        Device, memory format, and the largest batch that is timed.
+    model : nn.Module
+        The study's largest.
+    shape : tuple of int
+        Channels, height and width of its inputs.
+
+    Returns
+    -------
+    float or None
+        None where bfloat16 is no choice: the study runs in it, the hardware emulates it, inputs are below
+        `LARGE_INPUT` pixels, or memory does not suffice.
+    """
+    if settings.precision != "float32" or max(shape[1:]) < LARGE_INPUT or not has_fast_bfloat16(settings.device):
+        return None
+    few = replace(settings, batch=_images_of_a_pass(model, settings, shape))
+    usual, other = _speeds([few, replace(few, precision="bfloat16")], model, shape)
+    return other / usual if usual and other else None
 
 
 def _clearly_fastest(speeds: Mapping[Any, float]) -> Any:
@@ -206,13 +231,13 @@ def apply_settings(settings: Settings) -> None:
 
 
 def choose_device(device: str) -> str:
-    """Resolve ``auto`` and refuse a device that is not there."""
+    """Resolve ``auto`` and refuse a device that is not available."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
         raise UserError(f"device {device!r}: valid: auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda' was asked for, but this machine has no usable GPU; use --device cpu or auto")
+        raise UserError("device 'cuda' was requested, but this machine has no usable GPU; use --device cpu or auto")
     return device
 
 
@@ -225,14 +250,24 @@ def has_fast_bfloat16(device: str) -> bool:
 
 
 def keep_settings(
-    stored: str | None, execution: Execution, device: str, image_size: int, largest: Callable[[], tuple[nn.Module, int]]
-) -> Settings:
+    stored: str | None, execution: Execution, device: str, image_size: int,
+    largest: Callable[[], tuple[nn.Module, int]], file: str = STUDY_FILE,
+) -> Settings:  # fmt: skip
     """Return the settings of the store, or choose them where it has none yet (`choose_settings`).
+
+    Parameters
+    ----------
+    stored : str or None
+        JSON of the settings that the first run kept.
+    execution, device, image_size, largest
+        As `choose_settings` takes them.
+    file : str
+        The study's file, for messages.
 
     Raises
     ------
     UserError
-        If the study now asks for other settings than those it was begun with.
+        If the study now requests other settings than those it was begun with.
     """
     if stored is None:
         return choose_settings(execution, device, image_size, largest)
@@ -242,12 +277,21 @@ def keep_settings(
         raise UserError(
             "the settings in the store are damaged: put a copy of the store in its place, or start anew"
         ) from error
-    asked = {**execution.model_dump(), "device": device}
+    if settings.precision != execution.precision and "precision" not in execution.model_fields_set:
+        written = {"precision": "auto", **execution.model_dump(exclude_unset=True)}
+        line = f"execution: {{{', '.join(f'{key}: {value}' for key, value in written.items())}}}"
+        raise UserError(
+            f"{file}: this study was begun in {settings.precision}, chosen by `precision: auto`, which was the "
+            f"default; now the default is float32. Write `{line}` to continue it, or make a new study folder to run "
+            f"in float32"
+        )
+    requested = {**execution.model_dump(), "device": device}
     for name, kept in asdict(settings).items():
-        if asked.get(name, "auto") not in ("auto", kept):
+        if requested.get(name, "auto") not in ("auto", kept):
+            back = f"use --device {kept}" if name == "device" else f"write `{name}: {kept}` in {file}, execution"
             raise UserError(
-                f"this study was begun with {name} {kept!r} and now asks for {asked[name]!r}; settings are fixed "
-                f"at the first run: set it back, or make a new study folder"
+                f"this study was begun with {name} {kept!r} and now requests {requested[name]!r}; settings are fixed "
+                f"at the first run: {back}, or make a new study folder"
             )
     refuse_other_device(settings)
     return settings

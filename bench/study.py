@@ -29,23 +29,59 @@ class _Frozen(BaseModel):
 class Normalisation(_Frozen):
     """Per-channel mean and standard deviation of inputs scaled to [0, 1]."""
 
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+
+    @field_validator("mean")
+    @classmethod
+    def _scaled(cls, mean: tuple[float, ...]) -> tuple[float, ...]:
+        for value in mean:
+            if not 0 <= value <= 1:
+                hint = f"; values of 0 to 255 are divided by 255: write {value / 255:.4g}" if 1 < value <= 255 else ""
+                raise ValueError(f"{value:g} is no mean of inputs scaled to [0, 1]{hint}")
+        return mean
+
+    @property
+    def shown(self) -> str:
+        """The values as a study would write them, rounded to four digits.
+
+        Examples
+        --------
+        >>> Normalisation(mean=(0.5,), std=(0.123456,)).shown
+        '{mean: [0.5], std: [0.1235]}'
+        """
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"{{mean: [{mean}], std: [{std}]}}"
+
+
+class FoundNormalisation(Normalisation):
+    """A normalisation that the study does not give, with the `source` of its values."""
+
+    source: str = Field(exclude=True)
 
 
 class Recipe(_Frozen):
     """How a dense model is trained: one-cycle schedule, cross-entropy with label smoothing."""
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    epochs: int = Field(30, ge=1)
-    batch: int = Field(128, ge=1)
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has Nesterov momentum")
+    epochs: int = Field(30, ge=1, description="passes over the fit split; the last epoch is the result")
+    batch: int = Field(
+        128, ge=1, description="images per step, at most the fit split; an incomplete last batch is left out"
+    )
     lr: float = Field(3e-3, gt=0, description="peak learning rate of the one-cycle schedule")
-    weight_decay: float = Field(0.05, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    augmentation: Literal["none", "shift", "crop_flip"] = "none"
-    shift: int = Field(1, ge=0, description="largest shift in pixels of 'shift', padding of 'crop_flip'")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    weight_decay: float = Field(
+        0.05, ge=0, description="of parameters with two or more dimensions: not of biases and normalisation"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; adamw ignores it")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of each label spread over all classes")
+    augmentation: Literal["none", "shift", "crop_flip"] = Field(
+        "none",
+        description="shift: random shifts over a black border; crop_flip: shifts, and half of the images mirrored",
+    )
+    shift: int = Field(1, ge=0, description="largest shift in pixels, in each direction, under augmentation")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the forward pass: bfloat16 is autocast, parameters and updates stay in float32"
+    )
 
 
 class Limit(_Frozen):
@@ -90,12 +126,42 @@ class ModelSpec(_Frozen):
     label: str | None = None
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the constructor")
     checkpoint: str | None = Field(None, description="weights to load, a path or fsspec URL; ${VAR} and {seed} allowed")
-    normalisation: Normalisation | None = Field(None, description="default: the data set's")
-    recipe: dict[str, Any] = Field(default_factory=dict, description="overrides of the model's own recipe")
+    normalisation: Normalisation | Literal["dataset"] | None = Field(
+        None,
+        description="of the inputs: 'dataset' or mean and std; default: the data set's for a model that is trained, "
+        "the file's own or timm's for a checkpoint; required for other checkpoints",
+    )
+    recipe: dict[str, Any] = Field(
+        default_factory=dict,
+        description="overrides of the model's own recipe; `prunebench list recipes` lists its keys",
+    )
     train_overlap: Literal["no", "yes", "unknown"] | None = Field(
         None, description="whether a given checkpoint saw our held-out splits; default unknown"
     )
     exclude: tuple[str, ...] = Field(("head",), description="'head', 'stem' or name patterns left dense")
+    expected_accuracy: float | None = Field(
+        None, description="of the dense model, a fraction; a warning is shown where it is missed by more than a point"
+    )
+
+    @field_validator("expected_accuracy")
+    @classmethod
+    def _fraction(cls, value: float | None) -> float | None:
+        if value is not None and not 0 < value <= 1:
+            hint = f"; write {value / 100:g}" if 1 < value <= 100 else ""
+            raise ValueError(f"an accuracy is a fraction above 0 and up to 1{hint}")
+        return value
+
+    @field_validator("normalisation", mode="before")
+    @classmethod
+    def _named_dataset(cls, value: Any) -> Any:
+        if value not in (None, "dataset") and not isinstance(value, (dict, Normalisation)):
+            raise ValueError("write `dataset`, for the data set's own values, or {mean: [...], std: [...]}")
+        return value
+
+    @property
+    def given_normalisation(self) -> Normalisation | None:
+        """The values that the entry gives itself; None where the data set's are used."""
+        return self.normalisation if isinstance(self.normalisation, Normalisation) else None
 
     @property
     def title(self) -> str:
@@ -124,7 +190,9 @@ class Calibration(_Frozen):
 class Execution(_Frozen):
     """Execution settings; ``auto`` is decided at the first run and then kept."""
 
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32", description="of evaluations; auto: bfloat16 for inputs of 32 pixels and more, if clearly faster"
+    )
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
@@ -234,13 +302,29 @@ class Study:
             for key in ("labels", "limit"):  # newer keys: a study that does not use them keeps its hash
                 if entry[key] is None:
                     del entry[key]
+        for model in plain["models"]:
+            if model["expected_accuracy"] is None:  # studies from before this key keep their hash
+                del model["expected_accuracy"]
         for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
             plain[axis] = [choice.identity() for choice in getattr(self, axis)]
         return plain
 
     def digest(self) -> str:
-        """SHA-256 of `resolved`: two files that ask for the same study agree."""
-        return digest(self.resolved())
+        """Return the SHA-256 of `resolved`, equal for equal studies.
+
+        Notes
+        -----
+        It leaves out `expected_accuracy`, which no result depends on. A file without ``execution.precision`` is hashed
+        as if it had ``auto``, the default of earlier versions: so stores, registrations and reports of these versions
+        keep their hash. The precision that a store was begun with is compared apart from the hash
+        (`bench.settings.keep_settings`, `bench.store.merge`).
+        """
+        plain = self.resolved()
+        for model in plain["models"]:
+            model.pop("expected_accuracy", None)
+        if "precision" not in self.file.execution.model_fields_set:
+            plain["execution"]["precision"] = "auto"
+        return digest(plain)
 
     def calibration_specs(self, default_images: int, default_batch: int) -> tuple[CalibrationSpec, ...]:
         """Return the calibration axis, with the data set's defaults filled in."""
@@ -325,6 +409,13 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
     return study
 
 
+def place_of_model(study: Study, number: int) -> str:
+    """Return file, line and column of the model entry at index `number`, for messages."""
+    document = read_document(study.folder / STUDY_FILE, f"{study.folder / STUDY_FILE}: there is no such file")
+    profiled = study.profile is not None and "models" in document.values["profiles"][study.profile]
+    return document.place(*(("profiles", study.profile) if profiled else ()), "models", number)
+
+
 def study_schema() -> dict[str, Any]:
     """JSON schema of study.yaml, for editors."""
     return StudyFile.model_json_schema()
@@ -333,7 +424,7 @@ def study_schema() -> dict[str, Any]:
 def _explain(document: Document, error: ValidationError, profile: str | None) -> str:
     # an unknown key is often the misspelt one that is reported as missing
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    loc = tuple(first["loc"])
+    loc = tuple(part for part in first["loc"] if part != Normalisation.__name__)  # the branch of a union is no key
     name = ".".join(str(part) for part in loc)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":

@@ -549,7 +549,7 @@ def test_checkpoints(ends_well, tmp_path, monkeypatch, checkpoints, examples):
         study.mkdir()
         (study / name).write_bytes(content)
         (study / "study.yaml").write_text(
-            f"name: c\ndata: [digits]\nmodels: [{{name: digits_cnn, checkpoint: {name}}}]\n"
+            f"name: c\ndata: [digits]\nmodels: [{{name: digits_cnn, checkpoint: {name}, normalisation: dataset}}]\n"
             f"scorers: [magnitude]\nsparsities: [0.5]\n"
         )
         ends_well("plan", study)
@@ -591,7 +591,8 @@ def test_damaged_checkpoints(ends_well, tmp_path, checkpoints, name, examples):
             study.mkdir()
             (study / f"net{suffix}").write_bytes(content)
             (study / "study.yaml").write_text(
-                f"name: c\ndata: [digits]\nmodels: [{{name: digits_cnn, checkpoint: net{suffix}}}]\n"
+                f"name: c\ndata: [digits]\n"
+                f"models: [{{name: digits_cnn, checkpoint: net{suffix}, normalisation: dataset}}]\n"
                 f"scorers: [magnitude]\nsparsities: [0.5]\n"
             )
             ends_well("plan", study)

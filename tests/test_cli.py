@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ def test_prune_writes_a_model_that_does_what_the_row_says(finished, tmp_path, co
     assert zeros / total == pytest.approx(row["sparsity_parameters"])
 
 
-@pytest.mark.parametrize("kind", ["scorers", "repairs", "allocations", "models", "datasets", "templates"])
+@pytest.mark.parametrize(
+    "kind", ["scorers", "searches", "repairs", "allocations", "models", "recipes", "datasets", "templates"]
+)
 def test_list_names_what_there_is(kind, command):
     entries = json.loads(command("list", kind, "--json").out)
     assert all(entry["name"] for entry in entries)
@@ -430,3 +433,75 @@ def test_power_mistakes_get_one_line(tiny, command, words, said):
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_a_model_that_only_guesses_is_reported_and_the_run_goes_on(tiny, command):
+    edit(tiny, "recipe: {epochs: 3}", "recipe: {epochs: 1, lr: 1e-9}")
+    result = command("run", tiny, "--profile", "one")
+    assert result.code == 0
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert (
+        sum("the network has learned almost nothing" in line for line in lines) == 2
+    )  # when it is met, and at the end
+    assert any(line.startswith("note: digits, digits_cnn, seed 0: the training loss ends at 2.3") for line in lines)
+    assert any(line.startswith("note: 1 dense model with a warning: digits, digits_cnn, seed 0") for line in lines)
+
+
+def test_a_training_shows_losses_and_learning_rates(tiny, command):
+    result = command("run", tiny, "--profile", "one")
+    assert re.search(r"training digits_cnn, seed 0: epoch 1/3, loss \d\.\d{3}, learning rate 0\.\d+", result.out)
+    assert re.search(r"training digits_cnn, seed 0: epoch 3/3, loss \d\.\d{3}, learning rate ", result.out)
+    assert "learned almost nothing" not in result.out
+    shown = command("show", tiny, "0")
+    assert re.search(r"epoch +training loss \(nats\) +learning rate", shown.out)
+    history = json.loads(command("show", tiny, "0", "--json").out)["history"]
+    assert [len(history[name]) for name in ("loss", "lr")] == [3, 3]
+    assert f"{history['loss'][2]:.4g}" in shown.out
+    assert "training loss" not in command("show", tiny, "2").out  # a pruned cell
+
+
+def test_a_training_that_diverges_is_one_line_that_names_a_smaller_rate(tiny, command):
+    edit(tiny, "recipe: {epochs: 3}", "recipe: {epochs: 3, optimizer: sgd, lr: 1e30}")
+    result = command("run", tiny, "--profile", "one")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "training diverged: the loss is" in result.err
+    assert "write `recipe: {lr: 1e+29}` for this model in study.yaml" in result.err
+
+
+def change_settings(folder: Path, **changed: str) -> None:
+    with closing(open_store(folder)) as store:
+        store.set_meta("settings", json.dumps({**json.loads(store.meta("settings") or ""), **changed}))
+
+
+def test_the_default_precision_changed_and_a_store_in_bfloat16_is_not_mixed(finished, command):
+    change_settings(finished, precision="bfloat16")
+    with closing(open_store(finished)) as store:
+        before = store.study_hashes()
+    for verb in ("plan", "run"):
+        result = command(verb, finished)
+        assert result.code == 2
+        assert result.err.count("\n") == 1
+        assert f"{finished / 'study.yaml'}: this study was begun in bfloat16" in result.err
+        assert "Write `execution: {precision: auto}` to continue it" in result.err
+    text = (finished / "study.yaml").read_text()
+    (finished / "study.yaml").write_text(text + "execution: {precision: auto}\n")
+    summary = json.loads(command("plan", finished, "--json").out)
+    assert {summary["study_hash"]} == before
+
+
+def test_models_of_a_store_that_were_trained_in_another_memory_format_are_named(finished, command):
+    assert "changed since" not in command("plan", finished).out
+    change_settings(finished, memory_format="channels_last")  # as version 0.1 measured it, and trained contiguous
+    result = command("plan", finished)
+    assert "digits_cnn: the memory format of its training changed since an earlier run: its cells are new" in result.out
+
+
+def test_an_unknown_recipe_key_names_the_list(tiny, command):
+    edit(tiny, "recipe: {epochs: 3}", "recipe: {momentun: 0.5}")
+    result = command("plan", tiny)
+    assert result.code == 2
+    assert "did you mean 'momentum'?; `prunebench list recipes` lists them" in result.err

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
+import pytest
+import torch
+from torch import nn
+
+from bench import forecast
+from bench.data.load import load_dataset
+from bench.errors import CellError, UserError
 from bench.forecast import forecast_model, group_work, summarise_plan
+from bench.models.build import build_model
+from bench.models.train import train
 from bench.session import open_session
-from bench.study import ModelSpec
+from bench.settings import apply_settings
+from bench.study import ModelSpec, Recipe
 
 
 def test_numbers_are_those_of_the_plan(tiny):
@@ -61,3 +73,142 @@ def test_the_work_of_a_group_counted_by_hand(tiny):
     assert group_work(session, todo - {first})[group.id] == macs * (3 * facts.test + 2 * 32)  # its model is there
     assert group_work(session, set()) == {group.id: 0}
     assert macs == 9 * (64 * 16 + 16 * 16 * 32 + 16 * 32 * 64 + 4 * 64 * 64) + 64 * 10  # positions x weights
+
+
+# ---------------------------------------------------------------- training
+
+
+@pytest.fixture
+def timed_steps(monkeypatch):
+    """Replace training by a clock that a step moves by so many seconds an image; return the batches timed."""
+
+    def make(seconds_per_image, error_above=None, error=None):
+        clock, batches = SimpleNamespace(now=0.0), []
+
+        def step(_model, images, _scale, recipe, _seed, _device, progress, _format):
+            batches.append(len(images))
+            if error is not None and len(images) > error_above:
+                raise error
+            for epoch in range(recipe.epochs):
+                clock.now += len(images) * seconds_per_image
+                progress(epoch + 1, recipe.epochs, 2.3, recipe.lr)
+
+        monkeypatch.setattr(forecast, "train", step)
+        monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+        # forward passes take no time on this clock
+        monkeypatch.setattr(forecast, "_images_per_second", lambda *_: 1e6)
+        return batches
+
+    return make
+
+
+def training_of(session, **recipe):
+    cells = session.plan.groups[0].cells
+    spec = ModelSpec(name="digits_cnn", recipe=recipe)
+    return forecast_model(spec, session, session.facts["digits"], cells).training
+
+
+def test_an_epoch_is_forecast_from_a_step_of_the_whole_batch_where_that_is_quick(tiny, timed_steps):
+    session = open_session(tiny)
+    batches = timed_steps(1e-3)
+    found = training_of(session, batch=64, epochs=7)
+    assert batches == [2, 8, 32, 64]
+    fit = session.facts["digits"].fit
+    assert found.epoch_seconds == pytest.approx(1e-3 * 64 * (fit // 64))
+    assert (found.epochs, found.seconds) == (7, pytest.approx(7 * found.epoch_seconds))
+
+
+def test_a_slow_network_is_timed_on_few_images(tiny, timed_steps):
+    batches = timed_steps(0.15)
+    found = training_of(open_session(tiny), batch=64)
+    assert batches == [2]
+    assert found.epoch_seconds == pytest.approx(0.15 * 64 * (997 // 64), rel=0.03)
+
+
+def test_a_batch_that_does_not_fit_is_extrapolated_from_one_that_does(tiny, timed_steps):
+    session = open_session(tiny)
+    batches = timed_steps(1e-3, 8, torch.OutOfMemoryError("2.00 GiB"))
+    found = training_of(session, batch=64)
+    assert batches == [2, 8, 32]
+    assert found.epoch_seconds == pytest.approx(1e-3 * 64 * (session.facts["digits"].fit // 64))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("2.00 GiB"), "a training step on 2 images fails: OutOfMemoryError: 2.00 GiB"),
+        (TypeError("two\nlines"), "model 'digits_cnn': a training step on 2 images fails: TypeError: two lines"),
+        (CellError("training diverged"), "its training loss on 2 images of noise is NaN or infinite"),
+    ],
+)
+def test_a_step_that_fails_is_one_line(tiny, timed_steps, error, message):
+    timed_steps(1e-3, 0, error)
+    with pytest.raises(UserError, match=message):
+        training_of(open_session(tiny))
+
+
+def test_a_network_that_fails_in_training_mode_alone_is_found_by_plan(tiny, command):
+    (tiny / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n\n"
+        "    def forward(self, x):\n        y = self.layers(x.flatten(1))\n"
+        "        return (y, y) if self.training else y\n\n\ndef net(num_classes, in_chans):\n    return Net()\n"
+    )
+    text = (tiny / "study.yaml").read_text()
+    (tiny / "study.yaml").write_text(text.replace("name: digits_cnn,", "name: './net.py:net',"))
+    result = command("plan", tiny)
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "training step on 2 images fails" in result.err
+
+
+def test_the_forecast_of_an_epoch_is_near_its_time(tiny):
+    session = open_session(tiny)
+    apply_settings(session.settings)
+    dataset = load_dataset(session.study.file.data[0], tiny)
+    recipe = Recipe(epochs=3, batch=64)
+    model = build_model(ModelSpec(name="digits_cnn"), session.registry, dataset, seed=0)
+    ends: list[float] = []
+    train(model, dataset.fit, dataset.normalisation, recipe, 0, torch.device("cpu"),
+          lambda *_: ends.append(time.perf_counter()))  # fmt: skip
+    taken = min(ends[1] - ends[0], ends[2] - ends[1])
+    assert 1 / 4 < training_of(session, batch=64, augmentation="none").epoch_seconds / taken < 4
+
+
+def test_what_is_to_be_trained_is_shown(tiny, finished_tiny, command):
+    summary = summarise_plan(open_session(tiny))
+    [one] = summary["training"]
+    assert (one["model"], one["models"], one["epochs"]) == ("digits_cnn", 2, 3)
+    assert one["model_seconds"] == pytest.approx(3 * one["epoch_seconds"])
+    # images, weights with their gradients, two moments and the step, and activations: some MiB
+    assert 2**20 < one["memory"] < 2**28
+    line = summary["lines"]["training"]
+    assert line.startswith("digits_cnn on digits: ")
+    assert " s per epoch, 3 epochs, " in line
+    assert " per model, 2 models, peak memory " in line
+    assert summary["seconds"] > 2 * one["model_seconds"]
+    finished = summarise_plan(open_session(finished_tiny))
+    assert finished["training"] == []
+    assert finished["lines"]["training"] == "nothing: every model is given, or trained already"
+
+
+def test_the_gain_of_bfloat16_is_shown_until_the_first_run(tiny, finished_tiny, monkeypatch):
+    calls = []
+
+    def gain(settings, model, shape):
+        calls.append((isinstance(model, nn.Module), shape))
+        return 2.9
+
+    monkeypatch.setattr(forecast, "bfloat16_gain", gain)
+    summary = summarise_plan(open_session(tiny))
+    assert calls == [(True, (1, 8, 8))]
+    assert summary["bfloat16_gain"] == 2.9
+    assert (
+        "bfloat16 would evaluate 2.9 times as fast: write `execution: {precision: bfloat16}`"
+        in (summary["lines"]["precision"])
+    )
+    monkeypatch.setattr(forecast, "bfloat16_gain", lambda *_: 0.8)
+    assert "bfloat16 would not be faster" in summarise_plan(open_session(tiny))["lines"]["precision"]
+    finished = summarise_plan(open_session(finished_tiny))  # its precision is fixed
+    assert finished["bfloat16_gain"] is None
+    assert "precision" not in finished["lines"]

@@ -240,4 +240,4 @@ def test_a_forecast_grows_with_the_batch_the_width_and_the_method(forecast):
 
 def test_plan_names_the_largest_stage_and_its_parts(tiny, command):
     line = json.loads(command("plan", tiny, "--json").out)["lines"]["memory, about"]
-    assert re.match(r"[\d.]+ MiB beside the libraries, [a-z ]+ \(digits_cnn\): images [\d.]+ MiB, ", line)
+    assert re.match(r"[\d.]+ MiB in addition to the libraries, [a-z ]+ \(digits_cnn\): images [\d.]+ MiB, ", line)

@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from bench import settings as under_test
 from bench.errors import UserError
-from bench.settings import apply_settings, choose_device, choose_settings, has_fast_bfloat16, keep_settings
+from bench.settings import (
+    apply_settings,
+    bfloat16_gain,
+    choose_device,
+    choose_settings,
+    has_fast_bfloat16,
+    keep_settings,
+)
 from bench.study import Execution
 from bench.types import Settings
 
 FIXED = Settings("float32", "contiguous", 512, "cpu", 1)
+AUTO = Execution(precision="auto")
 
 
 class Clock:
@@ -74,15 +82,44 @@ def test_what_the_study_says_is_taken():
 
 @pytest.mark.parametrize(("gain", "precision"), [(1.1, "float32"), (2.0, "bfloat16")])
 def test_bfloat16_is_taken_where_it_is_clearly_faster(native, gain, precision):
-    settings = choose(milliseconds=lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
+    settings = choose(AUTO, lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
     assert (settings.precision, settings.memory_format, settings.batch) == (precision, "channels_last", 128)
     speeds = {name.partition(",")[0]: speed for name, speed in settings.measured.items()}
     assert speeds["bfloat16"] / speeds["float32"] == pytest.approx(gain, rel=0.01)
 
 
+def test_bfloat16_is_not_tried_unless_the_study_says_so(native):
+    settings = choose(milliseconds=lambda p, *_: 1.0 if p == "bfloat16" else 4.0)
+    assert settings.precision == "float32"
+    assert not any("bfloat16" in name for name in settings.measured)
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.9])
+def test_the_gain_of_bfloat16_is_measured(native, gain):
+    model = Timed(lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
+    assert bfloat16_gain(FIXED, model, (3, 32, 32)) == pytest.approx(gain, rel=0.01)
+
+
+def test_there_is_no_gain_where_bfloat16_is_no_choice(native, monkeypatch):
+    model = Timed(lambda *_: 1.0)
+    assert bfloat16_gain(FIXED, model, (3, 8, 8)) is None
+    assert bfloat16_gain(replace(FIXED, precision="bfloat16"), model, (3, 32, 32)) is None
+    monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: False)
+    assert bfloat16_gain(FIXED, model, (3, 32, 32)) is None
+
+
+def test_there_is_no_gain_where_memory_does_not_suffice(native):
+    def milliseconds(precision, _format, _images):
+        if precision == "bfloat16":
+            raise torch.OutOfMemoryError("2.00 GiB")
+        return 1.0
+
+    assert bfloat16_gain(FIXED, Timed(milliseconds), (3, 32, 32)) is None
+
+
 def test_bfloat16_is_not_tried_where_it_is_emulated(monkeypatch):
     monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: False)
-    settings = choose(milliseconds=lambda p, *_: 1.0 if p == "bfloat16" else 4.0)
+    settings = choose(AUTO, lambda p, *_: 1.0 if p == "bfloat16" else 4.0)
     assert settings.precision == "float32"
     assert not any("bfloat16" in name for name in settings.measured)
 
@@ -90,10 +127,10 @@ def test_bfloat16_is_not_tried_where_it_is_emulated(monkeypatch):
 def test_the_memory_format_is_judged_in_the_precision_taken(native):
     times = {("float32", "contiguous"): 8.0, ("float32", "channels_last"): 3.0,
              ("bfloat16", "contiguous"): 1.0, ("bfloat16", "channels_last"): 1.4}  # fmt: skip
-    settings = choose(milliseconds=lambda p, f, _: times[p, f])
+    settings = choose(AUTO, lambda p, f, _: times[p, f])
     assert (settings.precision, settings.memory_format) == ("bfloat16", "contiguous")
     times["bfloat16", "contiguous"] = 1.2
-    assert choose(milliseconds=lambda p, f, _: times[p, f]).memory_format == "channels_last"
+    assert choose(AUTO, lambda p, f, _: times[p, f]).memory_format == "channels_last"
 
 
 def test_the_batch_is_tried_where_the_usual_one_is_quick():
@@ -118,10 +155,39 @@ def test_what_does_not_fit_in_memory_is_not_taken():
 def test_stored_settings_are_reused_and_guarded():
     first = choose_settings(Execution(precision="bfloat16"), "cpu", 8, never)
     stored = json.dumps(asdict(replace(first, measured={"bfloat16": 7.5})))
-    kept = keep_settings(stored, Execution(), "auto", 32, never)
-    assert kept == replace(first, measured={"bfloat16": 7.5})
-    with pytest.raises(UserError, match="begun with precision 'bfloat16' and now asks for 'float32'"):
-        keep_settings(stored, Execution(precision="float32"), "auto", 8, never)
+    for precision in ("auto", "bfloat16"):
+        kept = keep_settings(stored, Execution(precision=precision), "auto", 32, never)
+        assert kept == replace(first, measured={"bfloat16": 7.5})
+    with pytest.raises(
+        UserError, match=r"precision 'bfloat16' and now requests 'float32'.*`precision: bfloat16` in my\.yaml"
+    ):
+        keep_settings(stored, Execution(precision="float32"), "auto", 8, never, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [({}, "execution: {precision: auto}"), ({"batch": 512}, "execution: {precision: auto, batch: 512}")],
+)
+def test_a_study_begun_in_bfloat16_when_that_was_the_default_gets_the_line_to_write(written, line):
+    stored = json.dumps(asdict(replace(FIXED, precision="bfloat16")))
+    with pytest.raises(UserError) as caught:
+        keep_settings(stored, Execution(**written), "auto", 32, never, "s/study.yaml")
+    message = str(caught.value)
+    assert message.startswith("s/study.yaml: this study was begun in bfloat16")
+    assert f"Write `{line}` to continue it" in message
+    assert keep_settings(stored, Execution(precision="auto", **written), "auto", 32, never).precision == "bfloat16"
+
+
+def test_a_study_begun_in_float32_goes_on_in_it():
+    for execution in (Execution(), AUTO):
+        assert keep_settings(json.dumps(asdict(FIXED)), execution, "auto", 32, never) == FIXED
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_another_device_than_that_of_the_first_run_is_refused():
+    stored = json.dumps(asdict(replace(FIXED, device="cuda")))
+    with pytest.raises(UserError, match=r"begun with device 'cuda' and now requests 'cpu'.*use --device cuda"):
+        keep_settings(stored, Execution(), "cpu", 8, never)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -6,7 +6,7 @@ import pytest
 
 from bench.catalogue import make_registry
 from bench.errors import UserError
-from bench.study import Calibration, expand_path, load_study, study_schema
+from bench.study import Calibration, Recipe, expand_path, load_study, study_schema
 
 GOOD = """\
 name: s
@@ -26,7 +26,7 @@ def test_defaults_are_resolved(tmp_path):
     study = load(tmp_path, GOOD)
     assert study.file.train_seeds == tuple(range(10))
     assert [c.label for c in study.corrections] == ["none"]
-    assert study.resolved()["execution"]["precision"] == "auto"
+    assert study.resolved()["execution"]["precision"] == "float32"
     assert "profiles" not in study.resolved()
 
 
@@ -41,6 +41,18 @@ def test_the_same_study_written_otherwise_has_the_same_hash(tmp_path):
     reordered = "sparsities: 0.5\nscorers: magnitude\nmodels:\n  - name: digits_cnn\ndata: digits\nname: s\n"
     assert load(tmp_path, reordered).digest() == first
     assert load(tmp_path, GOOD.replace("0.5", "0.6")).digest() != first
+
+
+def test_a_study_without_a_precision_keeps_the_hash_that_it_had_when_the_default_was_auto(tmp_path):
+    first = load(tmp_path, GOOD).digest()
+    assert load(tmp_path, GOOD + "execution: {precision: auto}\n").digest() == first
+    assert load(tmp_path, GOOD + "execution: {precision: bfloat16}\n").digest() != first
+    batch = load(tmp_path, GOOD + "execution: {batch: 7}\n").digest()
+    assert load(tmp_path, GOOD + "execution: {batch: 7, precision: auto}\n").digest() == batch != first
+
+
+def test_every_recipe_key_is_described():
+    assert all(field.description for field in Recipe.model_fields.values())
 
 
 def test_yaml_is_1_2(tmp_path):
@@ -74,6 +86,22 @@ def test_a_mistake_in_a_profile_is_found_there(tmp_path):
         (GOOD.replace("[magnitude]", "[{nam: magnitude}]"), ["line 4", "needs a 'name'"]),
         (GOOD.replace("scorers", "scorrers"), ["line 4, column 1", "unknown key 'scorrers'", "'scorers'"]),
         (GOOD.replace("name: s\n", ""), ["the key 'name' is missing"]),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: imagenet}]"),
+            ["line 3, column 29", "write `dataset`, for the data set's own values, or {mean: [...], std: [...]}"],
+        ),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: {mean: [125.3], std: [63]}}]"),
+            ["line 3", "125.3 is no mean of inputs scaled to [0, 1]", "divided by 255: write 0.4914"],
+        ),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: {mean: [0.5], sd: [1]}}]"),
+            ["line 3", "unknown key 'sd': did you mean 'std'?"],
+        ),
+        (
+            GOOD.replace("[digits_cnn]", "[{name: digits_cnn, normalisation: {mean: [0.5], std: [0]}}]"),
+            ["line 3", "models.0.normalisation.std.0: Input should be greater than 0 (got 0)"],
+        ),
         (GOOD + "execution: {threads: 0}\n", ["line 6", "threads"]),
         (GOOD + "name: t\n", ["line 6", "duplicate key"]),
         (GOOD + "recalibrations: [{name: ema, batchs: 3}]\n", ["line 6", "no option 'batchs'", "'batches'"]),

@@ -31,7 +31,8 @@ STUDY = """\
 name: mine
 data: [digits]
 models:
-  - {name: './mine.py:net', label: mine, args: {width: 16}, checkpoint: 'weights/{seed}.safetensors'}
+  - {name: './mine.py:net', label: mine, args: {width: 16}, checkpoint: 'weights/{seed}.safetensors',
+     normalisation: dataset}
 train_seeds: 2
 scorers: [magnitude, './mine.py:small_and_quiet', {name: './mine.py:small_and_quiet', power: 2.0}]
 sparsities: [0.5]

@@ -74,7 +74,10 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
         _emp(rows),
         across_settings(rows),
         same_images(rows, compared),
-        Section("dense", "Dense models", (), (), (Table("dense", "Dense models", tables.dense_table(data)),)),
+        Section(
+            "dense", "Dense models", (*narrate.dense_warnings(data), *narrate.found_normalisations(data)), (),
+            (Table("dense", "Dense models", tables.dense_table(data)),),
+        ),
         _checks(data),
         _fates(rows),
         Section(

@@ -33,7 +33,7 @@ def verdicts(data: StudyData, results: Sequence[ClaimResult]) -> Section:
     left = [result for result in results if result.verdict == "not testable"]
     text = (
         narrate.verdicts(results), narrate.registration(results, data.meta.get("registered")),
-        narrate.progress(data.rows),
+        narrate.progress(data.rows), *narrate.dense_warnings(data),
     )  # fmt: skip
     found = [
         Table(f"verdicts-{_file_part(own[0])}", f"Verdicts: {title}", verdict_rows(own))

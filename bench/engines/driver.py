@@ -27,6 +27,7 @@ from bench.engines.group import (
     Row,
     Stage,
     Tables,
+    Warned,
 )
 from bench.engines.progress import Reporter
 from bench.errors import UserError
@@ -93,7 +94,7 @@ class RunOptions:
 class RunSummary:
     """Cells by state, those already finished before, those left for another run; why it stopped early, if it did.
 
-    `unchecked`: the groups whose checks failed, with the reason.
+    `unchecked`: the groups whose checks failed, with the reason. `warnings`: what was printed about dense models.
     """
 
     done: int = 0
@@ -104,6 +105,7 @@ class RunSummary:
     stopped: str | None = None
     failures: Counter[str] = field(default_factory=Counter)
     unchecked: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, outcome: Outcome) -> None:
         """Count one finished cell."""
@@ -265,6 +267,9 @@ class Driver:
             case Stage(text):
                 work.began = work.began or time.perf_counter()
                 reporter.stage(text)
+            case Warned(text):
+                self.summary.warnings.append(text)
+                reporter.warn(text)
             case DenseFacts(values):
                 self.store.write_dense(values)
                 upcoming = self._upcoming(work)

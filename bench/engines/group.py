@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +16,12 @@ import torch
 
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
+from bench.engines.progress import INTERVAL
 from bench.errors import UserError
 from bench.heap import return_freed_memory
 from bench.identity import canonical_json
 from bench.models.dense import DenseModel, model_identity, obtain_dense
+from bench.models.given import normalisation_source
 from bench.pipeline import Pipeline
 from bench.plan import group_id
 from bench.registry import Registry
@@ -89,6 +92,13 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """A warning about the group's results, for people."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class DenseFacts:
     """The columns of `schema.DENSE`: the dense model is there, the first cell is begun."""
 
@@ -140,7 +150,7 @@ class Lost:
     reason: str
 
 
-Event: TypeAlias = Stage | DenseFacts | Row | Check | Tables | ChecksFailed | GroupFailed | Ended | Lost
+Event: TypeAlias = Stage | Warned | DenseFacts | Row | Check | Tables | ChecksFailed | GroupFailed | Ended | Lost
 
 
 class Workbench:
@@ -168,16 +178,19 @@ class Workbench:
 
     def dense(self, task: GroupTask, dataset: Dataset) -> DenseModel:
         """Return the group's dense model, training it where it is neither given nor kept."""
+        shown = time.monotonic()
 
-        def trained(epoch: int, epochs: int, loss: float) -> None:
-            if self._tell is not None and epoch in (1, epochs):
+        def trained(epoch: int, epochs: int, loss: float, lr: float) -> None:
+            nonlocal shown
+            if self._tell is not None and (epoch in (1, epochs) or time.monotonic() - shown >= INTERVAL):
+                shown = time.monotonic()
                 name = f"training {task.group.model}, seed {task.group.train_seed}"
-                self._tell(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}")
+                self._tell(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}, learning rate {lr:.2g}")
 
         dense = obtain_dense(
             task.model, dataset, task.group.train_seed, self.registry,
             folder=task.folder, artifacts=task.artifacts, device=torch.device(task.settings.device),
-            cache=task.cache, progress=trained,
+            cache=task.cache, progress=trained, memory_format=task.settings.memory_format,
         )  # fmt: skip
         return_freed_memory()
         return dense
@@ -222,7 +235,7 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         pipeline = Pipeline(
             group, dense, dataset, task.model.exclude, bench.registry, task.settings, counters, task.cell_timeout
         )
-        facts = _dense_facts(group, dataset, dense, pipeline)
+        facts = _dense_facts(task, dataset, dense, pipeline)
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # a dense model that cannot be made fails its group alone
@@ -231,6 +244,9 @@ def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
         yield Ended(_taken(counters))
         return
     yield DenseFacts(facts)
+    if dense.warning is not None:
+        seed = "" if group.train_seed is None else f", seed {group.train_seed}"
+        yield Warned(f"{group.dataset}, {group.model}{seed}: {dense.warning}")
     pipeline.remember(task.done)
     rows = {row["cell"]: row for row in task.done}
     for outcome in pipeline.run(set(task.todo)):
@@ -253,10 +269,13 @@ def _taken(counters: Counter[str]) -> dict[str, int]:
     return taken
 
 
-def _dense_facts(group: Group, dataset: Dataset, dense: DenseModel, pipeline: Pipeline) -> dict[str, Any]:
+def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline: Pipeline) -> dict[str, Any]:
+    group, recipe = task.group, dict(dense.recipe)
+    if task.model.checkpoint is not None:
+        recipe["normalisation"] = {**dense.normalisation.model_dump(), "source": normalisation_source(task.model)}
     return {
         "group": group.id, "dataset": group.dataset, "model": group.model, "train_seed": group.train_seed,
-        "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(dense.recipe),
+        "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(recipe),
         "history": canonical_json(dense.history), "parameters": sum(p.numel() for p in dense.model.parameters()),
         "prunable": pipeline.units("weight").total, "network": pipeline.network().to_json(),
         "train_overlap": dense.train_overlap,
@@ -280,8 +299,9 @@ def _refuse_other_inputs(task: GroupTask, dataset: Dataset, registry: Registry, 
     """Refuse a data set, recipe or given checkpoint (by its content hash) that is not the one of the group's id."""
     group = task.group
     identity = model_identity(
-        task.model, group.train_seed, dataset.hash, registry, task.folder, digest_of=lambda _place: str(file)
-    )
+        task.model, group.train_seed, dataset.hash, registry, task.folder, digest_of=lambda _place: str(file),
+        memory_format=task.settings.memory_format,
+    )  # fmt: skip
     if group_id(dataset.hash, identity, group.train_seed) != group.id:
         raise UserError(
             f"{group.dataset}, {group.model}, seed {group.train_seed}: the data set, the model's code or its "

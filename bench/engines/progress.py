@@ -50,6 +50,10 @@ class Reporter:
         if not self._console.is_terminal:
             self._console.print(text, highlight=False)
 
+    def warn(self, text: str) -> None:
+        """Print a line that stays on the screen."""
+        self._console.print(f"note: {text}", style="yellow", highlight=False)
+
     def cell(self, *, failed: bool) -> None:
         """Count one finished cell."""
         self._done += 1

@@ -66,6 +66,36 @@ def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFact
     UserError
         For an unknown name or arguments that the constructor refuses. `bench.models.check` looks at what is built.
     """
+    constructor, args = constructor_of(spec, registry, dataset)
+    try:
+        with seeded(seed):
+            model = _constructed(constructor, args, (dataset.in_chans, *dataset.image_size))
+    except Exception as error:  # a constructor may raise anything
+        given = ", ".join(f"{key}={value!r}" for key, value in args.items() if key != "model_name")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"model {spec.name!r} cannot be built with {given or 'no arguments'}: {reason[:500]}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model {spec.name!r}: its function gives {type(model).__name__}, not an nn.Module")
+    return model.float().eval()
+
+
+def constructor_of(
+    spec: ModelSpec, registry: Registry, dataset: Dataset | DataFacts
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the function that builds a network, and all its arguments.
+
+    Parameters
+    ----------
+    spec, registry, dataset
+        As for `build_model`.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, or an argument with which timm would fetch weights.
+    """
     check_model_name(spec.name, registry)
     plugin = registry.find("model", spec.name)
     height, width = dataset.image_size
@@ -83,19 +113,7 @@ def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFact
         args = {"model_name": spec.name, "pretrained": False}
     else:
         constructor, accepted, args = plugin.function, _arguments(plugin.function), {}
-    args |= {key: value for key, value in offered.items() if key in accepted} | spec.args
-    try:
-        with seeded(seed):
-            model = _constructed(constructor, args, (dataset.in_chans, height, width))
-    except Exception as error:  # a constructor may raise anything
-        given = ", ".join(f"{key}={value!r}" for key, value in args.items() if key != "model_name")
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"model {spec.name!r} cannot be built with {given or 'no arguments'}: {reason[:500]}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model {spec.name!r}: its function gives {type(model).__name__}, not an nn.Module")
-    return model.float().eval()
+    return constructor, args | {key: value for key, value in offered.items() if key in accepted} | spec.args
 
 
 def _constructed(constructor: Callable[..., Any], args: dict[str, Any], shape: tuple[int, ...]) -> Any:
@@ -162,7 +180,7 @@ def resolve_recipe(spec: ModelSpec, registry: Registry) -> Recipe:
     for key in spec.recipe:
         if key not in Recipe.model_fields:
             hint = suggest(key, Recipe.model_fields)
-            raise UserError(f"model {spec.name!r}: no recipe key {key!r}: {hint}")
+            raise UserError(f"model {spec.name!r}: no recipe key {key!r}: {hint}; `prunebench list recipes` lists them")
     try:
         return Recipe.model_validate({**own, **spec.recipe})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Reading and writing weights, by content hash, without unpickling anything."""
+"""Read and write weights. Files are identified by their content, and nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+import tarfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,36 @@ from bench.errors import UserError
 from bench.identity import canonical_json
 from bench.store.artifacts import BLANK, is_altered, read_file, sealed, write_file
 
-METADATA_KEY = "prunebench"  # one key: safetensors writes several in no fixed order
-SEAL_KEY = "sha256"  # beside the metadata: the file's own hash
-NESTED = ("state_dict", "model")
+METADATA_KEY = "prunebench"  # every safetensors file that we write has it
+SEAL_KEY = "sha256"  # next to the metadata: the file's own hash
+#: Entries under which training scripts keep the weights, the first that holds tensors is used; averages come last.
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "state_dict_ema", "model_ema", "ema")
+#: How many wrappers may lie inside each other.
+DEEPEST = 3
+#: Modules that data-parallel training and `torch.compile` put around a network or a part of it.
+PARALLEL = ("module", "_orig_mod")
 OPTIONAL = "num_batches_tracked"  # a counter that older checkpoints lack and inference ignores
+EXTRA_STATE = "_extra_state"  # of `nn.Module.get_extra_state`: not weights
 SHOWN = 4
+LONGEST_NAME, LONGEST_REASON = 60, 200
+#: How a user reads a file that may run code.
+TORCH, PICKLE = "torch.load('{name}', 'cpu', weights_only=False)", "pickle.load(open('{name}', 'rb'))"
+
+#: The number with which `torch.save` begins its old format, as the pickle holds it.
+LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+#: Beginnings of files that are often given by mistake.
+OTHER_FILES = (
+    (b"version https://git-lfs", "it is a Git LFS pointer; run `git lfs pull` for the file itself"),
+    (b"<", "it is an HTML or XML page, as a failed download leaves; download the file itself"),
+    (b"\x1f\x8b", "it is compressed with gzip; decompress it"),
+    (b"\x89HDF", "it is an HDF5 file, as Keras writes; convert the weights to safetensors"),
+)
+#: How torch's restricted unpickler names what it refuses.
+REFUSED = re.compile(
+    r"GLOBAL (.{1,1000}?) (?:was not an allowed global|whose module)"
+    r"|(?:unrecognized (?:function|class)|add_safe_globals.{1,9}but got) (.{1,1000})",
+    re.DOTALL,
+)
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
@@ -44,8 +72,10 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def save_checkpoint(state: Mapping[str, Tensor], place: str | Path, metadata: Mapping[str, Any]) -> None:
-    """Write a safetensors file that is either complete or not there, and that tells when it was altered.
+def save_checkpoint(
+    state: Mapping[str, Tensor], place: str | Path, metadata: Mapping[str, Any], plain: Mapping[str, Any] | None = None
+) -> None:
+    """Write a safetensors file atomically, with a seal that shows later changes.
 
     Parameters
     ----------
@@ -54,7 +84,9 @@ def save_checkpoint(state: Mapping[str, Tensor], place: str | Path, metadata: Ma
     place : str or Path
         A path, or a URL that fsspec knows. Its folder is made if missing; a file there is replaced.
     metadata : mapping
-        JSON values kept in the header; see `read_metadata`.
+        JSON values kept in the header under one key; see `read_metadata`.
+    plain : mapping, optional
+        JSON values that other programs read: each becomes an entry of the safetensors metadata, as JSON text.
 
     Raises
     ------
@@ -63,19 +95,28 @@ def save_checkpoint(state: Mapping[str, Tensor], place: str | Path, metadata: Ma
     """
     # clones, since safetensors refuses tensors that share memory
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-    content = safetensors.torch.save(tensors, {METADATA_KEY: canonical_json({**metadata, SEAL_KEY: BLANK})})
-    write_file(place, sealed(content))
+    texts = {METADATA_KEY: canonical_json({**metadata, SEAL_KEY: BLANK})}
+    texts |= {key: json.dumps(value) for key, value in (plain or {}).items()}
+    write_file(place, sealed(_with_metadata(safetensors.torch.save(tensors), texts)))
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Put metadata into the header; safetensors itself writes several entries in no fixed order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps({"__metadata__": dict(metadata), **json.loads(content[8 : 8 + length])}).encode()
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def read_metadata(content: bytes, place: str | Path) -> dict[str, Any]:
-    """Return what `save_checkpoint` was given as metadata; empty for a file from elsewhere.
+    """Return the metadata that `save_checkpoint` wrote; empty for a file of another program.
 
     Parameters
     ----------
     content : bytes
-        Of a safetensors file.
+        Content of a safetensors file; its header suffices.
     place : str or Path
-        Where it lies, for messages.
+        Path or URL, for messages.
 
     Raises
     ------
@@ -84,95 +125,352 @@ def read_metadata(content: bytes, place: str | Path) -> dict[str, Any]:
     """
     try:
         length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
-        found = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
-        return {key: value for key, value in found.items() if key != SEAL_KEY}
+        texts = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if METADATA_KEY not in texts:
+            return {}
+        plain = {key: json.loads(text) for key, text in texts.items() if key != METADATA_KEY}
+        return {**plain, **{key: value for key, value in json.loads(texts[METADATA_KEY]).items() if key != SEAL_KEY}}
     except Exception as error:  # the header may hold anything
-        raise _unreadable(place, error) from error
+        raise _unreadable(place, _reason(error)) from error
+
+
+def is_safetensors(content: bytes) -> bool:
+    """Whether a file begins as safetensors does: the length of a JSON object, then the object.
+
+    Examples
+    --------
+    >>> is_safetensors(safetensors.torch.save({"a": torch.zeros(1)})), is_safetensors(b"PK")
+    (True, False)
+    """
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content) - 8
 
 
 def load_checkpoint(place: str | Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint onto the CPU; see `parse_checkpoint`."""
-    return parse_checkpoint(read_file(place), place)
+    """Read the weights of a checkpoint onto the CPU, without prefixes of data-parallel training and `torch.compile`."""
+    return _without_parallel(parse_checkpoint(read_file(place), place))
 
 
 def parse_checkpoint(content: bytes, place: str | Path) -> dict[str, Tensor]:
-    """Return the weights in a checkpoint, on the CPU.
+    """Return the weights in a checkpoint, on the CPU, under the names that the file has.
 
     Parameters
     ----------
     content : bytes
-        Of the whole file. A dict nested under ``state_dict`` or ``model`` is taken out and the prefix
-        ``module.`` of data-parallel training removed.
+        Content of the whole file: safetensors, or what ``torch.save`` wrote, now or before torch 1.6. The content
+        shows which; the name of the file does not matter. Weights may lie in an entry that is one of `WRAPPERS`.
     place : str or Path
-        Path or URL, whose ending tells the format: ``.pt`` and ``.pth`` are read with
-        ``weights_only=True``, anything else is safetensors.
+        Path or URL, for messages.
 
     Raises
     ------
     UserError
-        If the file is damaged, or holds no dict of tensors.
+        If the file is damaged, of another format, needs code of its own to be read, or holds no dict of tensors.
     """
     if is_altered(content):
-        raise UserError(f"checkpoint {place}: cannot be read: it was altered after it was written")
+        raise _unreadable(place, "it was altered after it was written")
+    found = _parse(content, place)
+    state = _find_state(found, DEEPEST)
+    if state is None:
+        raise UserError(
+            f"checkpoint {place}: holds no dict of tensors{_contents(found)}; save the weights with "
+            f"`torch.save(model.state_dict(), FILE)`"
+        )
+    return state
+
+
+def _parse(content: bytes, place: str | Path) -> Any:
+    """Return the object in a file, by the format that its first bytes show."""
+    if is_safetensors(content):
+        try:
+            return safetensors.torch.load(content)
+        except Exception as error:  # whatever damaged headers lead to
+            raise _unreadable(place, _reason(error)) from error
+    if content[:4] == b"PK\x03\x04":
+        _refuse_other_archives(content, place)
+    elif LEGACY_MAGIC not in content[:64]:
+        raise _unreadable(place, _other_format(content, place))
     try:
-        if re.search(r"\.pth?(\?|$)", str(place)):
-            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        else:
-            found = safetensors.torch.load(content)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's restricted unpickler raises anything on damaged bytes
-        raise _unreadable(place, error) from error
-    for key in NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"checkpoint {place}: holds no dict of tensors; save model.state_dict()")
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+        refused = REFUSED.search(str(error))
+        if refused:
+            needed = shown_name(refused[1] or refused[2].split("\n")[0].strip())
+            raise _unreadable(
+                place,
+                f"it also holds objects that need the class or function {needed}, and unpickling these "
+                f"could run any code; {_ways_out(place)}",
+            ) from error
+        raise _unreadable(place, _reason(error)) from error
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], place: str | Path) -> None:
-    """Copy weights into a model.
+def _refuse_other_archives(content: bytes, place: str | Path) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            files = {name.rpartition("/")[2] for name in archive.namelist()}
+    except Exception as error:  # zipfile raises several kinds on damaged bytes
+        raise _unreadable(place, f"it is a damaged or incomplete archive of torch.save: {_reason(error)}") from error
+    if "constants.pkl" in files:
+        raise _unreadable(
+            place,
+            "it is a TorchScript archive, a program with weights; save the weights alone with "
+            "`torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)`",
+        )
+    if "data.pkl" not in files:
+        raise _unreadable(place, "it is a zip archive that torch.save did not write; give the checkpoint itself")
+
+
+def _other_format(content: bytes, place: str | Path) -> str:
+    if not content:
+        return "it is empty"
+    for beginning, what in OTHER_FILES:
+        if content.startswith(beginning):
+            return what
+    if content[:1] == b"\x80":
+        return f"it is a pickle that torch.save did not write; {_ways_out(place, PICKLE)}"
+    if tarfile.is_tarfile(io.BytesIO(content)):
+        return f"it is a tar archive, which only torch before 0.2 wrote; {_ways_out(place)}"
+    return "it is neither a file of torch.save nor safetensors, or it is damaged; save it again"
+
+
+def _ways_out(place: str | Path, load: str = TORCH) -> str:
+    """Return what to type for a file whose weights cannot be read without running code."""
+    name = str(place) if re.fullmatch(r"[\w./+-]{1,120}", str(place)) else "FILE"
+    return (
+        "save the weights alone where the network is defined, with `torch.save(model.state_dict(), NEW_FILE)`, or, if "
+        "you trust the file, convert it to safetensors: "
+        f'`python -c "import pickle, torch; from safetensors.torch import save_file; x = {load.format(name=name)}; '
+        "x = x.state_dict() if hasattr(x, 'state_dict') else x.get('state_dict', x); "
+        f"save_file({{k: v.contiguous().clone() for k, v in x.items()}}, '{name}.safetensors')\"`"
+    )
+
+
+def _find_state(found: Any, depth: int) -> dict[str, Tensor] | None:
+    """Return the dict of tensors in what a file holds, or None."""
+    if not isinstance(found, Mapping):
+        return None
+    state = {str(name): value for name, value in found.items() if not str(name).endswith(EXTRA_STATE)}
+    if state and all(isinstance(value, Tensor) for value in state.values()):
+        return state
+    if depth:
+        for key in WRAPPERS:
+            inner = _find_state(found.get(key), depth - 1)
+            if inner is not None:
+                return inner
+    return None
+
+
+def _contents(found: Any) -> str:
+    """Describe an object that is no dict of tensors, for a message."""
+    if not isinstance(found, Mapping):
+        return f" but a {type(found).__name__}"
+    if not found:
+        return ": it is empty"
+    kinds = (f"{shown_name(str(name))} ({type(value).__name__})" for name, value in found.items())
+    return f" under {', '.join(WRAPPERS)}; its entries are {_few(kinds)}"
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], place: str | Path) -> dict[str, Tensor]:
+    """Copy weights into a model, converted to its types.
 
     Parameters
     ----------
     model : nn.Module
         Changed in place.
     state : mapping of str to Tensor
-        Every tensor of the model, and no other; BatchNorm's batch counter may be missing.
+        Every tensor of the model, and no other. BatchNorm's batch counter may be missing, and of tied parameters all
+        but one. Prefixes are removed if the names fit the model then (see `fit_names`).
     place : str or Path
-        Where `state` comes from, for messages.
+        Path or URL of `state`, for messages.
+
+    Returns
+    -------
+    dict of str to Tensor
+        `state` under the names of the model, with the types of the file.
 
     Raises
     ------
     UserError
-        Naming the first tensors that are missing, unexpected or of another shape.
+        Naming the first tensors that are missing, unexpected, of another shape or kind, not finite, or unequal where
+        the model ties them. The model is unchanged then.
     """
-    own = model.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith(OPTIONAL)]
-    unexpected = [name for name in state if name not in own]
+    own = _tensors(model)
+    fitted = fit_names(model, state)
+    _refuse_other_kinds(own, fitted, place)
+    missing, unexpected = _misfit(own, _aliases(own), fitted)
     shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        f"{shown_name(name)} {tuple(fitted[name].shape)} instead of {tuple(own[name].shape)}"
         for name in own
-        if name in state and state[name].shape != own[name].shape
+        if name in fitted and fitted[name].shape != own[name].shape
     ]
-    faults = [
-        f"{len(names)} {what} ({_few(names)})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if names
-    ]
+    found = {
+        "missing": [shown_name(name) for name in missing],
+        "unexpected": [shown_name(name) for name in unexpected],
+        "of another shape": shapes,
+    }
+    faults = [f"{len(names)} {what} ({_few(names)})" for what, names in found.items() if names]
     if faults:
         raise UserError(
             f"checkpoint {place}: does not fit {type(model).__name__}: tensors {'; '.join(faults)}; "
             "check the model's name and args"
         )
-    model.load_state_dict(state, strict=False)
+    converted = {name: tensor.to(own[name].dtype) for name, tensor in fitted.items()}
+    _refuse_not_finite(own, converted, place)
+    _refuse_untied(_aliases(own), converted, place)
+    model.load_state_dict(converted, strict=False)
+    return fitted
+
+
+def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state under the names of a model.
+
+    Tried in this order: the names as they are; without the first component (``model.``, ``backbone.``, ...) while all
+    names share it; both without the components of `PARALLEL`. The first names that fit exactly are taken. If none
+    fit, those with the fewest missing and unexpected tensors are returned, for the message.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its names count.
+    state : mapping of str to Tensor
+        Names as in a file.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(1, 1))
+    >>> wrapped = {f"module.model.{name}": tensor for name, tensor in net.state_dict().items()}
+    >>> list(fit_names(net, wrapped))
+    ['0.weight', '0.bias']
+    """
+    own = _tensors(model)
+    aliases = _aliases(own)
+
+    def misfits(names: Mapping[str, Tensor]) -> int:
+        return sum(len(found) for found in _misfit(own, aliases, names))
+
+    return min(_namings(state), key=misfits)
+
+
+def _namings(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    for names in (dict(state), _without_parallel(state)):
+        yield names
+        while len({name.partition(".")[0] for name in names}) == 1 and all("." in name for name in names):
+            names = {name.partition(".")[2]: tensor for name, tensor in names.items()}
+            yield names
+
+
+def _without_parallel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the components of `PARALLEL` from all names, unless two names would become one."""
+    names = {
+        ".".join(part for part in name.split(".") if part not in PARALLEL) or name: tensor
+        for name, tensor in state.items()
+    }
+    return names if len(names) == len(state) else dict(state)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _aliases(own: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Name -> all names of the same tensor, for those that have several (tied parameters)."""
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for name, tensor in own.items():
+        if tensor.numel():
+            groups[tensor.data_ptr(), tuple(tensor.shape), tensor.stride()].append(name)
+    return {name: names for names in groups.values() if len(names) > 1 for name in names}
+
+
+def _misfit(
+    own: Mapping[str, Tensor], aliases: Mapping[str, list[str]], names: Mapping[str, Tensor]
+) -> tuple[list[str], list[str]]:
+    """Return the names that are missing, and those that the model does not have."""
+    missing = [
+        name
+        for name in own
+        if name not in names
+        and not name.endswith(OPTIONAL)
+        and not any(alias in names for alias in aliases.get(name, ()))
+    ]
+    return missing, [name for name in names if name not in own]
+
+
+def _refuse_other_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor], place: str | Path) -> None:
+    """Refuse integers for floating-point weights, as of quantised networks, and tensors without plain values."""
+    for name in own:
+        found = state.get(name)
+        if found is None:
+            continue
+        kind = str(found.dtype).removeprefix("torch.")
+        if own[name].is_floating_point() and not found.is_floating_point():
+            remedy = (
+                "save its real part"
+                if found.is_complex()
+                else "give the checkpoint before quantisation, or dequantise it: multiply each layer's integers by "
+                "its scale and save the products as float32"
+            )
+            raise UserError(
+                f"checkpoint {place}: {shown_name(name)} has {kind} values instead of floating-point weights; {remedy}"
+            )
+        if not own[name].is_floating_point() and found.is_floating_point() and not name.endswith(OPTIONAL):
+            raise UserError(
+                f"checkpoint {place}: {shown_name(name)} has {kind} values, the model needs {own[name].dtype}; save "
+                f"the state_dict of the network without converting its integer buffers"
+            )
+        if found.layout != torch.strided or found.is_meta:
+            what = "is on the meta device, without values" if found.is_meta else "is sparse"
+            raise UserError(
+                f"checkpoint {place}: {shown_name(name)} {what}; save dense tensors (`tensor.to_dense()`) with values"
+            )
+
+
+def _refuse_not_finite(own: Mapping[str, Tensor], state: Mapping[str, Tensor], place: str | Path) -> None:
+    """Refuse NaN and infinities, unless the network itself has one there, as in an attention mask."""
+    faults = []
+    for name, tensor in state.items():
+        bad = int((~tensor.isfinite() & own[name].isfinite().to(tensor.device)).sum())
+        if bad:
+            faults.append(f"{shown_name(name)}: {bad} of {tensor.numel()}")
+    if faults:
+        raise UserError(
+            f"checkpoint {place}: {len(faults)} {'tensor holds' if len(faults) == 1 else 'tensors hold'} NaN or "
+            f"infinite values in float32 ({_few(faults)}); the training diverged or the file is damaged: give another "
+            f"checkpoint"
+        )
+
+
+def _refuse_untied(aliases: Mapping[str, list[str]], state: Mapping[str, Tensor], place: str | Path) -> None:
+    for name, names in aliases.items():
+        for other in names:
+            if name in state and other in state and not torch.equal(state[name], state[other]):
+                raise UserError(
+                    f"checkpoint {place}: {shown_name(name)} and {shown_name(other)} differ, but the model ties them "
+                    f"(one parameter under two names); build the network without tying, or check its args"
+                )
+
+
+def shown_name(name: str, longest: int = LONGEST_NAME) -> str:
+    r"""Return a name from a file for a message: no control characters, not longer than `longest`.
+
+    Examples
+    --------
+    >>> shown_name("conv.weight"), shown_name("a\x1b[31m" + 90 * "b", 20)
+    ('conv.weight', 'a\\x1b[31m...bbbbbbbb')
+    """
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    half = (longest - 3) // 2
+    return printable if len(printable) <= longest else f"{printable[: longest - 3 - half]}...{printable[-half:]}"
 
 
 def _few(names: Iterable[str]) -> str:
     listed = list(names)
-    return ", ".join(listed[:SHOWN]) + (", ..." if len(listed) > SHOWN else "")
+    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
 
 
-def _unreadable(place: str | Path, error: Exception) -> UserError:
-    reason = str(error).strip().split("\n")[0]
-    return UserError(f"checkpoint {place}: cannot be read: {reason or type(error).__name__}")
+def _reason(error: Exception) -> str:
+    """Return the first line of an error as a whole sentence part, or its type."""
+    line = str(error).strip().partition("\n")[0].rstrip(":. ")
+    return shown_name(line, LONGEST_REASON) or type(error).__name__
+
+
+def _unreadable(place: str | Path, reason: str) -> UserError:
+    return UserError(f"checkpoint {place}: cannot be read: {reason}")

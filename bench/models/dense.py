@@ -23,7 +23,7 @@ from bench.models.checkpoints import (
     save_checkpoint,
     state_digest,
 )
-from bench.models.train import Progress, train
+from bench.models.train import Progress, guessing_warning, train
 from bench.registry import Registry
 from bench.store.artifacts import Artifacts, digest_file, read_file
 from bench.study import ModelSpec, Normalisation, Recipe, expand_place
@@ -44,13 +44,17 @@ class DenseModel:
     train_overlap : str
         Whether it saw the held-out splits: ``no``, ``yes`` or ``unknown``.
     recipe : mapping
-        How it was trained, or the ``checkpoint`` that the study names.
+        How it was trained, or the ``checkpoint`` that the study names. Its key ``memory_format`` is absent for
+        ``contiguous``.
     history : mapping
-        ``loss``: mean training loss of every epoch in nats; empty for a given checkpoint.
+        ``loss``: mean training loss of every epoch in nats; ``lr``: learning rate of its last step, absent from
+        models that an earlier version trained. Empty for a given checkpoint.
     seconds : float
         Time that training took, or loading a given checkpoint.
     file : str or None
         Content hash of a given checkpoint's file, which `model_identity` takes.
+    warning : str or None
+        Why the training is not to be trusted.
     """
 
     model: nn.Module
@@ -61,9 +65,13 @@ class DenseModel:
     history: Mapping[str, list[float]]
     seconds: float
     file: str | None = None
+    warning: str | None = None
 
 
-def dense_key(spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, version: int | str = 1) -> str:
+def dense_key(
+    spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, version: int | str = 1,
+    memory_format: str = "contiguous",
+) -> str:  # fmt: skip
     """Identity of a dense model that we train: SHA-256 of all that its weights depend on.
 
     Threads and device class are left out: they are execution settings, fixed once per study.
@@ -80,13 +88,16 @@ def dense_key(spec: ModelSpec, dataset_hash: str, recipe: Recipe, seed: int, ver
         Train seed.
     version : int or str
         Of the model's plug-in.
+    memory_format : str
+        In which it is trained. ``contiguous`` is left out of the hash, so that models of earlier versions, all
+        trained so, keep their key.
     """
     return digest(
         {
             "dataset": dataset_hash,
             "model": _architecture(spec, version),
-            "normalisation": spec.normalisation.model_dump() if spec.normalisation else None,
-            "recipe": recipe.model_dump(),
+            "normalisation": spec.given_normalisation.model_dump() if spec.given_normalisation else None,
+            "recipe": recipe.model_dump() | _unusual(memory_format),
             "seed": seed,
         }
     )
@@ -112,6 +123,7 @@ def model_identity(
     registry: Registry,
     folder: Path,
     digest_of: Callable[[str], str] = digest_file,
+    memory_format: str = "contiguous",
 ) -> dict[str, Any]:
     """Return what of a dense model makes up the identity of its cells.
 
@@ -129,6 +141,8 @@ def model_identity(
         Study folder, where relative paths start.
     digest_of : callable, optional
         Content hash of the file at a path or URL: `digest_file`, or one that remembers.
+    memory_format : str
+        In which the study trains models (`Settings.memory_format`).
 
     Raises
     ------
@@ -137,9 +151,9 @@ def model_identity(
     """
     version = version_of(spec, registry)
     if seed is not None and spec.checkpoint is None:
-        dense = dense_key(spec, dataset_hash, resolve_recipe(spec, registry), seed, version)
+        dense = dense_key(spec, dataset_hash, resolve_recipe(spec, registry), seed, version, memory_format)
     else:
-        normalisation = spec.normalisation.model_dump() if spec.normalisation else None
+        normalisation = spec.given_normalisation.model_dump() if spec.given_normalisation else None
         # the first version of a network of ours goes without saying; a user's is the hash of its source
         name = spec.name if version == 1 else [spec.name, version]
         content = digest_of(checkpoint_place(spec, seed, folder))
@@ -157,6 +171,7 @@ def obtain_dense(
     device: torch.device,
     progress: Progress | None = None,
     cache: Artifacts | None = None,
+    memory_format: str = "contiguous",
 ) -> DenseModel:
     """Return a dense model, training it only where it is neither given nor stored.
 
@@ -180,6 +195,8 @@ def obtain_dense(
         Called after every epoch of training.
     cache : Artifacts, optional
         Place that several studies share, laid out like `artifacts`.
+    memory_format : str
+        In which the study trains models (`Settings.memory_format`).
 
     Raises
     ------
@@ -193,9 +210,10 @@ def obtain_dense(
     if seed is None:
         raise UserError(f"model {spec.name!r}: training needs a seed; set train_seeds, or give a checkpoint")
     recipe, version = resolve_recipe(spec, registry), version_of(spec, registry)
-    file = f"dense/{dense_key(spec, dataset.hash, recipe, seed, version)}.safetensors"
+    file = f"dense/{dense_key(spec, dataset.hash, recipe, seed, version, memory_format)}.safetensors"
     places = {place: place.exists(file) for place in (artifacts, cache) if place is not None}
     stream = (dataset.hash, _architecture(spec, version), seed)
+    normalisation = _normalisation(spec, dataset)
     model = build_model(spec, registry, dataset, named_seed("initial weights", *stream))
     stored = next((place for place, there in places.items() if there), None)
     if stored is not None:
@@ -203,21 +221,24 @@ def obtain_dense(
         load_into(model, state, stored.where(file))
     else:
         start = time.perf_counter()
-        normalisation = _normalisation(spec, dataset)
-        history = train(model, dataset.fit, normalisation, recipe, named_seed("train", *stream), device, progress)
+        history = train(
+            model, dataset.fit, normalisation, recipe, named_seed("train", *stream), device, progress, memory_format
+        )
         state = model.state_dict()
         metadata = {
             "checkpoint": state_digest(state),
-            "recipe": recipe.model_dump(),
+            "recipe": recipe.model_dump() | _unusual(memory_format),
             "history": history,
             "seconds": time.perf_counter() - start,
         }
     for place, there in places.items():
         if not there:
-            save_checkpoint(state, place.where(file), metadata)
+            save_checkpoint(state, place.where(file), {**metadata, **normalisation.model_dump()})
+    losses = metadata["history"]["loss"]
     return DenseModel(
-        model.to(device), metadata["checkpoint"], _normalisation(spec, dataset), "no",
+        model.to(device), metadata["checkpoint"], normalisation, "no",
         metadata["recipe"], metadata["history"], metadata["seconds"],
+        warning=guessing_warning(losses[-1], recipe, dataset.fit.labels, dataset.num_classes) if losses else None,
     )  # fmt: skip
 
 
@@ -234,7 +255,7 @@ def _given(
     content = read_file(place)
     state = parse_checkpoint(content, place)
     model = build_model(spec, registry, dataset, seed=0)  # every weight is replaced
-    load_into(model, state, place)
+    state = load_into(model, state, place)
     return DenseModel(
         model.to(device), state_digest(state), _normalisation(spec, dataset), spec.train_overlap or "unknown",
         {"checkpoint": spec.checkpoint}, {}, time.perf_counter() - start, hashlib.sha256(content).hexdigest(),
@@ -255,7 +276,7 @@ def _read_artifact(artifacts: Artifacts, file: str) -> tuple[dict[str, Tensor], 
 
 
 def _normalisation(spec: ModelSpec, dataset: Dataset) -> Normalisation:
-    found = spec.normalisation or dataset.normalisation
+    found = spec.given_normalisation or dataset.normalisation
     if not len(found.mean) == len(found.std) == dataset.in_chans:
         raise UserError(
             f"model {spec.name!r}: normalisation has {len(found.mean)} means and {len(found.std)} deviations "
@@ -266,3 +287,7 @@ def _normalisation(spec: ModelSpec, dataset: Dataset) -> Normalisation:
 
 def _architecture(spec: ModelSpec, version: int | str) -> dict[str, Any]:
     return {"name": spec.name, "args": spec.args, "version": version}
+
+
+def _unusual(memory_format: str) -> dict[str, str]:
+    return {} if memory_format == "contiguous" else {"memory_format": memory_format}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
-from bench.models.products import MOVES, Product, Products, aten, traceable
+from bench.models.products import MOVES, Product, Products, aten, product_kind, traceable
 from bench.tensors import BiasPart, Layout
 
 BATCHNORM_OPERATIONS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
@@ -64,6 +64,8 @@ class Weight:
         Multiply-accumulate operations of these products for one image, or of those with a weight computed from it.
     reason : str or None
         Why it is not prunable; None if it is.
+    evenly : bool
+        Whether every product multiplies all of its values equally often.
     layout : Layout or None
         Where output and input channels stand in it; None if the uses do not agree or it is not prunable.
     bias : tuple of BiasPart or None
@@ -87,6 +89,7 @@ class Weight:
     sizes: tuple[tuple[int, ...], ...] = ()
     macs: int = 0
     reason: str | None = None
+    evenly: bool = True
     layout: Layout | None = None
     bias: tuple[BiasPart, ...] | None = ()
     bias_apart: bool = False
@@ -276,6 +279,12 @@ class _Use:
     product: Product
     part: WeightPart
 
+    def is_whole(self, parameter: Tensor) -> bool:
+        """Whether the product multiplies every value of the parameter equally often."""
+        weight = self.product.weight.tensor
+        size = weight[0].numel() if weight.dim() == 3 and self.product.is_expanded else weight.numel()
+        return self.part.share == 1 and size == parameter.numel()
+
 
 def layer_name(parameter: str) -> str:
     """Return the name of the layer that a parameter is the weight of.
@@ -354,7 +363,7 @@ class _Trace:
 
     def _follow(self, operation: Any, arguments: list[Tensor], results: list[Tensor]) -> None:
         self._graph.add(operation, arguments, results)
-        if operation in MOVES or self._tracer.is_product(operation):
+        if operation in MOVES or product_kind(operation) is not None:
             return
         what = "embedding" if operation in LOOKUPS else operation.__name__
         for operand in map(self._tracer.operand, arguments):
@@ -425,7 +434,8 @@ class _Trace:
         layout = layouts.pop() if len(layouts) == 1 else None
         bias, apart = self._bias(uses) if layout is not None else (None, False)
         return replace(
-            known, layout=layout, bias=bias, bias_apart=apart, batchnorm=self._batchnorm(uses),
+            known, evenly=all(use.is_whole(parameter) for use in uses), layout=layout, bias=bias, bias_apart=apart,
+            batchnorm=self._batchnorm(uses),
             on_attention_stream=self._is_on_attention_stream(uses), pointwise_reader=self._pointwise_reader(uses),
         )  # fmt: skip
 

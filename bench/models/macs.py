@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bench.models.inventory import Inventory, Weight
 from bench.models.products import Product, Products, traceable
 
 
@@ -23,10 +24,13 @@ class Macs:
     remaining : float
         Without products with a weight that is zero, and without products with an input channel that is zero whatever
         the image.
+    removed : bool
+        Whether there is such a channel.
     """
 
     total: float
     remaining: float
+    removed: bool = False
 
     @property
     def speedup(self) -> float | None:
@@ -90,7 +94,50 @@ def count_macs(model: nn.Module, example: Tensor) -> Macs:
         else:
             left = count.per_input if gone is None else count.per_input.masked_fill(gone, 0)
             remaining += count.positions * int(left.sum())
-    return Macs(math.fsum(count.macs for count in counts), remaining)
+    any_removed = any(gone is not None and bool(gone.any()) for gone in removed)
+    return Macs(math.fsum(count.macs for count in counts), remaining, any_removed)
+
+
+class MaskedMacs:
+    """Counts the MACs that remain of one network under many masks.
+
+    A removed channel shows as an output channel without any weight. Where a mask leaves none of these, only products
+    with zero weights are left out, which the number of weights left in each layer says without a forward pass.
+
+    Parameters
+    ----------
+    dense : nn.Module
+        The network.
+    inventory : Inventory
+        What it computes with which parameter.
+    example : Tensor
+        One or a few images, shape ``(n, channels, height, width)``, on its device.
+    """
+
+    def __init__(self, dense: nn.Module, inventory: Inventory, example: Tensor) -> None:
+        self.dense, self._example = count_macs(dense, example), example
+        self._weights = inventory.prunable
+        self._countable = not self.dense.removed and all(w.evenly and w.layout is not None for w in self._weights)
+        self._rows = {w.parameter: _weights_of_rows(dense, w) for w in self._weights} if self._countable else {}
+
+    @torch.no_grad()
+    def count(self, model: nn.Module) -> Macs:
+        """Count the MACs of a masked copy of the network, whose other parameters are as they were."""
+        if not self._countable:
+            return count_macs(model, self._example)
+        lost = 0.0
+        for weight in self._weights:
+            before, rows = self._rows[weight.parameter], _weights_of_rows(model, weight)
+            if bool(((rows == 0) & (before > 0)).any()):
+                return count_macs(model, self._example)
+            lost += int((before - rows).sum()) * weight.macs / math.prod(weight.shape)
+        return Macs(self.dense.total, self.dense.remaining - lost)
+
+
+def _weights_of_rows(model: nn.Module, weight: Weight) -> Tensor:
+    """Count the weights that are not zero of every output channel."""
+    assert weight.layout is not None
+    return weight.layout.rows(model.get_parameter(weight.parameter)).count_nonzero(dim=1)
 
 
 class _Positive(nn.Module):

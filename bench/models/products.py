@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from bench.models.modes import evaluating
@@ -161,7 +161,7 @@ class Product:
         if self.kind == "transposed convolution":
             operand = operand.reshape(self.groups, -1, *operand.shape[1:]).transpose(1, 2).flatten(0, 1)
         elif not self.is_convolution:
-            operand = (operand[0] if self._is_expanded else operand).mT.flatten(0, -2)
+            operand = (operand[0] if self.is_expanded else operand).mT.flatten(0, -2)
         return operand.flatten(1)
 
     @property
@@ -170,7 +170,7 @@ class Product:
         if self.is_convolution:
             return int(self.output.shape[1])
         weight = self.weight.tensor
-        return int(weight.shape[-1]) * (weight.shape[0] if weight.dim() == 3 and not self._is_expanded else 1)
+        return int(weight.shape[-1]) * (weight.shape[0] if weight.dim() == 3 and not self.is_expanded else 1)
 
     @property
     def inputs(self) -> int:
@@ -184,16 +184,46 @@ class Product:
         """Groups of output channels that read different input channels."""
         if self.is_convolution:
             return self.groups
-        return self.weight.tensor.shape[0] if self.weight.tensor.dim() == 3 and not self._is_expanded else 1
+        return self.weight.tensor.shape[0] if self.weight.tensor.dim() == 3 and not self.is_expanded else 1
 
     @property
-    def _is_expanded(self) -> bool:
+    def is_expanded(self) -> bool:
+        """Whether one matrix is multiplied with every matrix of a batch."""
         return self.weight.tensor.dim() == 3 and self.weight.tensor.stride(0) == 0
 
     @property
     def positions(self) -> int:
         """How often each weight of the operand is multiplied."""
         return self.macs // max(1, self.weight.tensor.numel())
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What there is to know of an operation, looked up once."""
+
+    operation: Any
+    product: str | None
+    moves: bool
+    is_factory: bool
+    is_mutable: bool
+    is_composite: bool
+
+    @classmethod
+    def of(cls, func: Any) -> _Kind:
+        operation = func._overloadpacket
+        return cls(
+            operation, product_kind(operation), operation in MOVES, operation in FACTORIES,
+            bool(func._schema.is_mutable), operation in COMPOSITE,
+        )  # fmt: skip
+
+
+def product_kind(operation: Any) -> str | None:
+    """Return ``convolution``, ``matrix product`` or ``attention`` for an operation that is a product, else None."""
+    if operation in CONVOLUTIONS:
+        return "convolution"
+    if operation in MATRIX_PRODUCTS:
+        return "matrix product"
+    return "attention" if operation in flop_registry else None
 
 
 class Products(TorchDispatchMode):
@@ -222,7 +252,8 @@ class Products(TorchDispatchMode):
         follow: Callable[[Any, list[Tensor], list[Tensor]], None] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()  # type: ignore[no-untyped-call]
-        self._see, self._follow_operation = see, follow
+        self._see, self._follow = see, follow
+        self._kinds: dict[Any, _Kind] = {}
         self.parameters = dict(model.named_parameters())
         self._names = {_storage(p): name for name, p in self.parameters.items()}
         #: storage -> itself, and the parameters that its values come from; what is not here depends on the images
@@ -241,30 +272,25 @@ class Products(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        operation = func._overloadpacket
-        if operation in COMPOSITE:
+        kind = self._kinds.get(func) or self._kinds.setdefault(func, _Kind.of(func))
+        if kind.is_composite:
             with self:
                 return func.decompose(*args, **kwargs)
         result = func(*args, **kwargs)
-        arguments, results = _tensors((args, kwargs)), _tensors(result)
-        self._follow(func, arguments, results)
-        if operation in MOVES:
+        arguments, results = _tensors(args, kwargs.values()), _tensors((result,))
+        self._trace_sources(kind, arguments, results)
+        if kind.moves:
             self._move(func, args, kwargs, arguments, results)
-        if self._follow_operation is not None:
-            self._follow_operation(operation, arguments, results)
-        if operation in CONVOLUTIONS:
+        if self._follow is not None:
+            self._follow(kind.operation, arguments, results)
+        if kind.product == "convolution":
             self._see(self._convolution(args, result))
-        elif operation in MATRIX_PRODUCTS:
-            self._see(self._matrix_product(operation, args, result))
-        elif operation in flop_registry:
-            macs = int(flop_registry[operation](*args, **kwargs, out_val=result)) // 2
+        elif kind.product == "matrix product":
+            self._see(self._matrix_product(kind.operation, args, result))
+        elif kind.product == "attention":
+            macs = int(flop_registry[kind.operation](*args, **kwargs, out_val=result)) // 2
             self._see(Product("attention", macs, results[0], self.operand(args[0]), self.operand(args[1])))
         return result
-
-    @staticmethod
-    def is_product(operation: Any) -> bool:
-        """Whether an operation is passed on as a `Product`."""
-        return operation in CONVOLUTIONS or operation in MATRIX_PRODUCTS or operation in flop_registry
 
     def operand(self, tensor: Tensor) -> Operand:
         """Tell where a tensor comes from."""
@@ -309,22 +335,23 @@ class Products(TorchDispatchMode):
         numbered.copy_(flat)
         return numbered.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset() - parameter.storage_offset())
 
-    def _follow(self, func: Any, arguments: list[Tensor], results: list[Tensor]) -> None:
-        """Note which storages hold values that do not depend on the images."""
-        if func._overloadpacket in FACTORIES:
-            arguments = []
-        independent = all(_storage(tensor) in self._independent for tensor in arguments)
-        written = [*results, *arguments] if func._schema.is_mutable else results
-        if not independent:
-            for tensor in written if func._schema.is_mutable else ():
-                if _storage(tensor) not in self._names:
-                    self._independent.pop(_storage(tensor), None)
-            return
-        names = frozenset[str]().union(*(self._independent[_storage(tensor)][1] for tensor in arguments))
+    def _trace_sources(self, kind: _Kind, arguments: list[Tensor], results: list[Tensor]) -> None:
+        """Note which storages hold values that do not depend on the images, and from which parameters they come."""
+        names: frozenset[str] = frozenset()
+        for tensor in () if kind.is_factory else arguments:
+            known = self._independent.get(_storage(tensor))
+            if known is None:
+                if kind.is_mutable:  # what is written returns as the result
+                    for written in map(_storage, results):
+                        if written not in self._names:
+                            self._independent.pop(written, None)
+                return
+            names |= known[1]
         for tensor in results:
-            if _storage(tensor) not in self._names:
-                own = self._independent.get(_storage(tensor), (None, frozenset()))[1]
-                self._independent[_storage(tensor)] = tensor.untyped_storage(), names | own
+            storage = _storage(tensor)
+            if storage not in self._names:
+                _, own = self._independent.get(storage, (None, frozenset[str]()))
+                self._independent[storage] = tensor.untyped_storage(), names | own
 
     def _move(
         self, func: Any, args: Any, kwargs: Mapping[str, Any], arguments: list[Tensor], results: list[Tensor]
@@ -344,7 +371,7 @@ class Products(TorchDispatchMode):
             return torch.full(value.shape, -1, dtype=torch.int64, device=value.device)
 
         options = {key: value for key, value in kwargs.items() if key not in ("dtype", "memory_format")}
-        moved = _tensors(func(*tree_map(numbered, args), **options))
+        moved = _tensors((func(*tree_map(numbered, args), **options),))
         self._moved.update({id(tensor): (tensor, places) for tensor, places in zip(results, moved, strict=True)})
 
     def _convolution(self, args: tuple[Any, ...], output: Tensor) -> Product:
@@ -379,8 +406,15 @@ def _each(value: Any, dims: int) -> tuple[int, ...]:
     return values * dims if len(values) == 1 else values
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+def _tensors(*values: Any) -> list[Tensor]:
+    """Flatten arguments or results of an operation, whose lists are not nested in one another."""
+    found = []
+    for value in itertools.chain.from_iterable(values):
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += [one for one in value if isinstance(one, Tensor)]
+    return found
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Training a dense model by a recipe; the last epoch is the result, never the best one."""
+"""Training a dense model by a recipe; the result is the last epoch, never the best one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from torch import Tensor, nn
 from bench.data.dataset import ImageSet
 from bench.errors import CellError
 from bench.models.build import seeded
-from bench.models.view import normalise
+from bench.models.outputs import main_output
+from bench.models.view import MEMORY_FORMATS, channel_moments, set_memory_format, standardise
 from bench.study import Normalisation, Recipe
 
-Progress = Callable[[int, int, float], None]
+#: Called after every epoch with its number from 1, their count, the mean loss in nats and the learning rate.
+Progress = Callable[[int, int, float, float], None]
+
+#: A network whose last training loss is above this share of the loss of guessing has learned nothing.
+GUESSING_SHARE = 0.95
 
 
 def train(
@@ -26,43 +31,56 @@ def train(
     seed: int,
     device: torch.device,
     progress: Progress | None = None,
+    memory_format: str = "contiguous",
 ) -> dict[str, list[float]]:
     """Train a network in place.
 
-    Cross-entropy with label smoothing under a one-cycle schedule (Smith and Topin 2018); weight decay on
+    Cross-entropy with label smoothing under a one-cycle schedule (Smith and Topin 2018); of several outputs in
+    training mode the main one alone is trained. Weight decay on
     matrices and filters only. An incomplete last batch of an epoch is left out, other images each time.
-    At an equal device and number of threads, equal seeds give bit-identical weights.
+    At an equal device, memory format and number of threads, equal seeds give bit-identical weights.
 
     Parameters
     ----------
     model : nn.Module
-        Float32; moved to `device`, left there in eval mode.
+        Float32 and contiguous; moved to `device`, left there contiguous and in eval mode.
     images : ImageSet
-        The fit split.
+        The fit split. It is copied to `device` once.
     normalisation : Normalisation
         Of the inputs.
     recipe : Recipe
-        How.
+        Optimizer, schedule, batch and augmentation.
     seed : int
-        Seed of batches, augmentation and dropout; the global random state is left as it was.
+        Seed of batches, augmentation and dropout; the global random state is restored.
     device : torch.device
-        Where.
+        Where the training runs. On a GPU the host waits for it once per epoch.
     progress : callable, optional
-        Called after every epoch with its number from 1, their count, and the mean loss in nats.
+        Called after every epoch with its number from 1, their count, the mean loss in nats and the learning rate.
+    memory_format : str
+        ``contiguous`` or ``channels_last``: how parameters and inputs are stored during training. The weights
+        depend on it by rounding.
 
     Returns
     -------
     dict
-        ``loss``: mean training loss of every epoch, in nats.
+        ``loss``: mean training loss of every epoch, in nats; ``lr``: learning rate of its last step.
 
     Raises
     ------
     CellError
         If the loss is NaN or infinite.
+
+    References
+    ----------
+    Smith and Topin 2018, "Super-Convergence", arXiv 1708.07120.
     """
     generator = torch.Generator().manual_seed(seed)
     pixels, labels = images.images.to(device), images.labels.to(device)
+    mean, std = channel_moments(normalisation, device)
     model.to(device).train()
+    channels_last = memory_format != "contiguous"
+    if channels_last:
+        set_memory_format(model, memory_format)
     optimizer = _optimizer(model, recipe)
     batch = min(recipe.batch, len(images))
     steps = len(images) // batch
@@ -70,33 +88,74 @@ def train(
         optimizer, max_lr=recipe.lr, total_steps=steps * recipe.epochs, cycle_momentum=False
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    losses = []
+    losses: list[float] = []
+    rates: list[float] = []
     with seeded(seed, device), torch.backends.cudnn.flags(benchmark=False, deterministic=True):
         for epoch in range(recipe.epochs):
             total = torch.zeros((), device=device)
-            order = torch.randperm(len(images), generator=generator)[: steps * batch]
-            for chosen in order.view(steps, batch):
-                chosen = chosen.to(device)
-                x = normalise(augment(pixels[chosen], recipe, generator), normalisation, device)
+            order = torch.randperm(len(images), generator=generator)[: steps * batch].view(steps, batch)
+            # copied once per epoch: a copy to a GPU at every step would make the host wait for it
+            moves = torch.stack([draw_moves(batch, recipe, generator) for _ in range(steps)]).to(device)
+            for chosen, move in zip(order.to(device), moves, strict=True):
+                x = standardise(augment(pixels[chosen], recipe, move), mean, std)
+                if channels_last:
+                    x = x.contiguous(memory_format=MEMORY_FORMATS[memory_format])
                 with autocast:
-                    loss = F.cross_entropy(model(x), labels[chosen], label_smoothing=recipe.label_smoothing)
+                    logits = main_output(model(x))
+                    if logits is None:
+                        raise CellError("in training mode the network returns no tensor of logits")
+                    loss = F.cross_entropy(logits, labels[chosen], label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
+                rate = float(optimizer.param_groups[0]["lr"])
                 schedule.step()
                 total += loss.detach()
             losses.append(float(total) / steps)
+            rates.append(rate)
             if not math.isfinite(losses[-1]):
-                raise CellError(f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1}; lower 'lr'")
+                raise CellError(
+                    f"training diverged: the loss is {losses[-1]} in epoch {epoch + 1} of {recipe.epochs} at a "
+                    f"learning rate of {rate:.3g}; lower its peak: write `recipe: {{lr: {recipe.lr / 10:g}}}` for this "
+                    f"model in study.yaml"
+                )
             if progress is not None:
-                progress(epoch + 1, recipe.epochs, losses[-1])
+                progress(epoch + 1, recipe.epochs, losses[-1], rates[-1])
     optimizer.zero_grad()  # the last step's gradients would stay as long as the model
+    if channels_last:
+        set_memory_format(model, "contiguous")  # as a stored model is loaded
     model.eval()
-    return {"loss": losses}
+    return {"loss": losses, "lr": rates}
 
 
-def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Shift every image at random over a black border, and mirror half of them under ``crop_flip``.
+def draw_moves(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Draw how far images are shifted and which are mirrored.
+
+    Parameters
+    ----------
+    count : int
+        Images.
+    recipe : Recipe
+        Its `augmentation` and `shift`.
+    generator : torch.Generator
+        On the CPU, so that every device gets the same draws.
+
+    Returns
+    -------
+    Tensor
+        int64, shape ``(3, count)``: first row and first column of the window in the padded image, both from 0 to
+        ``2 * shift``, and 1 where it is mirrored. Zeros without augmentation.
+    """
+    moves = torch.zeros((3, count), dtype=torch.int64)
+    if recipe.augmentation != "none":
+        moves[:2] = torch.randint(0, 2 * recipe.shift + 1, (2, count), generator=generator)
+    if recipe.augmentation == "crop_flip":
+        moves[2] = torch.rand(count, generator=generator) < 0.5
+    return moves
+
+
+def augment(images: Tensor, recipe: Recipe, moves: Tensor) -> Tensor:
+    """Shift every image over a black border, and mirror those that were drawn for it.
 
     Parameters
     ----------
@@ -104,8 +163,8 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
         uint8, shape ``(n, channels, height, width)``.
     recipe : Recipe
         Its `augmentation`, and the largest `shift` in pixels in either direction.
-    generator : torch.Generator
-        On the CPU, so that every device sees the same draws.
+    moves : Tensor
+        Of `draw_moves`, on the images' device.
 
     Returns
     -------
@@ -116,16 +175,66 @@ def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tenso
         return images
     n, _, height, width = images.shape
     border = recipe.shift
-    corner = torch.randint(0, 2 * border + 1, (2, n, 1), generator=generator).to(images.device)
-    rows = corner[0] + torch.arange(height, device=images.device)
-    columns = corner[1] + torch.arange(width, device=images.device)
+    rows = moves[0, :, None] + torch.arange(height, device=images.device)
+    columns = moves[1, :, None] + torch.arange(width, device=images.device)
     if recipe.augmentation == "crop_flip":
-        mirrored = (torch.rand((n, 1), generator=generator) < 0.5).to(images.device)
-        columns = torch.where(mirrored, columns.flip(1), columns)
+        columns = torch.where(moves[2, :, None].bool(), columns.flip(1), columns)
     padded = F.pad(images, (border, border, border, border))
     which = torch.arange(n, device=images.device)[:, None, None]
     # advanced indices around a slice come first: (n, height, width, channels)
     return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def guessing_loss(labels: Tensor, num_classes: int, label_smoothing: float) -> float:
+    """Return the least cross-entropy of a network that ignores its input, in nats.
+
+    Parameters
+    ----------
+    labels : Tensor
+        Classes of the fit split, int64, shape ``(n,)``.
+    num_classes : int
+        Classes of the data set.
+    label_smoothing : float
+        Of the recipe.
+
+    Notes
+    -----
+    The entropy of the smoothed class frequencies; the logarithm of the number of classes where these are equal.
+
+    Examples
+    --------
+    >>> round(guessing_loss(torch.arange(10), 10, 0.1), 4), round(math.log(10), 4)
+    (2.3026, 2.3026)
+    >>> round(guessing_loss(torch.tensor([0, 0, 0, 1]), 2, 0.0), 4)
+    0.5623
+    """
+    frequencies = torch.bincount(labels.cpu(), minlength=num_classes).double() / len(labels)
+    smoothed = (1 - label_smoothing) * frequencies + label_smoothing / num_classes
+    return float(torch.special.entr(smoothed).sum())
+
+
+def guessing_warning(loss: float, recipe: Recipe, labels: Tensor, num_classes: int) -> str | None:
+    """Return a warning if the last training loss is not clearly below that of guessing, else None.
+
+    Parameters
+    ----------
+    loss : float
+        Mean training loss of the last epoch, in nats.
+    recipe : Recipe
+        The model's.
+    labels : Tensor
+        Classes of the fit split, int64, shape ``(n,)``.
+    num_classes : int
+        Classes of the data set.
+    """
+    guessing = guessing_loss(labels, num_classes, recipe.label_smoothing)
+    if loss <= GUESSING_SHARE * guessing:
+        return None
+    return (
+        f"the training loss ends at {loss:.3f} nats, and guessing the class gives {guessing:.3f}: the network has "
+        f"learned almost nothing, and differences between its pruned versions mean little; change its recipe (epochs "
+        f"{recipe.epochs}, lr {recipe.lr:g}; `prunebench list recipes` lists the keys)"
+    )
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -13,6 +13,8 @@ from bench.study import Normalisation
 from bench.tensors import PrunableLayer, UnitSpace
 from bench.types import Granularity
 
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
 
 @dataclass(frozen=True)
 class ModelView:
@@ -175,6 +177,40 @@ def normalise(images: Tensor, normalisation: Normalisation, device: torch.device
     >>> normalise(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), half, torch.device("cpu"))
     tensor([[[[-1.,  1.]]]])
     """
+    return standardise(images.to(device), *channel_moments(normalisation, device))
+
+
+def channel_moments(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation as float32 tensors of shape ``(1, channels, 1, 1)`` on `device`."""
     mean = torch.tensor(normalisation.mean, device=device).view(1, -1, 1, 1)
     std = torch.tensor(normalisation.std, device=device).view(1, -1, 1, 1)
-    return (images.to(device).float() / 255 - mean) / std
+    return mean, std
+
+
+def standardise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return ``(pixels / 255 - mean) / std`` in float32, with the moments of `channel_moments`."""
+    return (pixels.float() / 255 - mean) / std
+
+
+def set_memory_format(model: nn.Module, name: str) -> None:
+    """Store the four-dimensional parameters and buffers of a model in a memory format; no value changes.
+
+    ``nn.Module.to(memory_format=...)`` refuses the five-dimensional weights of 3-D convolutions.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    name : str
+        ``contiguous`` or ``channels_last``.
+
+    Examples
+    --------
+    >>> net = nn.Conv2d(3, 4, 2)
+    >>> set_memory_format(net, "channels_last")
+    >>> net.weight.stride()
+    (12, 1, 6, 3)
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=MEMORY_FORMATS[name])

@@ -103,6 +103,7 @@ def _study(on: str) -> dict[str, Any]:
         "allocations": ["global"], "sparsities": list(SPARSITIES), "scorers": [*SCORERS, FUSED],
         "searches": [{"name": "random_search", "evaluations": CANDIDATES[on]}],
         "corrections": ["none", "layerwise", "asr"],
+        "execution": {"precision": "auto"},
         "exclude": [
             {"name": "corrections for magnitude", "where": {"correction": {"not": "none"},
                                                             "scorer": {"not": "magnitude"}}},
@@ -127,7 +128,7 @@ class _Speed:
         self.dataset: Dataset = replace(dataset, test=dataset.test.subset(torch.arange(len(dataset.test))[:images]))
         self.dense: DenseModel = obtain_dense(
             self.spec, self.dataset, self.group.train_seed, self.session.registry, folder, Artifacts.of(folder),
-            self.device,
+            self.device, memory_format=self.settings.memory_format,
         )  # fmt: skip
         self.model = copy.deepcopy(self.dense.model)  # a pipeline changes the memory format of its own
         self.sweep = [c for c in self.group.cells if c.search.name == c.correction.name == "none"]

@@ -58,8 +58,13 @@ def merge_study(folder: Path, store: Store, study_hash: str, other: Path) -> int
     with closing(open_store(other)) as theirs:
         if theirs.place == store.place or other.resolve() == folder.resolve():
             raise UserError(f"{other}: its rows lie in {store.place}, as this study's do; there is nothing to merge")
-        if _settings(store) != _settings(theirs):
-            raise UserError(f"{other}: ran with other execution settings than this study; the rows are not comparable")
+        mine_kept, kept = _settings(store), _settings(theirs)
+        differing = [name for name in sorted(kept.keys() | mine_kept.keys()) if kept.get(name) != mine_kept.get(name)]
+        if differing:
+            named = ", ".join(f"{name} {kept.get(name)} there, {mine_kept.get(name)} here" for name in differing)
+            raise UserError(
+                f"{other}: ran with other execution settings than this study ({named}); the rows are not comparable"
+            )
         with theirs.transaction() as source:
             taken = store.repeat(lambda target: _merge(target, source, study_hash, other))
     mine, found = Artifacts.of(folder), Artifacts.of(other)

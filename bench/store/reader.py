@@ -158,6 +158,27 @@ def read_cell(folder: Path, name: str, profile: str | None = None) -> dict[str, 
     }
 
 
+def read_history(folder: Path, group: str) -> dict[str, list[float]]:
+    """Return how the dense model of a group was trained, epoch by epoch.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    group : str
+        Group id.
+
+    Returns
+    -------
+    dict
+        ``loss`` (mean training loss, nats) and ``lr`` (learning rate of the last step), one value per epoch. Empty for
+        a given checkpoint and where no model was stored; models of earlier versions have no ``lr``.
+    """
+    with closing(open_store(folder)) as store:
+        found = next((row["history"] for row in store.dense_models() if row["group"] == group), None)
+    return dict(json.loads(found)) if found else {}
+
+
 def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: str | None = None) -> pd.DataFrame:
     """Lay the rows beside the plan; a planned cell without a row keeps its axes and a null state.
 

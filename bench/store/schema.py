@@ -157,7 +157,7 @@ DENSE: tuple[Column, ...] = (
     Column("checkpoint", "text", "-", "content hash of the weights"),
     Column("dataset_hash", "text", "-", "content hash of the data set"),
     Column("recipe", "text", "JSON", "training recipe, or where the checkpoint came from"),
-    Column("history", "text", "JSON", "training loss per epoch"),
+    Column("history", "text", "JSON", "training loss and learning rate per epoch"),
     Column("parameters", "integer", "parameters", "size of the model"),
     Column("prunable", "integer", "weights", "prunable weights"),
     Column("network", "text", "JSON", "its layers: `bench.store.network.Network`; null in schema 1"),

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench.store.database import PLAN, ROWS, now, open_store, pick_study
+from bench.store.dense_accuracy import stored_dense_warnings
 
 #: Added to positions, so that all have as many digits.
 _FIRST = 10**9
@@ -24,7 +25,7 @@ def read_status(folder: Path, profile: str | None = None) -> dict[str, Any]:
     dict
         ``cells``, ``done``, ``failed``, ``skipped``, ``running``, ``todo`` (numbers of cells), ``rate``
         (cells per second of the present run, or None), ``seconds_left``, ``activity`` (a sentence),
-        ``failures`` and ``skips`` (reason, count, first cell).
+        ``failures`` and ``skips`` (reason, count, first cell), ``warnings`` (about dense models, a line each).
 
     Raises
     ------
@@ -35,6 +36,7 @@ def read_status(folder: Path, profile: str | None = None) -> dict[str, Any]:
         with store.transaction() as connection:
             study = pick_study(connection, folder, profile)
             found = _count(connection, study["study_hash"])
+            warnings = stored_dense_warnings(store, connection, study)
         run = store.last_run()
         active = run is not None and run["ended"] is None and store.database.is_running(run)
     counts: Counter[str] = Counter()
@@ -58,7 +60,7 @@ def read_status(folder: Path, profile: str | None = None) -> dict[str, Any]:
         "name": study["name"], "profile": study["profile"], "cells": counts.total(),
         **{state: counts[state] for state in ("done", "failed", "skipped", "running", "todo")},
         "rate": rate, "seconds_left": left, "activity": activity,
-        "failures": _reasons(found, "failed"), "skips": _reasons(found, "skipped"),
+        "failures": _reasons(found, "failed"), "skips": _reasons(found, "skipped"), "warnings": warnings,
     }  # fmt: skip
 
 

@@ -1,20 +1,35 @@
 """Weights on disk: round trips, damage, and what does not fit."""
 
+import argparse
+import collections
+import copy
 import errno
+import gzip
 import io
+import json
 import os
 import pickle
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+import warnings
+import zipfile
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from torch import nn
 
 from bench.errors import UserError
+from bench.models import cifar
 from bench.models.checkpoints import (
     load_checkpoint,
     load_into,
@@ -191,3 +206,375 @@ def test_batch_counter_may_be_missing(model):
     state = {k: v for k, v in other.state_dict().items() if not k.endswith("num_batches_tracked")}
     load_into(model, state, Path("x"))
     assert state_digest(model.state_dict()) == state_digest(other.state_dict())
+
+
+# ---------------------------------------------------------------- formats, wrappers, prefixes
+
+
+class Tag:
+    """An object that scripts keep next to the weights."""
+
+
+def legacy(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=False)
+    assert not buffer.getvalue().startswith(b"PK")
+    return buffer.getvalue()
+
+
+def assert_equal(found, expected):
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+NAMES = ("net.th", "net.pth.tar", "net.ckpt", "net.bin", "net.pt", "net.pth", "net.safetensors", "net", "net.npz")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("write", [torch_bytes, legacy, safetensors.torch.save])
+def test_the_content_decides_on_the_format(tmp_path, model, name, write):
+    state = dict(model.state_dict())
+    (tmp_path / name).write_bytes(write(state))
+    found = load_checkpoint(tmp_path / name)
+    assert_equal({key: found[key] for key in state}, state)
+    assert len(found) == len(state)
+
+
+OTHERS = {
+    "epoch": 3, "best": 0.5, "arch": "resnet", "classes": ["a", "b"], "empty": {}, "lr": torch.tensor(0.1),
+    "nothing": None, "counts": collections.Counter("ab"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("write", [torch_bytes, legacy])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s, _: {"state_dict": s, **OTHERS},
+        lambda s, o: {"model": s, "optimizer": o, **OTHERS},
+        lambda s, o: {"model_state_dict": s, "optimizer_state_dict": o},
+        lambda s, _: {**OTHERS, "net": s, "acc": 91.2},
+        lambda s, _: {"state_dict": {"model": s, "step": 1}},
+        lambda s, _: {"model": "resnet20", "state_dict": s},
+        lambda s, _: {"model": s, "model_ema": {n: t + 1 if t.is_floating_point() else t for n, t in s.items()}},
+        lambda s, _: {"state_dict_ema": {n: t + 1 if t.is_floating_point() else t for n, t in s.items()},
+                      "state_dict": s},
+        lambda s, _: {"ema": s, "epoch": 2},
+        lambda s, _: {**s, "_extra_state": {"version": 2}},
+    ],
+)  # fmt: skip
+def test_wrappers(tmp_path, model, wrap, write):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sum(p.sum() for p in model.parameters()).backward()
+    optimizer.step()
+    (tmp_path / "net.pth.tar").write_bytes(write(wrap(model.state_dict(), optimizer.state_dict())))
+    assert_equal(load_checkpoint(tmp_path / "net.pth.tar"), model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"generator": {"w": torch.zeros(2)}, "discriminator": {}}, r"entries are generator \(dict\), discriminator"),
+        ({"state_dict": {}}, r"its entries are state_dict \(dict\)"),
+        ({"state_dict": {"a": 3}}, "holds no dict of tensors under state_dict, model,"),
+        ([torch.zeros(2)], "holds no dict of tensors but a list"),
+        (torch.zeros(2), "holds no dict of tensors but a Tensor"),
+        ({}, "holds no dict of tensors: it is empty"),
+        (
+            {f"k{n}": n for n in range(9)},
+            r"k0 \(int\), k1 \(int\), k2 \(int\), k3 \(int\) and 5 more; save the weights",
+        ),
+    ],
+)
+def test_no_weights(tmp_path, content, message):
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match=message) as caught:
+        load_checkpoint(tmp_path / "x.ckpt")
+    assert "torch.save(model.state_dict(), FILE)" in str(caught.value)
+
+
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net.", "backbone.", "a.b.c.", "model.module."],
+)
+def test_prefixes_are_removed_where_the_names_fit_then(model, prefix):
+    other = digits_cnn()
+    fitted = load_into(model, prefixed(other.state_dict(), prefix), "x")
+    assert_equal(fitted, other.state_dict())
+    assert_equal(model.state_dict(), other.state_dict())
+
+
+def test_a_compiled_part_of_a_network(model):
+    compiled = copy.deepcopy(model)
+    compiled.features = torch.compile(compiled.features)
+    assert any("._orig_mod." in name for name in compiled.state_dict())
+    load_into(model, compiled.state_dict(), "x")
+    assert_equal(model.state_dict(), {n.replace("_orig_mod.", ""): t for n, t in compiled.state_dict().items()})
+
+
+def test_names_that_fit_are_kept(model):
+    """A network whose own names begin like a prefix."""
+    wrapped, other = (nn.ModuleDict({"module": digits_cnn()}) for _ in range(2))
+    load_into(wrapped, other.state_dict(), "x")
+    assert_equal(wrapped.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("extra", ["criterion.weight", "ema.linear.bias"])
+def test_a_prefix_that_not_all_names_share_is_not_removed(model, extra):
+    before = state_digest(model.state_dict())
+    state = prefixed(digits_cnn().state_dict(), "model.") | {extra: torch.zeros(2)}
+    with pytest.raises(UserError, match=r"22 missing \(features.0.weight, .* and 18 more\); 27 unexpected \(model\."):
+        load_into(model, state, "x")
+    assert state_digest(model.state_dict()) == before
+
+
+def test_two_names_never_become_one(model):
+    state = dict(model.state_dict())
+    doubled = state | {"module.linear.bias": torch.ones(10)}
+    with pytest.raises(UserError, match=r"1 unexpected \(module.linear.bias\)"):
+        load_into(model, doubled, "x")
+
+
+# ---------------------------------------------------------------- what is refused, and how
+
+
+def check_message(text, *parts):
+    assert text.isprintable()
+    assert len(text) < 1500
+    assert text.count("`") % 2 == 0
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.parametrize("write", [torch_bytes, legacy])
+@pytest.mark.parametrize(
+    ("wrap", "needed"),
+    [
+        (lambda m: {"state_dict": m.state_dict(), "args": argparse.Namespace(lr=0.1)}, "argparse.Namespace"),
+        (lambda m: {"state_dict": m.state_dict(), "tag": Tag()}, f"{Tag.__module__}.Tag"),
+        (lambda m: {"state_dict": m.state_dict(), "best": np.float64(0.5)}, "numpy._core.multiarray.scalar"),
+        (lambda m: {"state_dict": m.state_dict(), "path": Path("x")}, "pathlib.PosixPath"),
+        (lambda m: m, "bench.models.digits.DigitsCNN"),
+        (lambda m: {"model": m}, "bench.models.digits.DigitsCNN"),
+    ],
+)
+def test_a_refused_pickle_names_the_class_and_two_ways_out(tmp_path, model, wrap, needed, write):
+    path = tmp_path / "net.pth.tar"
+    path.write_bytes(write(wrap(model)))
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(path)
+    check_message(
+        str(caught.value), f"checkpoint {path}: cannot be read: ", f"the class or function {needed},",
+        "`torch.save(model.state_dict(), NEW_FILE)`", f"torch.load('{path}', 'cpu', weights_only=False)",
+        f"'{path}.safetensors')",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("write", [torch_bytes, legacy, pickle.dumps])
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"state_dict": m.state_dict(), "tag": argparse.Namespace()}])
+def test_the_command_of_the_message_converts_the_file(tmp_path, model, wrap, write):
+    (tmp_path / "net.pth").write_bytes(write(wrap(model)))
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(tmp_path / "net.pth")
+    [line] = re.findall(r"`(python -c .*?)`", str(caught.value))
+    words = shlex.split(line)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
+    assert_equal(
+        dict(sorted(load_checkpoint(tmp_path / "net.pth.safetensors").items())),
+        dict(sorted(model.state_dict().items())),
+    )
+
+
+def test_hostile_class_names_are_shown_without_control_characters(tmp_path):
+    for module in ("a\x1b[31mb", "x" * 5000, "\u202eevil"):
+        pickled = b"\x80\x02X" + len(module.encode()).to_bytes(4, "little") + module.encode()
+        pickled += b"X\x01\x00\x00\x00c\x93."  # STACK_GLOBAL
+        content = torch_bytes({"a": 1})
+        with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(tmp_path / "x.pt", "w") as target:
+            for name in source.namelist():
+                target.writestr(name, pickled if name.endswith("data.pkl") else source.read(name))
+        with pytest.raises(UserError) as caught:
+            load_checkpoint(tmp_path / "x.pt")
+        check_message(str(caught.value), "cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a Git LFS pointer; run `git lfs pull`"),
+        (b"<!DOCTYPE html><html>404</html>", "it is an HTML or XML page"),
+        (gzip.compress(b"weights"), "it is compressed with gzip; decompress it"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(50), "it is an HDF5 file"),
+        (b"weights of mine\n", "it is neither a file of torch.save nor safetensors"),
+        (pickle.dumps({"a": np.zeros(2)}), "it is a pickle that torch.save did not write; save the weights alone"),
+        (b"PK\x03\x04" + bytes(100), "damaged or incomplete archive of torch.save"),
+    ],
+)
+def test_files_of_other_kinds(tmp_path, content, message):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(UserError, match=f"net.pth: cannot be read: .*{message}") as caught:
+        load_checkpoint(tmp_path / "net.pth")
+    check_message(str(caught.value))
+
+
+def test_other_archives(tmp_path, model):
+    np.savez(tmp_path / "net.npz", a=np.zeros(2))
+    with pytest.raises(UserError, match=r"net.npz: cannot be read: it is a zip archive that torch.save did not write"):
+        load_checkpoint(tmp_path / "net.npz")
+    with tarfile.open(tmp_path / "net.tar", "w") as archive:
+        archive.add(tmp_path / "net.npz", "pickle")
+    with pytest.raises(UserError, match=r"net.tar: cannot be read: it is a tar archive"):
+        load_checkpoint(tmp_path / "net.tar")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(model, torch.zeros(1, 1, 8, 8)).save(tmp_path / "net.pt")
+        with pytest.raises(UserError, match=r"net.pt: cannot be read: it is a TorchScript archive, .*\.state_dict\(\)"):
+            load_checkpoint(tmp_path / "net.pt")
+        state = torch.jit.load(tmp_path / "net.pt").state_dict()  # as the message proposes
+    torch.save(state, tmp_path / "new.pt")
+    assert_equal(load_into(digits_cnn(), load_checkpoint(tmp_path / "new.pt"), "x"), model.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
+def test_integer_weights_are_refused(model, dtype):
+    before = state_digest(model.state_dict())
+    state = {**digits_cnn().state_dict(), "features.3.weight": torch.ones(32, 16, 3, 3).to(dtype)}
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(
+        UserError, match=f"x: features.3.weight has {kind} values instead of .* dequantise it: multiply"
+    ):
+        load_into(model, state, "x")
+    assert state_digest(model.state_dict()) == before
+
+
+def test_quantised_complex_sparse_and_empty_tensors_are_refused(model):
+    weight = model.linear.weight.detach()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch will drop these tensors; old checkpoints have them
+        quantised = torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
+    for tensor, message in (
+        (quantised, "has qint8 values instead of floating-point"),
+        (weight.to(torch.complex64), "has complex64 values instead of floating-point weights; save its real part"),
+        (weight.to_sparse(), "is sparse; save dense tensors"),
+        (weight.to("meta"), "is on the meta device, without values"),
+    ):
+        with pytest.raises(UserError, match=f"x: linear.weight {message}"):
+            load_into(model, {**model.state_dict(), "linear.weight": tensor}, "x")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floating_point_weights_are_converted(tmp_path, model, dtype):
+    state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in digits_cnn().state_dict().items()}
+    for write in (torch_bytes, legacy, safetensors.torch.save):
+        (tmp_path / "net").write_bytes(write(state))
+        fitted = load_into(model, load_checkpoint(tmp_path / "net"), "x")
+        assert fitted["linear.weight"].dtype == dtype
+        for name, tensor in model.state_dict().items():
+            assert tensor.dtype == (torch.float32 if state[name].is_floating_point() else torch.int64)
+            assert torch.equal(tensor, state[name].to(tensor.dtype))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_counted(model, value):
+    before = state_digest(model.state_dict())
+    state = {name: tensor.clone() for name, tensor in digits_cnn().state_dict().items()}
+    state["features.1.running_var"][:3] = value
+    state["linear.bias"][0] = value
+    message = (
+        r"x: 2 tensors hold NaN or infinite values in float32 \(features.1.running_var: 3 of 16, linear.bias: 1 of 10"
+    )
+    with pytest.raises(UserError, match=message):
+        load_into(model, state, "x")
+    assert state_digest(model.state_dict()) == before
+    huge = {name: tensor.double() for name, tensor in digits_cnn().state_dict().items()}
+    huge["linear.bias"][0] = 1e300
+    with pytest.raises(
+        UserError, match=r"x: 1 tensor holds NaN or infinite values in float32 \(linear.bias: 1 of 10\)"
+    ):
+        load_into(model, huge, "x")
+
+
+def test_infinities_of_the_network_itself_are_no_fault():
+    def masked():
+        net = nn.Sequential(nn.Linear(2, 2))
+        net.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        return net
+
+    net, other = masked(), masked()
+    load_into(net, other.state_dict(), "x")
+    assert_equal(net.state_dict(), other.state_dict())
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+
+def test_tied_parameters_need_one_of_their_names(tmp_path):
+    source, net = Tied(), Tied()
+    safetensors.torch.save_model(source, str(tmp_path / "net"))
+    state = load_checkpoint(tmp_path / "net")
+    assert len(state) == 3  # one of the two weights was dropped
+    load_into(net, state, "x")
+    assert_equal(net.state_dict(), source.state_dict())
+    assert net.first.weight is net.second.weight
+    with pytest.raises(UserError, match=r"2 missing \(first.weight, second.weight\)"):
+        load_into(net, {n: t for n, t in state.items() if not n.endswith(".weight")}, "x")
+    with pytest.raises(UserError, match=r"x: first\.weight and second\.weight differ, but the model ties them"):
+        load_into(net, {**source.state_dict(), "second.weight": torch.zeros(3, 3)}, "x")
+    untied = Tied()
+    untied.second.weight = nn.Parameter(torch.zeros(3, 3))
+    with pytest.raises(UserError, match="1 missing"):
+        load_into(untied, state, "x")
+
+
+def test_hostile_tensor_names_are_shown_without_control_characters(model):
+    state = {
+        **model.state_dict(),
+        "\x1b]0;title\x07\n": torch.zeros(1),
+        "n" * 10_000: torch.zeros(1),
+        "\u202e": torch.ones(1),
+    }
+    with pytest.raises(UserError) as caught:
+        load_into(model, state, "x")
+    check_message(str(caught.value), "3 unexpected (", "\\x1b]0;title\\x07\\n", "nnn...nnn", "\\u202e")
+
+
+def test_metadata_for_other_programs(tmp_path, model):
+    plain = {"mean": [0.5], "text": "a\n\u00e9", "nested": {"b": None}}
+    for name in ("a", "b"):
+        save_checkpoint(model.state_dict(), tmp_path / name, {"own": 1}, plain)
+    content = (tmp_path / "a").read_bytes()
+    assert content == (tmp_path / "b").read_bytes()
+    with safe_open(tmp_path / "a", "pt") as file:
+        assert {key: json.loads(text) for key, text in file.metadata().items() if key != "prunebench"} == plain
+        assert_equal({name: file.get_tensor(name) for name in model.state_dict()}, model.state_dict())
+    assert read_metadata(content, "a") == {"own": 1, **plain}
+    assert int.from_bytes(content[:8], "little") % 8 == 0
+    assert read_metadata(safetensors.torch.save({"a": torch.zeros(1)}, {"mean": "[0.5]", "format": "pt"}), "b") == {}
+
+
+@pytest.mark.skipif("PRUNEBENCH_DATA" not in os.environ, reason="PRUNEBENCH_DATA is not set")
+@pytest.mark.parametrize("depth", [20, 32, 44, 56])
+def test_published_weights_as_they_were_published(tmp_path, depth):
+    """The checkpoints of this family were published as data-parallel `.th` files of the old format."""
+    path = Path(os.environ["PRUNEBENCH_DATA"]) / "weights" / f"resnet{depth}-cifar10-akamaster.safetensors"
+    state = safetensors.torch.load_file(path)
+    (tmp_path / "net.th").write_bytes(legacy({"state_dict": prefixed(state, "module."), "best_prec1": 91.7}))
+    models = [build() for build in 2 * [getattr(cifar, f"cifar_resnet{depth}")]]
+    for net, place in zip(models, (path, tmp_path / "net.th"), strict=True):
+        load_into(net, load_checkpoint(place), place)
+        found = net.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in state.items())

@@ -14,16 +14,18 @@ from bench.study import ModelSpec, Normalisation, Recipe
 CPU = torch.device("cpu")
 SPEC = ModelSpec(name="digits_cnn", recipe={"epochs": 1, "augmentation": "none"})
 
+KEY_0_1 = "26294dd26ab17e491467efa749a26c1ef0fe7bff4bd4a7814875a9e1b7f16fb2"
+
 
 @pytest.fixture
 def obtain(digits, registry, tmp_path):
     def place(name):
         return Artifacts.at(name if "://" in name else tmp_path / name)
 
-    def call(spec=SPEC, seed=0, artifacts="artifacts", cache=None):
+    def call(spec=SPEC, seed=0, artifacts="artifacts", cache=None, memory_format="contiguous"):
         return obtain_dense(
             spec, digits, seed, registry, tmp_path, place(artifacts), CPU,
-            cache=place(cache) if cache else None,
+            cache=place(cache) if cache else None, memory_format=memory_format,
         )  # fmt: skip
 
     return call
@@ -52,6 +54,40 @@ def test_trained_once_and_found_again(obtain, no_training, tmp_path):
 def test_training_again_gives_the_same_weights(obtain):
     assert obtain(artifacts="a").checkpoint == obtain(artifacts="b").checkpoint
     assert obtain(artifacts="a", seed=1).checkpoint != obtain(artifacts="a").checkpoint
+
+
+def test_each_memory_format_has_a_model_of_its_own(obtain, no_training, tmp_path):
+    """A model that was just trained and one that is loaded are stored alike, or later sums would differ."""
+    first = [obtain(memory_format=name) for name in ("contiguous", "channels_last")]
+    assert len(list((tmp_path / "artifacts/dense").iterdir())) == 2
+    assert "memory_format" not in first[0].recipe
+    assert first[1].recipe["memory_format"] == "channels_last"
+    no_training()
+    again = [obtain(memory_format=name) for name in ("contiguous", "channels_last")]
+    for fresh, loaded in zip(first, again, strict=True):
+        assert fresh.checkpoint == loaded.checkpoint
+        assert fresh.recipe == loaded.recipe
+        pairs = zip(fresh.model.parameters(), loaded.model.parameters(), strict=True)
+        assert all(a.stride() == b.stride() for a, b in pairs)
+
+
+def test_a_model_of_an_earlier_version_has_no_learning_rates(obtain, no_training, tmp_path):
+    fresh = obtain()
+    assert [len(values) for values in fresh.history.values()] == [1, 1]
+    file = next((tmp_path / "artifacts/dense").iterdir())
+    metadata = read_metadata(file.read_bytes(), file)
+    del metadata["history"]["lr"]
+    save_checkpoint(fresh.model.state_dict(), file, metadata)
+    no_training()
+    assert obtain().history == {"loss": fresh.history["loss"]}
+
+
+def test_a_model_that_only_guesses_carries_a_warning_also_when_it_is_loaded(obtain, no_training):
+    guessing = SPEC.model_copy(update={"recipe": {**SPEC.recipe, "lr": 1e-9}})
+    fresh = obtain(guessing)
+    assert "the network has learned almost nothing" in fresh.warning
+    no_training()
+    assert obtain(guessing).warning == fresh.warning
 
 
 def test_cache_serves_another_study(obtain, no_training, tmp_path):
@@ -110,6 +146,7 @@ def test_artifacts_and_cache_behind_urls(obtain, no_training):
         {"dataset_hash": "other"},
         {"recipe": Recipe(epochs=2)},
         {"version": 2},
+        {"memory_format": "channels_last"},
         {"spec": ModelSpec(name="digits_vit")},
         {"spec": ModelSpec(name="digits_cnn", args={"width": 2})},
         {"spec": ModelSpec(name="digits_cnn", normalisation=Normalisation(mean=(0.0,), std=(1.0,)))},
@@ -129,6 +166,21 @@ def test_key_follows_what_the_weights_depend_on(change):
 def test_key_ignores_what_they_do_not():
     base = dense_key(ModelSpec(name="digits_cnn"), "d", Recipe(), 0)
     assert dense_key(ModelSpec(name="digits_cnn", label="x", exclude=("stem",)), "d", Recipe(), 0) == base
+    assert dense_key(ModelSpec(name="digits_cnn"), "d", Recipe(), 0, memory_format="contiguous") == base
+
+
+def test_keys_of_version_0_1_stay():
+    """Computed by that version for the same arguments: its stores and caches are found again."""
+    assert dense_key(ModelSpec(name="digits_cnn"), "d", Recipe(), 0) == KEY_0_1
+
+
+def test_the_memory_format_of_training_is_part_of_the_identity_of_trained_models_alone(registry, tmp_path):
+    def identity(spec, memory_format):
+        return model_identity(spec, 0, "d", registry, tmp_path, lambda _: "content", memory_format)
+
+    given = SPEC.model_copy(update={"checkpoint": "net.safetensors"})
+    assert identity(SPEC, "contiguous") != identity(SPEC, "channels_last")
+    assert identity(given, "contiguous") == identity(given, "channels_last")
 
 
 def test_given_checkpoint_per_seed(obtain, no_training, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """MACs against published counts, and what remains of pruned networks against counts by hand."""
 
+import copy
 import math
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from bench.masks.apply import apply_masks
+from bench.models import digits
 from bench.models.cifar import cifar_resnet20
-from bench.models.macs import count_macs
+from bench.models.inventory import take_inventory
+from bench.models.macs import MaskedMacs, count_macs
 from bench.models.units import find_units
 from bench.models.vgg import vgg16_bn_cifar
 from bench.tensors import MaskSet
@@ -96,6 +99,24 @@ def test_a_channel_coupled_to_one_that_stays_saves_nothing():
     conv = 8 * 8 * 9 * 64 * 64
     # conv1 loses half; conv2 half of its inputs and half of its outputs; what reads the sum loses nothing
     assert count_macs(net, x).remaining == total - 2 * conv + conv // 2 + conv // 4
+
+
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+@pytest.mark.parametrize("name", ["digits_cnn", "digits_vit"])
+def test_masks_are_counted_as_any_network_is(name, granularity):
+    """The shortcut for masks that leave no channel empty, and masks that do."""
+    net = getattr(digits, name)(num_classes=10, in_chans=1).eval()
+    x = torch.rand(2, 1, 8, 8)
+    inventory = take_inventory(net, x)
+    macs, units = MaskedMacs(net, inventory, x), find_units(net, granularity, ("head",), inventory)
+    generator = torch.Generator().manual_seed(0)
+    for sparsity in (0.3, 0.9, 0.995):
+        masks = {one.name: torch.rand(one.unit_shape, generator=generator) >= sparsity for one in units.layers}
+        pruned = copy.deepcopy(net)
+        apply_masks(pruned, units, MaskSet(units, masks))
+        found, expected = macs.count(pruned), count_macs(pruned, x)
+        assert (found.total, found.remaining) == (expected.total, expected.remaining)
+    assert macs.dense == count_macs(net, x)
 
 
 def test_a_silent_relu_is_no_removed_channel():

@@ -1,29 +1,78 @@
 """Training: bit-identical by seed, no trace outside, schedules and augmentation against references."""
 
 import copy
+import math
+import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bench.data.dataset import ImageSet
 from bench.errors import CellError
 from bench.models.build import seeded
 from bench.models.checkpoints import state_digest
 from bench.models.digits import digits_cnn, digits_vit
-from bench.models.train import augment, train
+from bench.models.train import augment, draw_moves, guessing_loss, guessing_warning, train
 from bench.study import Normalisation, Recipe
 
 CPU = torch.device("cpu")
 PLAIN = Normalisation(mean=(0.0,), std=(1.0,))
 
 
-def trained(digits, recipe, seed=1, constructor=digits_cnn, progress=None):
+def trained(digits, recipe, seed=1, constructor=digits_cnn, progress=None, memory_format="contiguous"):
     with seeded(0):
         model = constructor()
     images = digits.fit.subset(torch.arange(200))
-    history = train(model, images, digits.normalisation, recipe, seed, CPU, progress)
+    history = train(model, images, digits.normalisation, recipe, seed, CPU, progress, memory_format)
     return model, history
+
+
+def train_as_version_0_1(model, images, normalisation, recipe, seed):
+    """The training loop of version 0.1, whose weights studies hold: contiguous, drawing step by step."""
+    generator = torch.Generator().manual_seed(seed)
+    model.train()
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
+    steps = len(images) // recipe.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=recipe.lr, total_steps=steps * recipe.epochs, cycle_momentum=False
+    )
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (normalisation.mean, normalisation.std))
+    with seeded(seed):
+        for _ in range(recipe.epochs):
+            order = torch.randperm(len(images), generator=generator)[: steps * recipe.batch]
+            for chosen in order.view(steps, recipe.batch):
+                x = images.images[chosen]
+                if recipe.augmentation != "none":
+                    n, _, height, width = x.shape
+                    corner = torch.randint(0, 2 * recipe.shift + 1, (2, n, 1), generator=generator)
+                    rows, columns = corner[0] + torch.arange(height), corner[1] + torch.arange(width)
+                    if recipe.augmentation == "crop_flip":
+                        mirrored = torch.rand((n, 1), generator=generator) < 0.5
+                        columns = torch.where(mirrored, columns.flip(1), columns)
+                    padded = F.pad(x, (recipe.shift,) * 4)
+                    which = torch.arange(n)[:, None, None]
+                    x = padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+                logits = model((x.float() / 255 - mean) / std)
+                loss = F.cross_entropy(logits, images.labels[chosen], label_smoothing=recipe.label_smoothing)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+
+
+@pytest.mark.parametrize("augmentation", ["none", "shift", "crop_flip"])
+def test_contiguous_weights_are_those_of_version_0_1(digits, augmentation):
+    recipe = Recipe(epochs=2, batch=64, augmentation=augmentation, shift=2)
+    found, _ = trained(digits, recipe, seed=3)
+    with seeded(0):
+        expected = digits_cnn()
+    train_as_version_0_1(expected, digits.fit.subset(torch.arange(200)), digits.normalisation, recipe, 3)
+    assert state_digest(found.state_dict()) == state_digest(expected.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -54,10 +103,10 @@ def test_nothing_is_left_behind(digits):
     assert not any(module.training for module in model.modules())
 
 
-def test_loss_falls_and_progress_tells_it(digits):
+def test_loss_falls_and_progress_reports_it(digits):
     seen = []
     _, history = trained(digits, Recipe(epochs=8, batch=32), progress=lambda *args: seen.append(args))
-    assert seen == [(i + 1, 8, loss) for i, loss in enumerate(history["loss"])]
+    assert seen == [(i + 1, 8, *values) for i, values in enumerate(zip(history["loss"], history["lr"], strict=True))]
     assert history["loss"][-1] < 0.6 * history["loss"][0]
 
 
@@ -82,9 +131,127 @@ def test_first_step_is_the_textbook_step(digits):
         torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_divergence_is_a_cell_error(digits):
-    with pytest.raises(CellError, match="training diverged: the loss is"):
+def test_learning_rates_are_those_of_the_schedule_run_alone(digits):
+    recipe = Recipe(epochs=5, batch=60, lr=0.02)
+    _, history = trained(digits, recipe)
+    alone = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(alone, max_lr=0.02, total_steps=5 * 3, cycle_momentum=False)
+    rates = []
+    for _ in range(5 * 3):  # 200 images are three whole batches
+        rates.append(schedule.get_last_lr()[0])
+        alone.step()
+        schedule.step()
+    assert history["lr"] == rates[2::3]
+
+
+class Watched(nn.Module):
+    """A convolutional net that notes how its weights and inputs are stored, and holds a 3-D convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.deep = nn.Conv3d(1, 1, 3, padding=1)
+        self.linear = nn.Linear(8, 10)
+        self.seen = []
+
+    def forward(self, x):
+        tensors = (self.conv.weight, x)
+        self.seen.append([t.is_contiguous(memory_format=torch.channels_last) for t in tensors])
+        x = self.norm(self.conv(x))
+        return self.linear(self.deep(x[:, None])[:, 0].mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def colours():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (40, 3, 12, 12), dtype=torch.uint8, generator=generator)
+    return ImageSet(pixels, torch.arange(40) % 10)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+def test_every_step_has_the_memory_format_and_the_result_is_contiguous(colours, memory_format, augmentation):
+    scale = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
+    states = []
+    for _ in range(2):
+        with seeded(0):
+            model = Watched()
+        recipe = Recipe(epochs=2, batch=20, augmentation=augmentation)
+        train(model, colours, scale, recipe, 0, CPU, memory_format=memory_format)
+        assert len(model.seen) == 4
+        last = memory_format == "channels_last"
+        # augmentation gathers images channels-last, whatever the format
+        assert all(seen == [last, last or augmentation != "none"] for seen in model.seen)
+        assert all(tensor.is_contiguous() for tensor in model.state_dict().values())
+        states.append(state_digest(model.state_dict()))
+    assert states[0] == states[1]
+
+
+def test_memory_formats_agree_up_to_rounding(colours):
+    states = []
+    for memory_format in ("contiguous", "channels_last"):
+        with seeded(0):
+            model = Watched()
+        train(model, colours, Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3),
+              Recipe(epochs=1, batch=40, optimizer="sgd"), 0, CPU, memory_format=memory_format)  # fmt: skip
+        states.append(model.state_dict())
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_a_gpu_is_waited_for_once_per_epoch_not_at_every_step(digits):
+    def waits(batch):
+        model = digits_cnn()
+        recipe = Recipe(epochs=2, batch=batch, augmentation="crop_flip")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                train(model, digits.fit.subset(torch.arange(192)), PLAIN, recipe, 0, torch.device("cuda"))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(warning.message) for warning in caught)
+
+    waits(64)  # to warm up
+    assert waits(16) == waits(64)
+
+
+def test_divergence_is_a_cell_error_that_names_a_smaller_rate(digits):
+    with pytest.raises(CellError, match=r"training diverged: the loss is .* in epoch \d of 3 .*recipe: \{lr: 1e\+29\}"):
         trained(digits, Recipe(epochs=3, optimizer="sgd", lr=1e30))
+
+
+class Constant(nn.Module):
+    """Gives every image the same logits: all that it can learn are the frequencies of the classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return self.logits.expand(len(x), 3)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_network_that_ignores_its_input_ends_at_the_loss_of_guessing(smoothing):
+    labels = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
+    images = ImageSet(torch.zeros(100, 1, 4, 4, dtype=torch.uint8), labels)
+    recipe = Recipe(epochs=300, batch=100, optimizer="sgd", lr=1.0, label_smoothing=smoothing)
+    history = train(Constant(), images, PLAIN, recipe, 0, CPU)
+    assert history["loss"][-1] == pytest.approx(guessing_loss(labels, 3, smoothing), abs=1e-4)
+    assert history["loss"][-1] < math.log(3) - 0.02
+    warning = guessing_warning(history["loss"][-1], recipe, labels, 3)
+    assert "the network has learned almost nothing" in warning
+    assert "`prunebench list recipes`" in warning
+
+
+def test_a_network_that_learns_gives_no_warning(digits):
+    recipe = Recipe(epochs=8, batch=32)
+    _, history = trained(digits, recipe)
+    assert guessing_warning(history["loss"][-1], recipe, digits.fit.labels[:200], 10) is None
+    assert guessing_warning(history["loss"][0], recipe, digits.fit.labels[:200], 10) is not None
 
 
 def test_fewer_images_than_a_batch(digits):
@@ -97,7 +264,8 @@ def test_fewer_images_than_a_batch(digits):
 @pytest.mark.parametrize("augmentation", ["shift", "crop_flip"])
 def test_augmentation_is_one_of_the_possible_images(digits, augmentation):
     images = digits.fit.images[:40]
-    found = augment(images, Recipe(augmentation=augmentation, shift=2), torch.Generator().manual_seed(0))
+    recipe = Recipe(augmentation=augmentation, shift=2)
+    found = augment(images, recipe, draw_moves(40, recipe, torch.Generator().manual_seed(0)))
     flips = (False, True) if augmentation == "crop_flip" else (False,)
     used = set()
     for original, image in zip(images, found, strict=True):
@@ -117,12 +285,13 @@ def test_augmentation_is_one_of_the_possible_images(digits, augmentation):
 
 def test_no_augmentation_is_the_image(digits):
     images = digits.fit.images[:3]
-    assert augment(images, Recipe(), torch.Generator()) is images
+    assert augment(images, Recipe(), draw_moves(3, Recipe(), torch.Generator())) is images
 
 
 def test_colour_channels_move_together():
     base = torch.randint(0, 256, (6, 1, 5, 5), dtype=torch.uint8)
-    found = augment(base.repeat(1, 3, 1, 1), Recipe(augmentation="shift"), torch.Generator().manual_seed(1))
+    recipe = Recipe(augmentation="shift")
+    found = augment(base.repeat(1, 3, 1, 1), recipe, draw_moves(6, recipe, torch.Generator().manual_seed(1)))
     assert torch.equal(found[:, 0], found[:, 1])
     assert torch.equal(found[:, 0], found[:, 2])
 
@@ -132,3 +301,21 @@ def test_training_images_are_left_as_they_were(digits):
     train(digits_cnn(), images, PLAIN, Recipe(epochs=1, batch=32, augmentation="crop_flip"), 0, CPU)
     assert torch.equal(images.images, digits.fit.images[:64])
     assert torch.equal(images.labels, digits.fit.labels[:64])
+
+
+class Auxiliary(nn.Module):
+    """Returns the logits and auxiliary ones in training mode, as GoogLeNet does."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        logits = self.net(x)
+        return (logits, torch.full_like(logits, torch.nan)) if self.training else logits
+
+
+def test_auxiliary_outputs_are_not_trained(digits):
+    plain, _ = trained(digits, Recipe(epochs=1))
+    with_auxiliary, _ = trained(digits, Recipe(epochs=1), constructor=lambda: Auxiliary(digits_cnn()))
+    assert state_digest(with_auxiliary.net.state_dict()) == state_digest(plain.state_dict())

@@ -99,7 +99,7 @@ def test_other_settings_are_refused(two):
     settings = json.loads(store.meta("settings") or "")
     store.set_meta("settings", json.dumps({**settings, "batch": 7}))
     store.close()
-    with pytest.raises(UserError, match="other execution settings"):
+    with pytest.raises(UserError, match=r"other execution settings than this study \(batch 7 there, 512 here\)"):
         merge(*two)
 
 

@@ -128,7 +128,9 @@ def test_bits_flipped_in_a_dense_model_are_found(finished, study, prunebench, re
 def test_a_bit_flipped_in_a_given_checkpoint_is_another_model(study, tmp_path, prunebench, record_property):
     folder = tmp_path / "given"
     folder.mkdir()
-    text = STUDY.replace("recipe: {epochs: 1}", "checkpoint: model.safetensors").replace("train_seeds: 2\n", "")
+    text = STUDY.replace("recipe: {epochs: 1}", "checkpoint: model.safetensors, normalisation: dataset").replace(
+        "train_seeds: 2\n", ""
+    )
     (folder / "study.yaml").write_text(text)
     given = folder / "model.safetensors"
     save_file(load_file(min((study / "artifacts" / "dense").iterdir())), given)

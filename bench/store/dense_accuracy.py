@@ -1,0 +1,140 @@
+"""Warnings about dense models whose accuracy shows a mistake: at chance level, or below what the study expects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from scipy.special import bdtrc
+
+from bench.store.database import PLAN, ROWS, Store, open_store, pick_study
+
+#: Largest probability of so high an accuracy by chance at which a model counts as better than chance.
+LEVEL = 0.01
+#: Points below `expected_accuracy` that are not worth a warning, as a fraction; the second number is for rounding.
+TOLERANCE = 0.01 + 1e-9
+CHECK = "check the recipe or the checkpoint, its `normalisation` and the order of its classes"
+
+
+def is_chance(accuracy: float, images: int, classes: int) -> bool:
+    """Whether an accuracy is not distinguishable from guessing.
+
+    Parameters
+    ----------
+    accuracy : float
+        Top-1, a fraction.
+    images : int
+        Test images.
+    classes : int
+        Number of classes.
+
+    Notes
+    -----
+    A one-sided binomial test at level `LEVEL`: with n images and C classes, k correct ones are at chance level if
+    P(X >= k) > 0.01 for X ~ Binomial(n, 1/C).
+
+    Examples
+    --------
+    >>> is_chance(0.10, 10_000, 10), is_chance(0.108, 10_000, 10), is_chance(0.125, 400, 10), is_chance(0.14, 400, 10)
+    (True, False, True, False)
+    """
+    correct = round(accuracy * images)
+    return correct == 0 or bool(bdtrc(correct - 1, images, 1 / classes) > LEVEL)
+
+
+def dense_warnings(
+    rows: Iterable[Mapping[Any, Any]], study: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> list[str]:
+    """Return a line per data set and model with a dense accuracy that shows a mistake.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Done rows of dense models without recalibration: ``dataset``, ``model``, ``train_seed``, ``accuracy`` (a
+        fraction) and ``n_test`` of each.
+    study : mapping
+        The resolved study; its models may have an ``expected_accuracy`` (a fraction).
+    provenance : mapping
+        Of the run; ``datasets`` has the number of classes of each data set. Without it only expected accuracies are
+        compared.
+
+    Examples
+    --------
+    >>> row = {"dataset": "digits", "model": "net", "train_seed": 3, "accuracy": 0.1, "n_test": 400}
+    >>> dense_warnings([row], {"models": []}, {"datasets": {"digits": {"num_classes": 10}}})[0][:79]
+    'digits, net: the dense accuracy of 10.0 % (seed 3) is at chance level, 10.0 % ('
+    """
+    classes = {name: known.get("num_classes") for name, known in (provenance.get("datasets") or {}).items()}
+    expected = {
+        model.get("label") or model.get("name"): model["expected_accuracy"]
+        for model in study.get("models", ())
+        if model.get("expected_accuracy") is not None
+    }
+    found: dict[tuple[str, str], dict[Any, tuple[float, int]]] = {}
+    for row in rows:
+        seed = row["train_seed"]
+        found.setdefault((row["dataset"], row["model"]), {})[seed] = (float(row["accuracy"]), int(row["n_test"]))
+    lines = []
+    for (dataset, model), models in found.items():
+        number, goal = classes.get(dataset), expected.get(model)
+        chance = {s: a for s, (a, n) in models.items() if number and is_chance(a, n, number)}
+        if chance and number:
+            lines.append(
+                f"{dataset}, {model}: {_accuracies(chance)} at chance level, {100 / number:.1f} % ({number} classes; "
+                f"binomial test, {100 * LEVEL:g} %); {CHECK}"
+            )
+        below = {s: a for s, (a, _) in models.items() if goal is not None and goal - a > TOLERANCE and s not in chance}
+        if below and goal is not None:
+            lines.append(
+                f"{dataset}, {model}: {_accuracies(below)} {100 * (goal - min(below.values())):.1f} points below "
+                f"`expected_accuracy`, {100 * goal:.1f} %; {CHECK}"
+            )
+    return lines
+
+
+def _accuracies(found: Mapping[Any, float]) -> str:
+    """Return the subject and verb of a warning: one accuracy, or the range of several."""
+    seeds = [str(seed) for seed in sorted(seed for seed in found if seed is not None)]
+    shown = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if seeds else ""
+    low, high = f"{100 * min(found.values()):.1f} %", f"{100 * max(found.values()):.1f} %"
+    if len(found) == 1:
+        return f"the dense accuracy of {low}{shown} is"
+    return f"the dense accuracies of {low if low == high else f'{low} to {high}'}{shown} are"
+
+
+def stored_dense_warnings(store: Store, connection: sa.Connection, study: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of one study in a store.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    connection : Connection
+        To it.
+    study : mapping
+        The columns of `STUDIES`, as from `pick_study`.
+    """
+    columns = (ROWS.c.dataset, ROWS.c.model, ROWS.c.train_seed, ROWS.c.accuracy, ROWS.c.n_test)
+    query = (
+        sa.select(*columns)
+        .select_from(PLAN.join(ROWS, ROWS.c.cell == PLAN.c.cell))
+        .where(
+            PLAN.c.study_hash == study["study_hash"],
+            ROWS.c.state == "done",
+            ROWS.c.scorer == "dense",
+            ROWS.c.recalibration == "none",
+        )
+        .order_by(PLAN.c.position)
+    )
+    rows = [dict(zip((c.name for c in columns), row, strict=True)) for row in store.fetch(connection, query)]
+    return dense_warnings(rows, json.loads(study["study"] or "{}"), json.loads(study["provenance"] or "{}"))
+
+
+def read_dense_warnings(folder: Path, profile: str | None = None) -> list[str]:
+    """Return the warnings of the study that was run last in a folder, or of one of its profiles."""
+    with closing(open_store(folder)) as store, store.transaction() as connection:
+        return stored_dense_warnings(store, connection, pick_study(connection, folder, profile))
