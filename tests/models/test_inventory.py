@@ -519,7 +519,7 @@ def test_buffers_as_weights():
 
 
 def test_products_of_activations_are_no_unregistered_weights():
-    net = Net(lambda net, x: attention(tokens(x), tokens(x), tokens(x)).mean(1))
+    net = Net(lambda _, x: attention(tokens(x), tokens(x), tokens(x)).mean(1))
     inventory = take_inventory(net, images())
     assert (inventory.macs, inventory.without_weight, inventory.unregistered) == (2 * T * T * D, 2 * T * T * D, 0)
 
@@ -637,7 +637,7 @@ def test_a_weight_computed_from_vectors():
 def test_parameters_that_share_memory_are_refused():
     net = Net(lambda net, x: net.b(net.a(x.flatten(1)[:, :10])), a=nn.Linear(10, 10), b=nn.Linear(10, 10))
     net.b.weight = nn.Parameter(net.a.weight.data)
-    with pytest.raises(UserError, match="a.weight and b.weight share memory but are two parameters"):
+    with pytest.raises(UserError, match=r"a\.weight and b\.weight share memory but are two parameters"):
         take_inventory(net, images())
 
 

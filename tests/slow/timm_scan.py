@@ -39,7 +39,8 @@ from bench.errors import UserError  # noqa: E402
 from bench.masks.apply import apply_masks  # noqa: E402
 from bench.models.build import build_model  # noqa: E402
 from bench.models.check import check_network  # noqa: E402
-from bench.models.macs import count_macs  # noqa: E402
+from bench.models.inventory import take_inventory  # noqa: E402
+from bench.models.macs import MaskedMacs, count_macs  # noqa: E402
 from bench.models.units import find_units  # noqa: E402
 from bench.registry import Registry  # noqa: E402
 from bench.store.network import percent  # noqa: E402
@@ -70,6 +71,8 @@ class Measured:
         Multiply-accumulate operations by `Operands`; those with a weight that is not zero.
     counted, counted_remaining : float
         The same by `count_macs`.
+    counted_by_mask : float
+        The latter by `MaskedMacs`, which counts the weights that are left.
     flop_counter : float
         Half of the FLOPs of torch's `FlopCounterMode`.
     """
@@ -80,6 +83,7 @@ class Measured:
     remaining: int
     counted: float
     counted_remaining: float
+    counted_by_mask: float
     flop_counter: float
 
 
@@ -148,7 +152,9 @@ def measure(model: nn.Module) -> Measured:
         for parameter in model.parameters():  # a zero is then a pruned weight
             parameter.masked_scatter_(parameter == 0, 0.01 * torch.randn(parameter.shape, generator=generator).abs())
     x, other = torch.randn(2, 1, 3, 32, 32, generator=generator).abs()
-    units = find_units(model, "weight", ("head",), torch.cat([x, other]))
+    inventory = take_inventory(model, torch.cat([x, other]))
+    units = find_units(model, "weight", ("head",), inventory)
+    by_mask = MaskedMacs(model, inventory, x)
     masks = {}
     for layer in units.layers:
         magnitudes = model.get_parameter(layer.parameter).detach().abs().flatten()
@@ -164,7 +170,7 @@ def measure(model: nn.Module) -> Measured:
         model(x)
     return Measured(
         pruned, found.zeros, found.macs, found.remaining, counted.total, counted.remaining,
-        counter.get_total_flops() / 2,
+        by_mask.count(model).remaining, counter.get_total_flops() / 2,
     )  # fmt: skip
 
 
@@ -318,17 +324,17 @@ INTRODUCTION = """\
 # Networks
 
 A scan of {networks} networks of {families} families of timm {version}, checked at 32 x 32 pixels with 10 classes. A
-family is the module of `timm.models` that defines the network; of each family the scan takes its smaller networks, some
-of them made shallower by their arguments (`tests/slow/timm_networks.yaml`). {passed} networks can be pruned, and {failed}
-are refused in one line before training. This page is written by
+family is the module of `timm.models` that defines the network. Of each family the scan takes its smaller networks, some
+of them made shallower by their arguments (`tests/slow/timm_networks.yaml`). {passed} networks can be pruned, and
+{failed} are refused in one line before training. This page is written by
 
     python tests/slow/timm_scan.py
 
 which takes about {minutes} minutes on one core. `tox -e slow -- tests/slow/test_timm_scan.py` runs the same scan as a
 test. Each network is checked as `prunebench plan` does, then half of the weights of every prunable layer are pruned by
-magnitude. The test verifies for each network, with a count of its own, that every pruned weight is multiplied as a zero,
-that no other zero is counted, and that the project's multiply-accumulate operations (MACs) are those of an independent
-count and of torch's `FlopCounterMode`.
+magnitude. The test verifies for each network, with a count of its own, that every pruned weight is multiplied as a
+zero, that no other zero is counted, and that the multiply-accumulate operations (MACs) of the project are those of an
+independent count and of torch's `FlopCounterMode`.
 
 ## Families
 
@@ -339,7 +345,7 @@ count and of torch's `FlopCounterMode`.
   MACs in the family. Biases, normalisation and other vectors, which every network has, are left out of this column.
 
 """
-#: What every network has, and so is not worth a word in the table.
+#: What every network has, and so is left out of the table.
 EVERYWHERE = "biases, normalisation and other vectors"
 
 
