@@ -2,13 +2,17 @@
 
 import functools
 import gc
+import sys
 import warnings
 from math import isclose
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.slow.timm_scan import NETWORKS, PAGE, Outcome, page, scan
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.slow.timm_scan import NETWORKS, PAGE, Outcome, page, scan  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
