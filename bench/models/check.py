@@ -25,6 +25,7 @@ from bench.models.checkpoints import state_digest
 from bench.models.inventory import Inventory, take_inventory
 from bench.models.modes import evaluating
 from bench.models.outputs import describe_output, main_output
+from bench.models.products import plain_tensors
 from bench.models.units import dense_reasons, find_units
 from bench.registry import Registry
 from bench.store.artifacts import write_file
@@ -173,7 +174,7 @@ def _refuse_unlike(model: nn.Module, again: nn.Module) -> None:
 
 
 def _check_evaluation(model: nn.Module, x: Tensor, classes: int) -> None:
-    before, kept_before = state_digest(model.state_dict()), _kept_tensors(model)
+    before, kept_before = state_digest(model.state_dict()), plain_tensors(model)
     with evaluating(model), torch.no_grad():
         output = _forward(model, x)
         expected = (len(x), classes)
@@ -188,11 +189,11 @@ def _check_evaluation(model: nn.Module, x: Tensor, classes: int) -> None:
         if not torch.equal(again, output):
             third, first = _watched(model, x)
             raise UserError(_difference(model, x, found, first, third))
-    kept = _kept_tensors(model)
-    new = {place for place, one in kept.items() if kept_before.get(place) != one}
+    kept = plain_tensors(model)
+    new = {place for place, one in kept.items() if kept_before.get(place) is not one}
     model.train()  # timm's networks drop what they cache in eval mode
     model.eval()
-    new &= set(_kept_tensors(model))
+    new &= set(plain_tensors(model))
     if new:
         raise UserError(
             f"its forward pass keeps a tensor on self.{min(new)}: copies of the network and later passes would see it; "
@@ -338,19 +339,6 @@ class _RandomOperations(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.names.add(func._overloadpacket.__name__.strip("_"))
         return func(*args, **(kwargs or {}))
-
-
-def _kept_tensors(model: nn.Module) -> dict[str, int]:
-    """Find tensors that modules hold beside parameters, buffers and children: place -> id."""
-    own = {id(t) for t in (*model.parameters(), *model.buffers())}
-    found: dict[str, int] = {}
-    for name, module in model.named_modules():
-        for attribute, value in vars(module).items():
-            if attribute not in ("_parameters", "_buffers", "_modules"):
-                for leaf in torch.utils._pytree.tree_leaves(value):
-                    if isinstance(leaf, Tensor) and id(leaf) not in own:
-                        found[f"{name}.{attribute}".lstrip(".")] = id(leaf)
-    return found
 
 
 def _few(names: Iterable[str], shown: int = 3) -> str:

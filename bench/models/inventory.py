@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
-from bench.models.products import MOVES, Product, Products, aten, product_kind, traceable
+from bench.models.products import MOVES, Operand, Product, Products, aten, once_for_all, product_kind, traceable
 from bench.tensors import BiasPart, Layout
 
 BATCHNORM_OPERATIONS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
@@ -31,9 +31,15 @@ ELEMENTWISE = VIEWS | ADDITIONS | {
     aten.leaky_relu_, aten.hardtanh, aten.hardtanh_, aten.mish, aten.mish_, aten.softplus, aten.mul, aten.mul_,
     *BATCHNORM_OPERATIONS,
 }  # fmt: skip
+SOFTMAX = frozenset({aten._softmax, aten._safe_softmax})
+#: What stands between the products of attention and its softmax.
+SCORE_OPERATIONS = MOVES | ADDITIONS | {
+    aten.mul, aten.mul_, aten.div, aten.div_, aten.masked_fill, aten.masked_fill_, aten.where,
+}  # fmt: skip
 LOOKUPS = frozenset({aten.embedding, aten._embedding_bag, aten.embedding_bag})
 #: Operations that read a weight of a product beside it and change nothing of what the product means.
 HARMLESS = frozenset({"bias", "detach", "alias"})
+COMPLEX = "complex weight: no criterion orders complex numbers"
 COMPUTED = "computed weight: a product uses what is computed from it"
 MIXED = "mixed filters: a convolution uses mixtures of it, another one for each image"
 LOOKED_UP = "embedding: its rows are looked up, not multiplied"
@@ -119,7 +125,7 @@ class Inventory:
         Those of products whose weight is neither a parameter nor computed from some: of activations alone, as attention
         scores, or with filters that depend on the image.
     unregistered : int
-        Of these, convolutions with a tensor that is neither parameter nor buffer of the network.
+        Of these, products of what depends on the image with a fixed tensor that is no parameter, as a blur filter.
     """
 
     weights: tuple[Weight, ...]
@@ -165,10 +171,34 @@ class _Graph:
         """Return the tensors that an operation reads."""
         return [self.tensors[one] for one in self.operations[number][1]]
 
-    def data(self, number: int, product: Product) -> int:
-        """Return the id of the tensor that a product's weight multiplies, as the network made it."""
-        storage = product.data.tensor.untyped_storage()._cdata
+    def operand(self, number: int, operand: Operand) -> int:
+        """Return the id of a factor of a product, as the network made it."""
+        storage = operand.tensor.untyped_storage()._cdata
         return next(id(t) for t in self.arguments(number) if t.untyped_storage()._cdata == storage)
+
+    def reaches(self, tensor: int, through: frozenset[Any], targets: frozenset[Any]) -> bool:
+        """Whether a tensor is read by one of some operations, after operations of another kind."""
+        ahead, met = [tensor], {tensor}
+        while ahead:
+            for number in self.readers.get(ahead.pop(), []):
+                operation, _, results = self.operations[number]
+                if operation in targets:
+                    return True
+                if operation in through:
+                    ahead += [one for one in results if one not in met]
+                    met.update(results)
+        return False
+
+    def sources(self, tensor: int) -> Iterator[int]:
+        """Iterate over the operations that a tensor comes from, the nearest first."""
+        behind, met = [tensor], {tensor}
+        while behind:
+            number = self.made_by.get(behind.pop(0))
+            if number is not None:
+                yield number
+                new = [one for one in dict.fromkeys(self.operations[number][1]) if one not in met]
+                behind += new
+                met.update(new)
 
 
 @dataclass(frozen=True)
@@ -353,7 +383,7 @@ class _Trace:
     """One traced forward pass, and what follows from it."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
-        self._model, self._images = model, len(example)
+        self._model = model
         self._graph = _Graph()
         self._products: dict[int, Product] = {}
         self._uses: dict[str, list[_Use]] = {}
@@ -364,42 +394,29 @@ class _Trace:
         with traceable(model), Products(model, self._see, self._follow) as self._tracer:
             model(example)
         self._batchnorms = self._find_batchnorms()
-        self._note_mixed_filters()
+        for (number, product), images in zip(self._products.items(), self._images_of(example), strict=True):
+            self._attribute(number, product, product.macs / images)
+            if product.is_convolution and product.weight.source == "input":
+                self._note_mixed_filters(number, product.macs / images)
 
     # ---------------------------------------------------------------- during the pass
 
     def _follow(self, operation: Any, arguments: list[Tensor], results: list[Tensor]) -> None:
         self._graph.add(operation, arguments, results)
-        if operation in MOVES or product_kind(operation) not in (None, "bilinear form"):
+        kind = product_kind(operation)
+        if operation in MOVES or kind in ("convolution", "matrix product"):
             return
-        what = "embedding" if operation in LOOKUPS else operation.__name__
+        what = kind or ("embedding" if operation in LOOKUPS else operation.__name__)
         for operand in map(self._tracer.operand, arguments):
-            if operand.source == "parameter":
-                for name in operand.parameters:
-                    self._other.setdefault(name, []).append(what)
+            self._note_operand(operand, what)
 
     def _see(self, product: Product) -> None:
-        number = len(self._graph.operations) - 1
-        self._products[number] = product
-        weight, data = product.weight, product.data
-        macs = product.macs if "input" not in (weight.source, data.source) else product.macs / self._images
-        self._macs["all"] += macs
-        if weight.source == "parameter" and weight.tensor.dim() > 1 and min(weight.tensor.shape[-2:]) > 0:
-            for part in weight_parts(self._tracer, product):
-                self._uses.setdefault(part.parameter, []).append(_Use(number, product, part))
-                self._macs[f"of {part.parameter}"] += macs * part.share
-            return
-        if weight.source == "computed" and data.source != "constant":
-            sizes = {name: self._tracer.parameters[name].numel() for name in sorted(weight.parameters)}
-            largest = max(sizes, key=lambda name: sizes[name])
-            self._computed.update(dict.fromkeys(sizes, COMPUTED))
-            self._kinds[largest] = product.kind
-            self._macs[f"of {largest}"] += macs
-            return
-        self._macs["without weight"] += macs
-        made = id(weight.tensor) in self._graph.made_by
-        if weight.source == "input" and product.is_convolution and not made:
-            self._macs["unregistered"] += macs
+        self._products[len(self._graph.operations) - 1] = product
+
+    def _note_operand(self, operand: Operand, what: str) -> None:
+        if operand.source == "parameter":
+            for name in operand.parameters:
+                self._other.setdefault(name, []).append(what)
 
     # ---------------------------------------------------------------- after it
 
@@ -407,7 +424,10 @@ class _Trace:
         """Put together what the pass showed."""
         parameters = self._tracer.parameters
         first = {name: number for number, name in enumerate(self._uses)}
-        listed = [name for name, p in parameters.items() if name in first or max(p.shape, default=1) < p.numel()]
+        listed = [
+            name for name, p in parameters.items()
+            if name in first or self._macs[f"of {name}"] or max(p.shape, default=1) < p.numel()
+        ]  # fmt: skip
         listed.sort(key=lambda name: first.get(name, len(first)))
         return Inventory(
             weights=tuple(self._weight(name) for name in listed),
@@ -416,14 +436,57 @@ class _Trace:
             unregistered=round(self._macs["unregistered"]),
         )  # fmt: skip
 
-    def _note_mixed_filters(self) -> None:
+    def _attribute(self, number: int, product: Product, macs: float) -> None:
+        """Attribute the MACs of a product to the parameters that are its weight, or that it is computed from."""
+        weight, data = product.weight, product.data
+        self._macs["all"] += macs
+        if product.kind == "attention" or (weight.source == "computed" and self._is_attention(number)):
+            self._macs["without weight"] += macs
+        elif weight.source == "parameter" and weight.tensor.dim() > 1 and min(weight.tensor.shape[-2:]) > 0:
+            for part in weight_parts(self._tracer, product):
+                self._uses.setdefault(part.parameter, []).append(_Use(number, product, part))
+                self._macs[f"of {part.parameter}"] += macs * part.share
+            self._note_operand(data, product.kind)
+        elif weight.source == "computed" and data.source != "constant":
+            sizes = {name: self._tracer.parameters[name].numel() for name in sorted(weight.parameters)}
+            largest = max(sizes, key=lambda name: sizes[name])
+            self._computed.update(dict.fromkeys(sizes, COMPUTED))
+            self._kinds[largest] = product.kind
+            self._macs[f"of {largest}"] += macs
+        else:
+            self._macs["without weight"] += macs
+            if weight.source == "constant" and data.source == "input":
+                self._macs["unregistered"] += macs
+
+    def _is_attention(self, number: int) -> bool:
+        """Whether a product with what another product made of parameters is attention, as of learned queries."""
+        product, graph = self._products[number], self._graph
+        made = graph.sources(graph.operand(number, product.weight))
+        if product.is_convolution or not any(source in self._products for source in made):
+            return False
+        if graph.reaches(graph.operations[number][2][0], SCORE_OPERATIONS, SOFTMAX):
+            return True
+        for source in graph.sources(graph.operand(number, product.data)):
+            operation = graph.operations[source][0]
+            if operation not in SCORE_OPERATIONS:
+                return operation in SOFTMAX
+        return False
+
+    def _images_of(self, example: Tensor) -> list[int]:
+        """Return for how many images each product is computed."""
+        products = self._products.values()
+        fixed = once_for_all(self._model, example) if any(product.is_fixed for product in products) else []
+        once = [product.is_fixed and fixed[place] for place, product in enumerate(products)]
+        return [1 if one else len(example) for one in once]
+
+    def _note_mixed_filters(self, number: int, macs: float) -> None:
         """Note the parameters that filters are mixed from which depend on the image (CondConv)."""
-        for number, product in self._products.items():
-            if product.is_convolution and product.weight.source == "input":
-                source = self._source(self._graph.operations[number][1][1])
-                for name, uses in self._uses.items():
-                    if any(use.number == source for use in uses):
-                        self._computed[name] = MIXED
+        source = self._source(self._graph.operations[number][1][1])
+        mixed = [name for name, uses in self._uses.items() if any(use.number == source for use in uses)]
+        for name in mixed:
+            self._computed[name] = MIXED
+            self._macs[f"of {name}"] += macs / len(mixed)
+            self._macs["without weight"] -= macs / len(mixed)
 
     def _weight(self, name: str) -> Weight:
         parameter, uses = self._tracer.parameters[name], self._uses.get(name, [])
@@ -454,6 +517,8 @@ class _Trace:
 
     def _reason(self, name: str) -> str | None:
         others = self._other.get(name, [])
+        if self._tracer.parameters[name].is_complex():
+            return COMPLEX
         if name in self._computed:
             by = f" ({_readable(others[0])})" if others else ""
             return self._computed[name] + by
@@ -493,7 +558,7 @@ class _Trace:
             return None
         for tensor in self._graph.arguments(readers[0]):
             axis = 1 if use.product.is_convolution else -1
-            is_vector = tensor.dim() == 1 or tensor.shape[axis] == tensor.numel()
+            is_vector = tensor.dim() < 2 or tensor.shape[axis] == tensor.numel()
             if is_vector and tensor.numel() == use.product.channels and not self._tracer.depends_on_images(tensor):
                 return tensor
         return None
@@ -566,7 +631,7 @@ class _Trace:
         for number, (operation, arguments, _) in enumerate(self._graph.operations):
             if operation in ADDITIONS and all(map(self._tracer.depends_on_images, self._graph.arguments(number))):
                 for source in filter(None, map(self._source, arguments)):
-                    data = self._graph.data(source, self._products[source])
+                    data = self._graph.operand(source, self._products[source].data)
                     attended = self._source(data) if self._products[source].weight.source == "parameter" else None
                     if attended is not None and self._products[attended].is_attention:
                         found.add(number)

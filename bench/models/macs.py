@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.models.inventory import Inventory, Weight
-from bench.models.products import Product, Products, traceable
+from bench.models.products import Product, Products, once_for_all, traceable
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,14 @@ def _noise(example: Tensor) -> Tensor:
 def _pass(network: nn.Module, x: Tensor, model: nn.Module) -> list[_Count]:
     """Count the products of `network`, which computes with the parameters of `model`."""
     counts: list[_Count] = []
+    fixed: list[bool] = []
 
     def see(product: Product) -> None:
-        fixed = "input" not in (product.data.source, product.weight.source)
-        images = 1 if fixed else len(x)
-        weighted = product.weight.source in ("parameter", "computed")
+        weighted = product.weight.source in ("parameter", "computed") and product.kind != "attention"
+        fixed.append(product.is_fixed)
         counts.append(
             _Count(
-                product.macs / images, product.positions / images,
+                product.macs, product.positions,
                 product.weights_per_input(product.weight.tensor != 0) if weighted else None,
                 product.dead_inputs() if weighted and product.data.source == "input" else None,
             )
@@ -189,4 +189,8 @@ def _pass(network: nn.Module, x: Tensor, model: nn.Module) -> list[_Count]:
 
     with traceable(model), Products(model, see):
         network(x)
-    return counts
+    once = once_for_all(model, x) if any(fixed) else fixed
+    return [
+        count if is_fixed and is_once else replace(count, macs=count.macs / len(x), positions=count.positions / len(x))
+        for count, is_fixed, is_once in zip(counts, fixed, once, strict=True)
+    ]

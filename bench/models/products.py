@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from bench.models.modes import evaluating
@@ -41,8 +41,8 @@ FACTORIES = frozenset({
     aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.zeros_like, aten.ones_like, aten.full_like,
     aten.empty_like,
 })  # fmt: skip
-#: Composite operations that reach a dispatch mode whole under ``torch.inference_mode``.
-COMPOSITE = frozenset({aten.linear, aten.matmul, aten.einsum, aten.conv1d, aten.conv2d, aten.conv3d})
+#: The axes that ``nn.Bilinear`` has ``aten._trilinear`` expand and sum over.
+BILINEAR = ([1, 3], [0], [1, 2], [2, 3])
 
 Source = Literal["input", "constant", "computed", "parameter"]
 
@@ -57,7 +57,7 @@ class Operand:
         As it is multiplied.
     source : str
         ``input``: depends on the images; ``parameter``: values of one or several parameters, each at a known place;
-        ``computed`` from parameters; ``constant``: anything else.
+        ``computed`` from parameters; ``constant``: anything else, as buffers.
     parameters : frozenset of str
         Parameters that it comes from.
     moved : Tensor or None
@@ -80,9 +80,8 @@ class Product:
 
     Attributes
     ----------
-    kind : {"convolution", "transposed convolution", "matrix product", "attention", "bilinear form"}
-        ``attention`` stands for the fused kernels, which multiply activations alone; ``bilinear form`` for
-        ``F.bilinear``, of whose weight nothing is pruned.
+    kind : {"convolution", "transposed convolution", "matrix product", "attention"}
+        ``attention`` stands for the fused kernels, which multiply activations alone.
     macs : int
         Multiply-accumulate operations; padding counts, as is usual.
     output : Tensor
@@ -113,6 +112,11 @@ class Product:
     def is_convolution(self) -> bool:
         """Whether it is a convolution, transposed or not."""
         return "convolution" in self.kind
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it does not depend on the images."""
+        return "input" not in (self.data.source, self.weight.source)
 
     @property
     def is_attention(self) -> bool:
@@ -214,14 +218,17 @@ class _Kind:
         operation = func._overloadpacket
         return cls(
             operation, product_kind(operation), operation in MOVES, operation in FACTORIES,
-            bool(func._schema.is_mutable), operation in COMPOSITE,
+            bool(func._schema.is_mutable), _is_composite(func),
         )  # fmt: skip
+
+
+def _is_composite(func: Any) -> bool:
+    """Whether an operation is defined by others; it reaches a dispatch mode whole under ``torch.inference_mode``."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 
 
 def product_kind(operation: Any) -> str | None:
     """Return the kind of product that an operation is, None if it is none."""
-    if operation is aten._trilinear:
-        return "bilinear form"
     if operation in CONVOLUTIONS:
         return "convolution"
     if operation in MATRIX_PRODUCTS:
@@ -261,7 +268,10 @@ class Products(TorchDispatchMode):
         self._names = {_storage(p): name for name, p in self.parameters.items()}
         #: storage -> itself, and the parameters that its values come from; what is not here depends on the images
         self._independent: dict[int, tuple[Any, frozenset[str]]] = {
-            **{_storage(b): (b.untyped_storage(), frozenset()) for b in model.buffers()},
+            **{
+                _storage(t): (t.untyped_storage(), frozenset())
+                for t in (*model.buffers(), *plain_tensors(model).values())
+            },
             **{_storage(p): (p.untyped_storage(), frozenset({name})) for name, p in self.parameters.items()},
         }
         #: id of a moved copy of parameters -> itself, and the place of each value
@@ -279,6 +289,10 @@ class Products(TorchDispatchMode):
         if kind.is_composite:
             with self:
                 return func.decompose(*args, **kwargs)
+        if kind.operation is aten._trilinear and args[3:] == BILINEAR:
+            with self:  # as the products of all pairs of inputs with the weight
+                pairs = args[0].unsqueeze(-1) * args[2].unsqueeze(-2)
+                return pairs.flatten(1) @ args[1].flatten(1).mT
         result = func(*args, **kwargs)
         arguments, results = _tensors(args, kwargs.values()), _tensors((result,))
         self._trace_sources(kind, arguments, results)
@@ -293,9 +307,6 @@ class Products(TorchDispatchMode):
         elif kind.product == "attention":
             macs = int(flop_registry[kind.operation](*args, **kwargs, out_val=result)) // 2
             self._see(Product("attention", macs, results[0], self.operand(args[0]), self.operand(args[1])))
-        elif kind.product == "bilinear form":
-            macs = results[0].numel() * args[1][0].numel()
-            self._see(Product(kind.product, macs, results[0], self.operand(args[0]), self.operand(args[2])))
         return result
 
     def operand(self, tensor: Tensor) -> Operand:
@@ -435,17 +446,45 @@ def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def once_for_all(model: nn.Module, x: Tensor) -> list[bool]:
+    """Find the products of a forward pass that are computed once for all images, by a pass over twice as many.
+
+    Of products that do not depend on the images, as of relative positions or learned queries, some are computed once
+    for each image all the same.
+    """
+
+    def macs(images: Tensor) -> list[int]:
+        found: list[int] = []
+        with traceable(model), Products(model, lambda product: found.append(product.macs)):
+            model(images)
+        return found
+
+    return [one == two for one, two in zip(macs(x), macs(torch.cat([x, x])), strict=True)]
+
+
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that modules hold beside parameters, buffers and children, by place."""
+    own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    return {
+        f"{name}.{attribute}".lstrip("."): leaf
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+        if attribute not in ("_parameters", "_buffers", "_modules")
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor) and id(leaf) not in own
+    }
+
+
 @contextlib.contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
     """Run `model` in eval mode without gradients inside a ``with`` block, fused kernels that hide weights left out."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    mkldnn = torch.backends.mkldnn.set_flags(_enabled=False) if recurrent else None  # type: ignore[no-untyped-call]
+    fused, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        torch.backends.mkldnn.enabled = False
     try:
         with evaluating(model), torch.no_grad():
             yield
     finally:
-        if mkldnn is not None:
-            torch.backends.mkldnn.set_flags(_enabled=mkldnn[0])  # type: ignore[no-untyped-call]
         torch.backends.mha.set_fastpath_enabled(fused)
+        torch.backends.mkldnn.enabled = onednn  # type: ignore[assignment]

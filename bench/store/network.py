@@ -13,7 +13,7 @@ CUT_ALONG = "cut along"
 ALLOWED = 0.05
 VECTORS = "biases, normalisation and other vectors"
 ACTIVATIONS = "products of activations, as attention scores"
-UNREGISTERED = "convolutions with a tensor that is no parameter"
+UNREGISTERED = "products with a fixed tensor that is no parameter"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Network:
     macs : int
         Multiply-accumulate operations (MACs) of all products for one image.
     without_weight, unregistered : int
-        Those of products of activations alone; of these, convolutions with a tensor that is no parameter.
+        Those of products without a weight, as attention scores; of these, with a fixed tensor that is no parameter.
     notes : tuple of str
         What a user should know of it.
     """
