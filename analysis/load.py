@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
-from analysis.soundness import Meta, fault
+from analysis.soundness import Meta, fault, network_fault
 from bench.store import schema
 from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables
 
@@ -81,13 +81,16 @@ def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
 def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
     """Write all of `data` into one Parquet file; equal data give equal bytes.
 
-    The rows are the table; checks, dense models and meta are JSON in its metadata.
+    The rows are the table; checks, dense models and meta are JSON in its metadata. Data read from an older schema
+    are written in that schema, so that a report rebuilt from its own data keeps them byte for byte.
     """
+    version = data.meta.get("schema", schema.SCHEMA_VERSION)
+    meta = {key: value for key, value in data.meta.items() if key != "schema"}
     metadata = {
-        "prunebench_schema": str(data.meta.get("schema", schema.SCHEMA_VERSION)),
+        "prunebench_schema": str(version),
         "checks": _records(data.checks, schema.CHECKS),
-        "dense": _records(data.dense, schema.DENSE),
-        "meta": json.dumps(dict(data.meta), sort_keys=True, allow_nan=False),
+        "dense": _records(data.dense, schema.known(schema.DENSE, version)),
+        "meta": json.dumps(meta, sort_keys=True, allow_nan=False),
     }
     _write(data.rows, _ROWS, metadata, path)
 
@@ -159,6 +162,7 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
             meta={**json.loads(metadata["meta"]), "schema": int(found)},
         )
         Meta.model_validate(data.meta)
+        problem = problem or network_fault(rows, data.dense)
     except (pa.ArrowException, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if problem is not None:

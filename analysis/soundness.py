@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STATES = ("done", "failed", "skipped", "running")
 _NAMED = ("cell", "group", "position", "dataset", "model", "scorer", "search", "correction", "recalibration")
@@ -33,6 +33,61 @@ class Meta(BaseModel):
     provenance: dict[str, Any]
     counters: dict[str, Any]
     schema_version: int | None = Field(None, alias="schema")
+
+
+class _Sized(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    parameters: int = Field(ge=0, lt=2**63)
+    macs: int = Field(ge=0, lt=2**63)
+
+
+class _Layer(_Sized):
+    """The types of one of `bench.store.network.Network.layers`."""
+
+    layer: str
+    kind: str
+    shape: list[int]
+    calls: int
+    units: dict[str, int]
+    dense: dict[str, str | None]
+
+
+class _Network(_Sized):
+    """The types of `bench.store.network.Network`."""
+
+    layers: list[_Layer]
+    vectors: int = Field(ge=0, lt=2**63)
+    without_weight: int = Field(ge=0, lt=2**63)
+    unregistered: int = Field(ge=0, lt=2**63)
+    notes: list[str]
+
+
+def network_fault(rows: pd.DataFrame, dense: pd.DataFrame) -> str | None:
+    """Return the first inconsistency found in the networks of the dense models, or None.
+
+    Parameters
+    ----------
+    rows, dense : DataFrame
+        The columns of `bench.store.schema.ROWS` and `bench.store.schema.DENSE`, typed.
+    """
+    columns = ["dataset", "model", "network"]
+    for dataset, model, text in dense.loc[dense["network"].notna(), columns].itertuples(index=False, name=None):
+        place = f"the network of {model} on {dataset}"
+        try:
+            network = _Network.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            return f"{place}: {f'{where}: ' if where else ''}{first['msg']}"
+        used = rows.loc[rows["dataset"].eq(dataset) & rows["model"].eq(model), "granularity"].dropna().unique()
+        for layer in network.layers:
+            for granularity in used:
+                if layer.dense.get(granularity, "") is None and granularity not in layer.units:
+                    return f"{place}: layer {layer.layer} has neither units nor a reason at granularity {granularity}"
+                if granularity not in layer.dense:
+                    return f"{place}: layer {layer.layer} has no entry for granularity {granularity}"
+    return None
 
 
 def fault(rows: pd.DataFrame) -> str | None:

@@ -11,8 +11,10 @@ from analysis import frames, narrate
 from analysis.comparisons import SAME_MASK
 from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span, where
 from analysis.fusion import is_equal, search_name
+from analysis.networks import PrunedNetwork
 from analysis.records import ClaimResult, Record
 from analysis.stats.intervals import bca_coverage
+from bench.store.network import Network, units_text
 from bench.store.reader import StudyData
 
 #: Columns of a setting with their headings; a heading without variation is left out of a table.
@@ -100,18 +102,31 @@ def _records(results: Sequence[ClaimResult]) -> list[Record]:
     return [record for result in results for part in result.parts for record in part.records]
 
 
-def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
+def settings_table(rows: pd.DataFrame, pruned: Sequence[PrunedNetwork] = ()) -> pd.DataFrame:
     """Accuracy of every setting: mean, sd and t interval over models, the BCa interval beside it.
 
     Settings in which every cell was skipped, because a method does not apply, are in `fates_table` alone. The
     simulated coverage of BCa at the study's number of models stands in its heading. Cells that failed,
     were skipped or are still to do stay in the column "Cells done".
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of the store.
+    pruned : sequence of PrunedNetwork
+        What is known of the networks: next to the speed-up stands what share of the MACs is left dense.
+
+    Returns
+    -------
+    DataFrame
+        A row of text per setting and method.
     """
     planned = frames.pruned(rows)
     keys = [*frames.SETTING, *frames.METHOD]
     means = frames.summarise(frames.per_model(planned), bca=True)
     grouped = frames.done(planned).groupby(keys, sort=False, dropna=False, observed=True)
-    extra = grouped[["sparsity_achieved", "sparsity_parameters", "speedup", "emptied_layers"]].mean().reset_index()
+    extra = grouped[["sparsity_achieved", "sparsity_parameters", "speedup", "emptied_layers"]].mean()
+    extra = extra.assign(cells=grouped.size(), with_speedup=grouped["speedup"].count()).reset_index()
     frame = frames.count_states(planned).merge(means, on=keys, how="left").merge(extra, on=keys, how="left")
     frame = frame[frame["skipped"].lt(frame["planned"])]
     frame = frame.sort_values(
@@ -131,9 +146,61 @@ def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
         table[heading] = [span(*v) for v in zip(frame["bca_low"], frame["bca_high"], strict=True)]
     table["Achieved, units (%)"] = [percent(v, 1) for v in frame["sparsity_achieved"]]
     table["Achieved, all parameters (%)"] = [percent(v, 1) for v in frame["sparsity_parameters"]]
-    table["Theoretical speed-up"] = [decimal(v) for v in frame["speedup"]]
+    speedups = zip(frame["speedup"], frame["with_speedup"], frame["cells"], strict=True)
+    table["Theoretical speed-up"] = [_speedup(*values) for values in speedups]
+    if pruned:
+        table["MACs left dense (%)"] = _macs_left_dense(frame, pruned)
     table["Emptied layers"] = [decimal(v, 1) for v in frame["emptied_layers"]]
     return table
+
+
+def _speedup(mean: float, known: int, cells: int) -> str:
+    """Show a mean speed-up, and over how many cells where some have none because no product remains."""
+    return decimal(mean) if pd.isna(mean) or known == cells else f"{decimal(mean)} ({count(known)} of {count(cells)})"
+
+
+def _macs_left_dense(frame: pd.DataFrame, pruned: Sequence[PrunedNetwork]) -> list[str]:
+    known = {(*one.key, one.allocation): percent(one.dense_macs, 1) for one in pruned}
+    keys = frame[["dataset", "model", "granularity", "allocation"]].itertuples(index=False, name=None)
+    return [known.get(key, known.get((*key[:3], None), NONE)) for key in keys]
+
+
+def layers_table(network: Network, granularities: Sequence[str]) -> pd.DataFrame:
+    """List the layers of a network: shape, share of parameters and MACs, and units or why there are none.
+
+    Parameters
+    ----------
+    network : Network
+        Its layers; what belongs to no layer follows them, so that both shares add up to 100 %.
+    granularities : sequence of str
+        Those of the study; each has a column.
+    """
+    several = any(layer["calls"] > 1 for layer in network.layers)
+    rows = [
+        {
+            "Layer": layer["layer"], "Kind": layer["kind"],
+            "Shape": " \N{MULTIPLICATION SIGN} ".join(map(str, layer["shape"])),
+            **({"Calls": count(layer["calls"])} if several else {}),
+            **_shares(layer["parameters"], layer["macs"], network),
+            **{f"Units ({name})": units_text(layer, name) for name in granularities},
+        }
+        for layer in network.layers
+    ]  # fmt: skip
+    rows += [
+        {
+            "Layer": name[:1].upper() + name[1:], "Kind": NONE, "Shape": NONE, **({"Calls": NONE} if several else {}),
+            **_shares(parameters, macs, network), **{f"Units ({name})": "dense" for name in granularities},
+        }
+        for name, parameters, macs in network.beyond_layers()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _shares(parameters: int, macs: int, network: Network) -> dict[str, str]:
+    return {
+        "Parameters (%)": percent(parameters / max(1, network.parameters)),
+        "MACs (%)": percent(macs / max(1, network.macs)),
+    }
 
 
 def _of(done: int, planned: int) -> str:

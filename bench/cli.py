@@ -161,27 +161,21 @@ def _show_plan(summary: dict[str, Any]) -> None:
 
 def _show_network(network: dict[str, Any], out: Console) -> None:
     """Print the layers of a network: how many units each has, or why it is left dense."""
-    from bench.store.network import CUT_ALONG, percent
+    from bench.store.network import percent, units_text
 
     granularities = list(network["summary"])
     table = Table(
         "layer", "kind", "shape", "parameters", "MACs", *(f"{name} units" for name in granularities), box=None,
         pad_edge=False, title=f"{network['dataset']}, {network['model']}", title_justify="left", padding=(0, 2, 0, 0),
     )  # fmt: skip
-    reasons: dict[str, str] = {}
     for layer in network["layers"]:
-        cells = []
-        for name in granularities:
-            short, _, long = str(layer["dense"][name] or "").partition(": ")
-            reasons |= {short: long} if long else {}
-            dense = short if short == CUT_ALONG else f"dense: {short}"
-            cells.append(str(layer["units"][name]) if name in layer["units"] else dense)
+        cells = [units_text(layer, name) for name in granularities]
         parameters, macs = (percent(layer[key] / max(1, network[key])) for key in ("parameters", "macs"))
         table.add_row(layer["layer"], layer["kind"], " x ".join(map(str, layer["shape"])), parameters, macs, *cells)
     wide = Console(highlight=False, markup=False, emoji=False, width=max(out.width, TABLE_WIDTH))
     wide.print(table, no_wrap=True)
-    for short, long in reasons.items():
-        out.print(f"  {short}: {long}", style="dim")
+    for line in network["explanations"]:
+        out.print(f"  {line}", style="dim")
     for name, line in network["summary"].items():
         out.print(f"{name}: {line}")
 
@@ -661,14 +655,27 @@ def list_(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="a plug-in's name, package.module:function, ./file.py:function, or all")],
-    kind: Annotated[str | None, typer.Option(help="scorer, search, allocation, correction or recalibration")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="a plug-in's name, package.module:function, ./file.py:function, or all; with --kind model a network"
+        ),
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="scorer, search, allocation, correction, recalibration or model")
+    ] = None,
+    data: Annotated[
+        str, typer.Option(help="with --kind model: the data set whose images the network is for")
+    ] = "digits",
     as_json: AsJson = False,
 ) -> None:
-    """Run the conformance suite on a plug-in, yours too."""
+    """Run the conformance suite on a plug-in, or check a network on two images."""
     from bench.catalogue import make_registry
     from bench.conformance import check_plugins
 
+    if kind == "model":
+        _check_model(name, data, as_json=as_json)
+        return
     verdicts = check_plugins(make_registry(Path.cwd()), name, kind)
     if as_json:
         _print_json([{"plugin": v.plugin, "check": v.check, "problem": v.problem} for v in verdicts])
@@ -679,6 +686,25 @@ def check(
     broken = [v for v in verdicts if v.problem is not None]
     if broken:
         raise UserError(f"{broken[0].plugin} breaks {len(broken)} of {len(verdicts)} checks: {broken[0].problem}")
+
+
+def _check_model(name: str, data: str, *, as_json: bool) -> None:
+    """Check a network and print its layers."""
+    from bench.catalogue import make_registry
+    from bench.data.load import data_facts
+    from bench.models.check import check_network
+    from bench.study import DataSpec, ModelSpec
+
+    folder = Path.cwd()
+    network = check_network(ModelSpec(name=name), make_registry(folder), data_facts(DataSpec(name=data), folder))
+    described = network.describe(data, name, ("weight", "channel"))
+    if as_json:
+        _print_json({**described, "notes": network.notes})
+        return
+    out = _out()
+    _show_network(described, out)
+    for note in network.notes:
+        out.print(f"note: {note}", style="yellow")
 
 
 @app.command()

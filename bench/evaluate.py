@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 from bench.data.dataset import ImageSet
 from bench.errors import CellError, Deadline
 from bench.models.view import MEMORY_FORMATS as MEMORY_FORMATS
-from bench.models.view import is_out_of_memory, normalise
+from bench.models.view import is_out_of_memory, normalise, set_memory_format
 from bench.study import Normalisation
 from bench.tensors import MaskSet
 from bench.types import Settings
@@ -224,7 +224,8 @@ def prepare_network(model: nn.Module, settings: Settings) -> nn.Module:
     BatchNorm stays in float32.
     """
     network = copy.deepcopy(model).to(settings.device, PRECISIONS[settings.precision])
-    network = network.to(memory_format=MEMORY_FORMATS[settings.memory_format]).eval()
+    set_memory_format(network, settings.memory_format)
+    network.eval()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.float()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,8 +35,9 @@ from bench.types import Cell, DataFacts, Group, Settings
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
 STEP_COST = 3
-#: Training steps are timed on more and more images, until one takes so long, in seconds, or the batch is reached.
-STEP_SECONDS = 0.2
+#: Training steps are timed on more and more images until one takes so long, in seconds, or the batch is reached: two
+#: sizes at least, since a step has a cost of its own, unless the first takes longer than the second value.
+STEP_SECONDS, SINGLE_STEP_SECONDS = 0.5, 2.0
 #: A smaller gain than this is called none.
 WORTHWHILE = 1.1
 #: Workers for which the time is forecast.
@@ -124,13 +125,13 @@ def forecast_model(
     image = (facts.in_chans, *facts.image_size)
     units = find_units(model, "weight", spec.exclude, torch.zeros(1, *image))
     recipe = resolve_recipe(spec, session.registry) if spec.checkpoint is None else None
-    sizes = measure_sizes(ModelView(model, units), image, settings)
+    seconds = _epoch_seconds(spec.title, model, recipe, facts, settings) if recipe is not None and trained else None
+    sizes = measure_sizes(ModelView(model, units), image, settings, trained=recipe is not None)
     memory = memory_stages(sizes, facts, settings, cells, session.registry, recipe)
     largest = max(units.layers, key=lambda layer: layer.size)
     dominant = largest.name if largest.size > DOMINANT_SHARE * units.total and len(units.layers) > 1 else None
     training = None
-    if recipe is not None and trained:
-        seconds = _epoch_seconds(spec.title, model, recipe, facts, settings)
+    if recipe is not None and seconds is not None:
         training = TrainingForecast(recipe.epochs, seconds, sum(memory["training"].values()))
     return ModelForecast(_images_per_second(model, facts, settings), memory, dominant, training)
 
@@ -138,19 +139,39 @@ def forecast_model(
 def _epoch_seconds(title: str, model: nn.Module, recipe: Recipe, facts: DataFacts, settings: Settings) -> float:
     """Time a training step on noise and return the seconds of an epoch."""
     batch = min(recipe.batch, facts.fit)
-    count, seconds = min(2, batch), 0.0
+    count = min(2, batch)
+    timed: list[tuple[int, float]] = []
     try:
-        seconds = _step_seconds(model, recipe, facts, settings, count)
-        while count < batch and seconds < STEP_SECONDS:
-            more = min(batch, 4 * count)
-            count, seconds = more, _step_seconds(model, recipe, facts, settings, more)
+        while True:
+            seconds = _step_seconds(model, recipe, facts, settings, count)
+            timed.append((count, seconds))
+            if count == batch or seconds >= (STEP_SECONDS if len(timed) > 1 else SINGLE_STEP_SECONDS):
+                break
+            count = min(batch, 4 * count)
     except CellError as error:
         raise UserError(f"model {title!r}: its training loss on {count} images of noise is NaN or infinite") from error
     except Exception as error:  # a user's network may raise anything
-        if not seconds or not is_out_of_memory(error):  # after an earlier step, that one counts
+        if not timed or not is_out_of_memory(error):  # what was timed before is extrapolated
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
             raise UserError(f"model {title!r}: a training step on {count} images fails: {reason}") from error
-    return seconds / count * batch * (facts.fit // batch)
+    return _extrapolate(timed, batch) * (facts.fit // batch)
+
+
+def _extrapolate(timed: Sequence[tuple[int, float]], images: int) -> float:
+    """Return the seconds of a step on so many images, by the line through the last two timed steps.
+
+    Examples
+    --------
+    >>> _extrapolate([(2, 1.0), (10, 2.0)], 18)
+    3.0
+    >>> _extrapolate([(2, 3.0)], 128)
+    192.0
+    """
+    count, seconds = timed[-1]
+    if len(timed) == 1:
+        return seconds / count * images
+    before, less = timed[-2]
+    return seconds + max(0.0, seconds - less) / (count - before) * (images - count)
 
 
 def _step_seconds(model: nn.Module, recipe: Recipe, facts: DataFacts, settings: Settings, count: int) -> float:
@@ -215,7 +236,6 @@ def summarise_plan(session: Session) -> dict[str, Any]:
     times = sorted((_group_seconds(session, g, todo, forecasts[g.dataset, g.model]) for g in plan.groups), reverse=True)
     seconds, busy = sum(times), sum(1 for each in times if each)
     stage, memory, largest = _most_memory(forecasts)
-    granularities = study.file.granularities
     for (_, title), forecast in forecasts.items():
         if forecast.dominant:
             warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
@@ -259,11 +279,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
         "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training, "warnings": warnings,
         "networks": [
-            {
-                "dataset": data, "model": model, "parameters": network.parameters, "macs": network.macs,
-                "layers": [dict(layer) for layer in network.layers],
-                "summary": {granularity: network.summary(granularity) for granularity in granularities},
-            }
+            network.describe(data, model, study.file.granularities)
             for (data, model), network in session.networks.items()
         ],
         "study": study.resolved(),

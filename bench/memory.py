@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.evaluate import KEPT_INPUT, PRECISIONS, prepare_network
+from bench.models.outputs import main_output
 from bench.models.view import ModelView
 from bench.registry import Registry
 from bench.repairs.reconstruct import HELD
@@ -22,7 +25,7 @@ from bench.scorers.obs import PART
 from bench.study import Recipe
 from bench.types import Cell, DataFacts, Settings
 
-FLOAT64 = 8
+FLOAT64, FLOAT = 8, 4
 #: Copies of all images while a data set is decoded and divided, its files among them; afterwards, with what the
 #: heap keeps of that.
 READING, READ = 5, 2
@@ -36,6 +39,8 @@ SETTLING = 8
 FEATURES = 12
 #: Buffers of the libraries, tables of rows and their like: 8 to 39 MiB were measured beside small networks.
 BUFFERS = 20 * 2**20
+#: Growth of the heap in training, relative to its tensors, whose freed parts leave holes; 1.5 to 2.3 were measured.
+HOLES = 1.8
 #: Matrices as large as a layer's Hessian while that is inverted.
 INVERTING = 4
 #: Scorers that look at weights, ranks or forward passes alone; any other may keep activations for a gradient.
@@ -59,6 +64,8 @@ class ModelSizes:
         Activations per image: in the evaluation's precision, in float32, and in float32 with a gradient to come.
     hessians : tuple of int
         Second moments of each prunable layer's inputs, float64.
+    training : int
+        Activations and their gradients per image in a training step; 0 where that was not measured.
     """
 
     state: int
@@ -67,9 +74,10 @@ class ModelSizes:
     forward: int
     backward: int
     hessians: tuple[int, ...]
+    training: int = 0
 
 
-def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings) -> ModelSizes:
+def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings, trained: bool = False) -> ModelSizes:
     """Count the bytes of a model, and of its activations on a few images of noise.
 
     Parameters
@@ -80,6 +88,8 @@ def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings) -
         Channels, height and width.
     settings : Settings
         Of the evaluation.
+    trained : bool
+        Whether a training step is measured, too.
     """
     network = prepare_network(view.model, replace(settings, device="cpu"))
     dtype = PRECISIONS[settings.precision]
@@ -99,12 +109,32 @@ def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings) -
         forward=_per_image(lambda n: _most_alive(lambda x: _forward(view.model, x), noise(n))),
         backward=_per_image(lambda n: _most_alive(graph, noise(n))),
         hessians=tuple(layer.layout.moment_bytes for layer in view.units.layers if layer.layout is not None),
+        training=_per_image(lambda n: _most_alive(_training_step(view.model), noise(n))) if trained else 0,
     )
 
 
 @torch.no_grad()
 def _forward(network: nn.Module, x: Tensor) -> Any:
     return network(x)
+
+
+def _training_step(model: nn.Module) -> Callable[[Tensor], None]:
+    """Return the forward and backward pass of a training step, on a copy of the model."""
+    network = copy.deepcopy(model).train()
+    for parameter in network.parameters():  # weights' gradients are counted apart: on few images they would be the peak
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_free_gradient)  # type: ignore[no-untyped-call]
+
+    def step(x: Tensor) -> None:
+        logits = main_output(network(x))
+        assert logits is not None  # `bench.models.check` has looked
+        torch.autograd.backward(F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64)))
+
+    return step
+
+
+def _free_gradient(parameter: Tensor) -> None:
+    parameter.grad = None
 
 
 def _per_image(measure: Callable[[int], int]) -> int:
@@ -210,10 +240,12 @@ def memory_stages(
         stages["reading the images"] = {"images": READING * all_images}
     if recipe is not None:
         moments = 2 if recipe.optimizer == "adamw" else 1
+        per_image = sizes.training + (1 + FLOAT) * pixels  # with the image itself
         stages["training"] = {
             "images": images if on_cpu else facts.fit * pixels,
             "models": (3 + moments) * sizes.state,  # weights, gradients, moments and the step
-            "activations": recipe.batch * sizes.backward,
+            "activations": round(min(recipe.batch, facts.fit) * per_image * (HOLES if on_cpu else 1)),
+            "buffers": BUFFERS if on_cpu else 0,
         }
     if settings.measured:  # at the first run; a later one needs no more
         tried = max(int(name.split()[-1]) for name in settings.measured)

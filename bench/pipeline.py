@@ -36,7 +36,7 @@ from bench.models.inventory import Inventory, take_inventory
 from bench.models.macs import MaskedMacs
 from bench.models.tidy import Pristine
 from bench.models.units import find_units
-from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise
+from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise, set_memory_format
 from bench.plan import axis_values
 from bench.registry import Plugin, Registry
 from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
@@ -115,7 +115,7 @@ class Pipeline:
         self._part: int | None = None  # calibration images at once, where memory did not take a whole batch
         self._device = torch.device(settings.device)
         self._format = MEMORY_FORMATS[settings.memory_format]
-        dense.model.to(memory_format=self._format)  # values stay; calibration passes gain as evaluation does
+        set_memory_format(dense.model, settings.memory_format)  # calibration passes gain as evaluation does
         self._dense_state = dense.model.state_dict()  # shares the model's storage
         # a user's plug-in may do to a model what the conformance suite forbids
         self._pristine = Pristine(dense.model) if any(_is_users(p) for p in self._plugins()) else None
@@ -315,14 +315,20 @@ class Pipeline:
 
     def network(self) -> Network:
         """Return the layers of the dense model, what is pruned of them, and why the rest is left dense."""
-        return describe(self.dense.model, self.inventory(), self._exclude)
+        found: Network = self._once(
+            "network", None, lambda: describe(self.dense.model, self.inventory(), self._exclude)
+        )
+        return found
 
     def units(self, granularity: str) -> UnitSpace:
         """Return the prunable units at one granularity."""
-        units: UnitSpace = self._once(
-            f"units {granularity}", granularity,
-            lambda: find_units(self.dense.model, granularity, self._exclude, self.inventory()),  # type: ignore[arg-type]
-        )  # fmt: skip
+
+        def compute() -> UnitSpace:
+            if not self.network().has_units(granularity):
+                raise NotApplicable(f"the network has nothing to prune at granularity {granularity}")
+            return find_units(self.dense.model, granularity, self._exclude, self.inventory())  # type: ignore[arg-type]
+
+        units: UnitSpace = self._once(f"units {granularity}", granularity, compute)
         return units
 
     def _view(self, granularity: str) -> ModelView:

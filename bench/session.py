@@ -13,6 +13,7 @@ from torch import nn
 
 from bench.catalogue import make_registry
 from bench.data.load import data_facts
+from bench.errors import UserError
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
 from bench.models.dense import model_identity
@@ -25,6 +26,7 @@ from bench.store.database import NothingRun, Store, open_store, settle_places
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
+from bench.store.schema import SCHEMA_VERSION
 from bench.study import STUDY_FILE, ModelSpec, Study, load_study
 from bench.types import Cell, DataFacts, Settings
 
@@ -93,6 +95,7 @@ def open_session(
         for data in study.file.data
         for model in study.file.models
     }
+    _refuse_nothing_to_prune(study, networks)
     given = resolve_models(study, registry, facts)
     study = given.study
     if asked is not None:
@@ -128,6 +131,16 @@ def open_session(
     return Session(study, registry, settings, plan, facts, networks, notes)
 
 
+def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:
+    for (_, title), network in networks.items():
+        granularities = study.file.granularities
+        if not any(network.has_units(granularity) for granularity in granularities):
+            raise UserError(
+                f"model {title!r}: has nothing to prune at granularity {' or '.join(granularities)}: "
+                f"{network.summary(granularities[0])}; choose another model or granularity"
+            )
+
+
 def widest_data(facts: Mapping[str, DataFacts]) -> DataFacts:
     """Return the data set with the largest images."""
     return max(facts.values(), key=lambda known: max(known.image_size))
@@ -160,8 +173,11 @@ def changes(store: Store, session: Session) -> list[str]:
     Returns
     -------
     list of str
-        A line per plug-in of another version, and per model whose dense model would be another one.
+        A line per plug-in of another version, and per model whose dense model would be another one; for a store of an
+        older schema, why the study cannot be run there.
     """
+    if store.schema != SCHEMA_VERSION:
+        return [store.outdated(store.schema)]
     return [*_changed_plugins(store.studies(), session.study), *_changed_models(store.dense_models(), session)]
 
 

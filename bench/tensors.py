@@ -92,7 +92,7 @@ class Layout:
     @classmethod
     def plain(cls, shape: tuple[int, ...], groups: int = 1) -> Layout:
         """Return the layout of a convolution or linear layer: ``(out, in / groups, ...)``."""
-        return cls(shape, tuple(range(len(shape))), shape[0], groups, shape[1])
+        return cls(shape, tuple(range(len(shape))), shape[0], groups, *shape[1:2])
 
     @property
     def weights_per_channel(self) -> int:

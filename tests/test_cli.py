@@ -463,6 +463,17 @@ def test_a_training_shows_losses_and_learning_rates(tiny, command):
     assert "training loss" not in command("show", tiny, "2").out  # a pruned cell
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"loss": 3}', '{"loss": ["x"]}', '{"loss": [1.0], "lr": []}', "{"])
+def test_a_damaged_history_is_one_line(finished, command, text):
+    with closing(sqlite3.connect(finished / "results.db")) as connection:
+        connection.execute("UPDATE dense SET history = ?", (text,))
+        connection.commit()
+    result = command("show", finished, "0")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert "damaged" in result.err
+
+
 def test_a_training_that_diverges_is_one_line_that_names_a_smaller_rate(tiny, command):
     edit(tiny, "recipe: {epochs: 3}", "recipe: {epochs: 3, optimizer: sgd, lr: 1e30}")
     result = command("run", tiny, "--profile", "one")

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
 from bench.errors import CellError, Deadline
-from bench.evaluate import Evaluator, emptied_layers, sparsity_and_speedup
+from bench.evaluate import Evaluator, emptied_layers, zero_share
 from bench.models import cifar
+from bench.models.macs import count_macs
 from bench.models.view import normalise
 from bench.study import DataSpec, Normalisation
 from bench.tensors import MaskSet, PrunableLayer, UnitSpace
@@ -143,19 +144,20 @@ def test_logits_that_are_no_numbers_fail_the_cell(bad: float, held_out: ImageSet
 
 def test_sparsity_counts_zeros_over_all_parameters() -> None:
     net = _net()  # 144 + 8 of conv, 8 + 8 of bn (its bias is zero), 32 + 4 of head
-    assert sparsity_and_speedup(net, {})[0] == pytest.approx(8 / 204)
+    assert zero_share(net) == pytest.approx(8 / 204)
     net.conv.weight.data[:4] = 0
-    assert sparsity_and_speedup(net, {})[0] == pytest.approx((8 + 72) / 204)
+    assert zero_share(net) == pytest.approx((8 + 72) / 204)
 
 
 def test_speedup_counts_macs() -> None:
-    net = _net()
+    net, x = _net(), torch.rand(2, 2, 6, 6)
+    net.bn.bias.data.fill_(1.0)  # a filter without weights still passes a constant on
     net.conv.weight.data[:4] = 0
     # conv: 144 weights at 16 positions, half of them left; head: 32 weights once
-    assert sparsity_and_speedup(net, {"conv": 16, "head": 1})[1] == pytest.approx((144 * 16 + 32) / (72 * 16 + 32))
+    assert count_macs(net, x).speedup == pytest.approx((144 * 16 + 32) / (72 * 16 + 32))
     net.conv.weight.data.zero_()
     net.head.weight.data.zero_()
-    assert sparsity_and_speedup(net, {"conv": 16, "head": 1})[1] == float("inf")
+    assert count_macs(net, x).speedup is None
 
 
 def test_emptied_layers_are_named() -> None:

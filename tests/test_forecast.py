@@ -82,7 +82,7 @@ def test_the_work_of_a_group_counted_by_hand(tiny):
 def timed_steps(monkeypatch):
     """Replace training by a clock that a step moves by so many seconds an image; return the batches timed."""
 
-    def make(seconds_per_image, error_above=None, error=None):
+    def make(seconds_per_image, error_above=None, error=None, seconds_per_step=0.0):
         clock, batches = SimpleNamespace(now=0.0), []
 
         def step(_model, images, _scale, recipe, _seed, _device, progress, _format):
@@ -90,7 +90,7 @@ def timed_steps(monkeypatch):
             if error is not None and len(images) > error_above:
                 raise error
             for epoch in range(recipe.epochs):
-                clock.now += len(images) * seconds_per_image
+                clock.now += seconds_per_step + len(images) * seconds_per_image
                 progress(epoch + 1, recipe.epochs, 2.3, recipe.lr)
 
         monkeypatch.setattr(forecast, "train", step)
@@ -118,11 +118,16 @@ def test_an_epoch_is_forecast_from_a_step_of_the_whole_batch_where_that_is_quick
     assert (found.epochs, found.seconds) == (7, pytest.approx(7 * found.epoch_seconds))
 
 
-def test_a_slow_network_is_timed_on_few_images(tiny, timed_steps):
-    batches = timed_steps(0.15)
-    found = training_of(open_session(tiny), batch=64)
-    assert batches == [2]
-    assert found.epoch_seconds == pytest.approx(0.15 * 64 * (997 // 64), rel=0.03)
+@pytest.mark.parametrize(
+    ("per_step", "per_image", "counts"), [(0.0, 0.15, [2, 8]), (1.0, 0.01, [2, 8]), (0.0, 1.5, [2])]
+)
+def test_a_slow_network_is_timed_on_few_images(tiny, timed_steps, per_step, per_image, counts):
+    session = open_session(tiny)
+    batches = timed_steps(per_image, seconds_per_step=per_step)
+    found = training_of(session, batch=64)
+    assert batches == counts
+    steps = session.facts["digits"].fit // 64
+    assert found.epoch_seconds == pytest.approx((per_step + 64 * per_image) * steps)
 
 
 def test_a_batch_that_does_not_fit_is_extrapolated_from_one_that_does(tiny, timed_steps):

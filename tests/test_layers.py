@@ -22,7 +22,10 @@ LAYERS = {
     "bench.doctor": 5, "bench.memory": 4, "bench.scaling": 2, "bench.speed": 5,
     "bench.cli": 6,
 }  # fmt: skip
-SHARED = ("bench.store.schema", "bench.store.reader", "bench.store.documents", "bench.store.dense_accuracy")
+SHARED = (
+    "bench.store.schema", "bench.store.reader", "bench.store.documents", "bench.store.dense_accuracy",
+    "bench.store.network",
+)  # fmt: skip
 NO_TORCH = ("bench.types", "bench.identity", "bench.errors", "bench.store", "bench.study", "bench.templates")
 READING_COMMANDS = ("--help", "status", "show", "report", "claims", "power")
 

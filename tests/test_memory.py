@@ -30,6 +30,7 @@ from bench.scorers.obs import obs
 from bench.scorers.wanda import wanda
 from bench.session import open_session
 from bench.store.reader import read_database
+from bench.study import Recipe
 from bench.types import Settings
 
 FITTING = 4
@@ -218,6 +219,48 @@ def forecast(tmp_path):
         return memory_stages(sizes, facts, used, session.plan.cells(), make_registry(), None)
 
     return make
+
+
+def test_a_training_step_holds_what_autograd_saves_and_some_gradients():
+    net = seeded_net()
+    sizes = measure_sizes(view_of(net), (1, 8, 8), SETTINGS, trained=True)
+    assert measure_sizes(view_of(net), (1, 8, 8), SETTINGS).training == 0
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*net.parameters(), *net.buffers())}
+    net.train()
+
+    def saved(images: int) -> int:
+        x = torch.randn(images, 1, 8, 8)
+        kept = {}
+
+        def note(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own | {x.untyped_storage().data_ptr()}:
+                kept[storage.data_ptr()] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            nn.functional.cross_entropy(net(x), torch.zeros(images, dtype=torch.int64))
+        return sum(storage.nbytes() for storage in kept.values())
+
+    per_image = (saved(8) - saved(4)) / 4
+    assert per_image <= sizes.training <= 1.5 * per_image
+
+
+def test_the_memory_of_training_by_hand(tiny):
+    session = open_session(tiny)
+    facts = session.facts["digits"]
+    sizes = replace(measure_sizes(view_of(seeded_net()), (1, 8, 8), SETTINGS), state=1000, training=3000)
+
+    def stages(recipe: Recipe, **settings: str) -> dict[str, int]:
+        used = replace(SETTINGS, **settings)
+        return memory_stages(sizes, facts, used, session.plan.cells(), session.registry, recipe)["training"]
+
+    step = 64 * (3000 + 64 + 4 * 64)  # with the image as a byte and as a float per pixel
+    on_gpu = stages(Recipe(batch=64), device="cuda")
+    assert on_gpu == {"images": facts.fit * 64, "models": 5 * 1000, "activations": step, "buffers": 0}
+    assert stages(Recipe(batch=64, optimizer="sgd"), device="cuda")["models"] == 4 * 1000
+    assert stages(Recipe(batch=10**6), device="cuda")["activations"] == step // 64 * facts.fit
+    assert 1.5 * step < stages(Recipe(batch=64))["activations"] < 2.3 * step  # the heap of a CPU has holes
 
 
 def test_a_forecast_grows_with_the_batch_the_width_and_the_method(forecast):

@@ -13,14 +13,20 @@ from analysis.checklist import checklist
 from analysis.comparisons import escapes, repair_gains, search_gains, searched_escapes
 from analysis.emp import emp_rows
 from analysis.formats import NONE
+from analysis.networks import counts_all_products, granularities, pruned_networks, read_networks, warnings
 from analysis.records import ClaimResult
 from analysis.report import plots, search_plots
 from analysis.report.across import across_settings, same_images
+from analysis.report.drawing import file_name
 from analysis.report.layout import Section, Table
 from analysis.report.mechanism import alignment, complexity, kappa_of_sparsity
 from analysis.report.verdicts import verdicts
-from analysis.report.words import METHODS, glossary
+from analysis.report.words import LAYERS, METHODS, NO_LAYERS, SEVERAL, SPEEDUP, SPEEDUP_OF_SCHEMA_1, glossary
+from bench.store.network import Network
 from bench.store.reader import StudyData
+
+#: A table of more layers is folded.
+LONG = 20
 
 
 def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, ...]:
@@ -35,7 +41,9 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
     """
     rows = data.rows
     compared, gains = escapes(rows), repair_gains(rows)
-    settings = tables.settings_table(rows)
+    networks = read_networks(data)
+    pruned = pruned_networks(rows, networks)
+    settings = tables.settings_table(rows, pruned)
     found = (
         verdicts(data, results),
         Section(
@@ -43,7 +51,8 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             ("Every mean is over independently trained models; draws of one model are averaged first.",
              *_elsewhere(rows)),
             tuple(plots.accuracy(rows)),
-            (Table("settings", "Every setting, repaired or not", settings, True),),
+            (Table("settings", "Every setting, repaired or not", settings, True, _about_speedup(data, settings),
+                   tuple(one.summary for one in pruned), tuple(warnings(pruned))),),
             exploratory=True,
         ),
         Section(
@@ -74,10 +83,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
         _emp(rows),
         across_settings(rows),
         same_images(rows, compared),
-        Section(
-            "dense", "Dense models", (*narrate.dense_warnings(data), *narrate.found_normalisations(data)), (),
-            (Table("dense", "Dense models", tables.dense_table(data)),),
-        ),
+        _dense(data, networks),
         _checks(data),
         _fates(rows),
         Section(
@@ -87,11 +93,39 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
         ),
         Section(
             "methods", "Methods and words", METHODS, (),
-            (Table("words", "Words", pd.DataFrame(glossary(rows), columns=["Word", "Meaning here"])),),
+            (Table("words", "Words", pd.DataFrame(
+                glossary(rows, all_products=counts_all_products(data)), columns=["Word", "Meaning here"]
+            )),),
         ),
         _provenance(data),
     )  # fmt: skip
     return tuple(section for section in found if section is not None)
+
+
+def _about_speedup(data: StudyData, settings: pd.DataFrame) -> str:
+    """Say how the speed-up of these rows is defined, and what the other entries around it mean."""
+    if not counts_all_products(data):
+        return SPEEDUP_OF_SCHEMA_1
+    several = any("(" in text for text in settings["Theoretical speed-up"])
+    return f"{SPEEDUP} {SEVERAL}" if several else SPEEDUP
+
+
+def _dense(data: StudyData, networks: Mapping[tuple[str, str], Network]) -> Section:
+    """List the dense models, and the layers of their networks."""
+    found = [Table("dense", "Dense models", tables.dense_table(data))]
+    for (dataset, model), network in networks.items():
+        pruned_at = granularities(data.rows, dataset, model)
+        frame = tables.layers_table(network, pruned_at)
+        summary = [f"{granularity}: {network.summary(granularity)}." for granularity in pruned_at]
+        found.append(
+            Table(
+                file_name(f"layers-{dataset}-{model}"), f"Layers of {model} on {dataset}", frame, len(frame) > LONG,
+                LAYERS, (*(f"{line}." for line in network.explanations(pruned_at)), *summary),
+            )
+        )  # fmt: skip
+    text = [*narrate.dense_warnings(data), *narrate.found_normalisations(data)]
+    text += [] if counts_all_products(data) else [NO_LAYERS]
+    return Section("dense", "Dense models", tuple(text), (), tuple(found))
 
 
 def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
@@ -188,7 +222,7 @@ def _fates(rows: pd.DataFrame) -> Section:
 
 def _provenance(data: StudyData) -> Section:
     meta = data.meta
-    names = ("name", "description", "profile", "study_hash", "claims_hash", "registered")
+    names = ("name", "description", "profile", "study_hash", "claims_hash", "registered", "schema")
     found = _flat({name: meta.get(name) for name in names})
     for part in ("settings", "counters", "provenance"):
         found += _flat(meta.get(part) or {}, part)

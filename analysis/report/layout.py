@@ -11,12 +11,31 @@ from analysis.report.drawing import Plot
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; `folded` ones are opened by a click and left out of report.md."""
+    """A table of text.
+
+    Attributes
+    ----------
+    name, title : str
+        File name without ending; what stands above it.
+    frame : DataFrame
+        The cells as text.
+    folded : bool
+        Whether it is opened by a click, and left out of report.md.
+    caption : str
+        Explains the columns.
+    notes : tuple of str
+        Lines below the table.
+    warnings : tuple of str
+        Lines that are shown even while the table is folded.
+    """
 
     name: str
     title: str
     frame: pd.DataFrame
     folded: bool = False
+    caption: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,9 +15,11 @@ _LATEX = {
     ">": r"\textgreater{}",
     "\N{EN DASH}": "--", "\N{MINUS SIGN}": r"$-$", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "[": "{[}", "*": "{*}",  # after a row's end they would be its options
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
 }  # fmt: skip
 _NUMBER = re.compile(
-    r"^(?:[<>]\s)?[+\N{MINUS SIGN}-]?\d[\d,.]*(?: (?:to|of) [+\N{MINUS SIGN}-]?\d[\d,.]*)?$|^\N{EN DASH}$"
+    r"^(?:[<>]\s)?[+\N{MINUS SIGN}-]?\d[\d,.]*(?: (?:to|of) [+\N{MINUS SIGN}-]?\d[\d,.]*)?(?: \([\d,]+ of [\d,]+\))?$"
+    r"|^\N{EN DASH}$"
 )
 
 
@@ -31,15 +34,27 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.splitlines()))
 
 
-def latex_table(frame: pd.DataFrame, caption: str) -> str:
-    """Return a ``longtable`` (package ``longtable``, rules from ``booktabs``), which may run over pages."""
+def latex_table(frame: pd.DataFrame, caption: str, notes: Sequence[str] = ()) -> str:
+    """Return a ``longtable`` (package ``longtable``, rules from ``booktabs``), which may run over pages.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The cells as text.
+    caption : str
+        Title and explanation.
+    notes : sequence of str
+        Lines below the table.
+    """
     numeric = numeric_columns(frame)
     shape = "".join("r" if column in numeric else "l" for column in frame.columns)
     lines = [rf"\begin{{longtable}}{{{shape}}}", rf"\caption{{{latex_text(caption)}}}\\", r"\toprule"]
     lines += [_latex_row([str(column) for column in frame.columns]), r"\midrule", r"\endhead", r"\bottomrule"]
     lines.append(r"\endfoot")
     lines += [_latex_row(row) for row in frame.astype(str).itertuples(index=False, name=None)]
-    return "\n".join([*lines, r"\end{longtable}", ""])
+    lines.append(r"\end{longtable}")
+    lines += [rf"\par{{\footnotesize {latex_text(note)}\par}}" for note in notes]
+    return "\n".join([*lines, ""])
 
 
 def _latex_row(cells: list[str] | tuple[str, ...]) -> str:

@@ -105,7 +105,8 @@ def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
         for plot in section.figures:
             files[f"figures/{plot.name}.svg"] = plot.svg
         for table in section.tables:
-            files[f"tables/{table.name}.tex"] = latex_table(table.frame, table.title)
+            caption = f"{table.title}. {table.caption}" if table.caption else table.title
+            files[f"tables/{table.name}.tex"] = latex_table(table.frame, caption, (*table.warnings, *table.notes))
     return {name: text.encode() for name, text in files.items()}
 
 

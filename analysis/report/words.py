@@ -47,6 +47,30 @@ METHODS: tuple[str, ...] = (
     "variances).",
 )
 
+#: Captions of the tables with a speed-up and with layers.
+SPEEDUP = (
+    "Theoretical speed-up: MACs (multiply-accumulate operations) of the dense network over those that remain when "
+    "products with a zero weight, and input channels that are zero for every image, are left out; not a measured "
+    "time. MACs left dense: share that belongs to products which are never pruned, and so limits the speed-up. The "
+    "lines below the table name what is left dense, in brackets its share of the parameters and of the MACs."
+)
+SEVERAL = (
+    "A cell in which no product remains has no speed-up: the mean is then over the others, whose number stands in "
+    "brackets."
+)
+SPEEDUP_OF_SCHEMA_1 = (
+    "Theoretical speed-up: these rows are of store schema 1, which counts the zero weights of Conv2d and Linear "
+    "layers alone. Other products, and input channels that become zero, are ignored, and what is left dense is not "
+    "known. These speed-ups are not comparable with those of later versions."
+)
+NO_LAYERS = "These rows are of store schema 1, which holds no table of the networks' layers."
+LAYERS = (
+    "MACs: multiply-accumulate operations for one image. Units: how many weights or channels can be removed "
+    "at this granularity; cut along: the layer has no units of its own, but loses the weights that read removed "
+    "channels; dense: never pruned, for the reason given. The lines below the table explain the reasons and sum up "
+    "what is left dense, in brackets its share of the parameters and of the MACs."
+)
+
 _WORDS: tuple[tuple[str, str], ...] = (
     (
         "allocation",
@@ -190,10 +214,6 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "Standard deviation over models, n - 1 in the denominator.",
     ),
     (
-        "theoretical speed-up",
-        "Multiplications of the dense model over those with non-zero weights; not a measured time.",
-    ),
-    (
         "tied units",
         "Units of different magnitude that get one score through rounding; their order is left to the"
         " tie rule (larger magnitude kept first).",
@@ -287,15 +307,37 @@ _EMP_WORDS: tuple[tuple[str, str], ...] = (
 )
 
 
-def glossary(rows: pd.DataFrame) -> list[tuple[str, str]]:
+#: What the speed-up counts, and with it the words of the tables of layers; in store schema 1, and later.
+_SPEEDUP_OF_SCHEMA_1: tuple[tuple[str, str], ...] = (
+    (
+        "theoretical speed-up",
+        "Multiplications of the dense model over those with non-zero weights, of Conv2d and Linear layers alone (store "
+        "schema 1); not a measured time.",
+    ),
+)
+_SPEEDUP: tuple[tuple[str, str], ...] = (
+    (
+        "theoretical speed-up",
+        "MACs of the dense network over those that remain without products with a zero weight and without input "
+        "channels that are zero for every image; not a measured time.",
+    ),
+    ("MACs", "Multiply-accumulate operations of all products of a forward pass, for one image."),
+    ("left dense", "What is never pruned: excluded layers, and products that have no units at this granularity."),
+    ("unit", "What is kept or removed as a whole: a weight or a channel, by granularity."),
+)
+
+
+def glossary(rows: pd.DataFrame, *, all_products: bool = True) -> list[tuple[str, str]]:
     """Return the words that a report on these rows uses, with their meaning, in alphabetical order.
 
     Parameters
     ----------
     rows : DataFrame
         Rows of the store; names and sections that they do not have are not explained.
+    all_products : bool
+        Whether their speed-up counts all products; False for store schema 1.
     """
-    words = dict(_WORDS)
+    words = dict(_WORDS + (_SPEEDUP if all_products else _SPEEDUP_OF_SCHEMA_1))
     if len(frames.searched(rows)):
         words |= dict(_SEARCH_WORDS)
     allocations = {str(label).partition("(")[0] for label in rows["allocation"].dropna().unique()}

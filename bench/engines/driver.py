@@ -268,8 +268,9 @@ class Driver:
                 work.began = work.began or time.perf_counter()
                 reporter.stage(text)
             case Warned(text):
-                self.summary.warnings.append(text)
-                reporter.warn(text)
+                if text not in self.summary.warnings:  # a lost group comes again
+                    self.summary.warnings.append(text)
+                    reporter.warn(text)
             case DenseFacts(values):
                 self.store.write_dense(values)
                 upcoming = self._upcoming(work)

@@ -82,6 +82,11 @@ def check_network(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts
         network = _examine(model, again, spec, data)
     except UserError as error:
         raise UserError(f"model {spec.title!r}: {error}") from error
+    except Exception as error:  # what no check foresees is no reason for a traceback before anything is run
+        raise UserError(
+            f"model {spec.title!r}: cannot be examined: {type(error).__name__}: {_reason(error)}; please report it "
+            f"with the network's code"
+        ) from error
     if file is not None:
         with suppress(UserError):  # a cache saves time; where it cannot be written nothing else is lost
             write_file(file, network.to_json().encode())

@@ -288,6 +288,8 @@ def _locate(rows: Tensor, shape: tuple[int, ...], product: Product) -> tuple[Lay
     """Find the layout under which these rows of flat indices stand in a parameter, and the first row's number."""
     k = rows.shape[1]
     flat = torch.arange(torch.Size(shape).numel(), device=rows.device)
+    if len(flat) % k:
+        return None
     cut = [shape]
     if product.kind == "transposed convolution" and product.groups > 1:
         cut = [(product.groups, shape[0] // product.groups, *shape[1:])]
@@ -308,6 +310,11 @@ class _Use:
     number: int
     product: Product
     part: WeightPart
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the parameter makes all output channels of the product."""
+        return bool(self.product.channels == self.part.columns.stop - self.part.columns.start)
 
     def is_whole(self, parameter: Tensor) -> bool:
         """Whether the product multiplies every value of the parameter equally often."""
@@ -452,7 +459,7 @@ class _Trace:
                 self._macs["unregistered"] += macs
 
     def _is_attention(self, number: int) -> bool:
-        """Whether a product with what another product made of parameters is one of attention, as learned queries are."""
+        """Whether a product with what another product made of parameters is attention, as of learned queries."""
         product, graph = self._products[number], self._graph
         made = graph.sources(graph.operand(number, product.weight))
         if product.is_convolution or not any(source in self._products for source in made):
@@ -525,20 +532,24 @@ class _Trace:
         return f"second use: it is an operand of {_readable(others[0])}, too" if others else None
 
     def _bias(self, uses: list[_Use]) -> tuple[tuple[BiasPart, ...] | None, bool]:
-        """Find what is added to the outputs: by the product itself, or by the one operation that reads them."""
-        parts: dict[int, tuple[BiasPart, ...]] = {}
+        """Find what is added to the outputs: by the product itself, or by the one operation that reads them.
+
+        Tied weights may have a bias at each place.
+        """
+        found: dict[tuple[BiasPart, ...], None] = {}
         apart = set()
         for use in uses:
-            own, added = use.product.bias, self._added(use)
-            bias = own if own is not None else added
-            found: tuple[BiasPart, ...] | None = () if bias is None else self._bias_parts(bias, use.part)
-            start = use.part.channels.start
-            if found is None or parts.setdefault(start, found) != found:
+            own = use.product.bias
+            bias = own if own is not None else self._added(use)
+            parts: tuple[BiasPart, ...] | None = () if bias is None else self._bias_parts(bias, use.part)
+            if parts is None:
                 return None, False
+            found[parts] = None
             apart.add(bias is not None and own is None)
-        if len(apart) > 1:
+        blocks = {use.part.channels.start for use in uses}
+        if len(apart) > 1 or (True in apart and len(found) > len(blocks)):
             return None, False
-        return tuple(part for start in sorted(parts) for part in parts[start]), apart.pop()
+        return tuple(sorted((part for parts in found for part in parts), key=lambda part: part.start)), apart.pop()
 
     def _added(self, use: _Use) -> Tensor | None:
         """Return the vector that alone is added to a product's outputs, if it does not depend on the images."""
@@ -593,7 +604,7 @@ class _Trace:
 
     def _batchnorm(self, uses: list[_Use]) -> str | None:
         """Name the BatchNorm that reads the output of the layer's only call, and nothing else reads."""
-        if len(uses) != 1 or uses[0].product.channels != uses[0].part.columns.stop - uses[0].part.columns.start:
+        if len(uses) != 1 or not uses[0].is_all:
             return None
         output = self._output(uses[0])
         readers = self._graph.readers.get(output, [])
@@ -640,7 +651,7 @@ class _Trace:
 
     def _pointwise_reader(self, uses: list[_Use]) -> str | None:
         """Parameter of the one layer that reads the outputs of a layer, each through functions of that value alone."""
-        if len(uses) != 1 or uses[0].product.is_convolution:
+        if len(uses) != 1 or uses[0].product.is_convolution or not uses[0].is_all:
             return None
         tensor = self._graph.operations[uses[0].number][2][0]
         while True:
@@ -651,7 +662,10 @@ class _Trace:
             if readers[0] in self._products:
                 reader = self._products[readers[0]]
                 readable = not reader.is_convolution and reader.data.source == "input"
-                names = [name for name, at in self._uses.items() if [use.number for use in at] == [readers[0]]]
+                names = [
+                    name for name, at in self._uses.items()
+                    if [use.number for use in at] == [readers[0]] and at[0].is_all
+                ]  # fmt: skip
                 fits = reader.weight.tensor.shape[-2] == uses[0].product.channels
                 return names[0] if readable and fits and len(names) == 1 else None
             dynamic = [id(t) for t in self._graph.arguments(readers[0]) if self._tracer.depends_on_images(t)]

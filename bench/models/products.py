@@ -228,7 +228,7 @@ def _is_composite(func: Any) -> bool:
 
 
 def product_kind(operation: Any) -> str | None:
-    """Return ``convolution``, ``matrix product`` or ``attention`` for an operation that is a product, else None."""
+    """Return the kind of product that an operation is, None if it is none."""
     if operation in CONVOLUTIONS:
         return "convolution"
     if operation in MATRIX_PRODUCTS:
@@ -387,9 +387,10 @@ class Products(TorchDispatchMode):
                 return self._places(value)
             return torch.full(value.shape, -1, dtype=torch.int64, device=value.device)
 
-        options = {key: value for key, value in kwargs.items() if key not in ("dtype", "memory_format")}
+        options = {key: value for key, value in kwargs.items() if key != "dtype"}
         moved = _tensors((func(*tree_map(numbered, args), **options),))
-        self._moved.update({id(tensor): (tensor, places) for tensor, places in zip(results, moved, strict=True)})
+        for tensor, places in zip(results, moved, strict=True):
+            self._moved[id(tensor)] = tensor, _with_strides_of(tensor, places)
 
     def _convolution(self, args: tuple[Any, ...], output: Tensor) -> Product:
         x, weight, bias, stride, padding, dilation, transposed, output_padding, groups = args[:9]
@@ -432,6 +433,13 @@ def _tensors(*values: Any) -> list[Tensor]:
         elif isinstance(value, list | tuple):
             found += [one for one in value if isinstance(one, Tensor)]
     return found
+
+
+def _with_strides_of(tensor: Tensor, places: Tensor) -> Tensor:
+    """Lay out places as the values are: a later view of these must be one of the places too."""
+    if places.stride() == tensor.stride() or 0 in tensor.stride():
+        return places
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=places.dtype, device=places.device).copy_(places)
 
 
 def _storage(tensor: Tensor) -> int:
@@ -479,4 +487,4 @@ def traceable(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        torch.backends.mkldnn.enabled = onednn
+        torch.backends.mkldnn.enabled = onednn  # type: ignore[assignment]

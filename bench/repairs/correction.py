@@ -321,11 +321,12 @@ def scale_outputs(model: nn.Module, layer: PrunableLayer, factors: Tensor) -> No
     >>> net[0].weight.flatten().tolist()
     [2.0, 3.0]
     """
+    layout = layer.channels
     if layer.bias is None:
         raise NotApplicable(f"{layer.name}: what is added to its outputs is computed, so no factor can be folded in")
     weight = model.get_parameter(layer.parameter)
-    rows = layer.rows(weight) * factors.to(weight.dtype).unsqueeze(1)
-    weight.copy_(layer.channels.weight(rows, tuple(weight.shape)))
+    rows = layout.rows(weight) * factors.to(weight.dtype).unsqueeze(1)
+    weight.copy_(layout.weight(rows, tuple(weight.shape)))
     for part, channels in bias_parts(model, layer):
         part.mul_(factors[channels].to(part.dtype))
 
@@ -357,7 +358,8 @@ def shift_outputs(model: nn.Module, layer: PrunableLayer, shift: Tensor) -> None
 def has_shift(model: nn.Module, layer: PrunableLayer) -> bool:
     """Whether a constant can be added to a layer's output channels without another parameter."""
     if layer.bias:
-        return sum(part.stop - part.start for part in layer.bias) == layer.channels.channels
+        runs = {(part.start, part.stop) for part in layer.bias}  # tied weights have one bias at each place
+        return sum(stop - start for start, stop in runs) == layer.channels.channels
     if layer.bias is None or layer.batchnorm is None:
         return False
     return isinstance(model.get_submodule(layer.batchnorm).running_mean, Tensor)

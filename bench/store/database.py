@@ -211,12 +211,16 @@ class Store:
                 f"use the prunebench that wrote it, or move it away to start anew"
             )
         if writing and found != str(schema.SCHEMA_VERSION):
-            raise UserError(
-                f"{self.place}: was written with store schema {found}, whose rows have another definition of the "
-                f"speed-up; `report`, `claims` and `export` still read it; run the study in a new folder, or move "
-                f"{self.place} away"
-            )
+            raise UserError(self.outdated(found))
         return int(found)
+
+    def outdated(self, found: str | int) -> str:
+        """Explain why no rows can be added to a store of an older schema, and what to do."""
+        return (
+            f"{self.place}: was written with store schema {found}, whose rows have another definition of the speed-up, "
+            f"so no rows can be added; `report`, `claims`, `status` and `show` still read it; run the study in a new "
+            f"folder, or move {self.place} away"
+        )
 
     def close(self) -> None:
         """Close all connections."""
@@ -377,7 +381,8 @@ class Store:
     @_whole
     def dense_models(self, connection: sa.Connection) -> list[dict[str, Any]]:
         """Return what is known of every dense model that cells were computed from."""
-        return [dict(row) for row in connection.execute(sa.select(DENSE)).mappings()]
+        columns = [DENSE.c[column.name] for column in schema.known(schema.DENSE, self.schema)]
+        return [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
 
     @_whole
     def states(self, connection: sa.Connection) -> dict[str, str]:

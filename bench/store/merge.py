@@ -53,9 +53,14 @@ def merge_study(folder: Path, store: Store, study_hash: str, other: Path) -> int
     Raises
     ------
     UserError
-        If the other folder has no store, or one of another study, other settings or other dense models.
+        If the other folder has no store, or one of another study, schema, other settings or other dense models.
     """
     with closing(open_store(other)) as theirs:
+        if theirs.schema != store.schema:
+            raise UserError(
+                f"{other}: was written with store schema {theirs.schema}, this study with {store.schema}: their "
+                f"speed-ups are defined differently; run the study again instead of merging"
+            )
         if theirs.place == store.place or other.resolve() == folder.resolve():
             raise UserError(f"{other}: its rows lie in {store.place}, as this study's do; there is nothing to merge")
         mine_kept, kept = _settings(store), _settings(theirs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,6 +79,15 @@ class Network:
         found = json.loads(text)
         return cls(**{**found, "layers": tuple(found["layers"]), "notes": tuple(found["notes"])})
 
+    def describe(self, dataset: str, model: str, granularities: Sequence[str]) -> dict[str, Any]:
+        """Return the layers and the summary at some granularities as plain values, with the names of the setting."""
+        return {
+            "dataset": dataset, "model": model, "parameters": self.parameters, "macs": self.macs,
+            "layers": [dict(layer) for layer in self.layers],
+            "summary": {granularity: self.summary(granularity) for granularity in granularities},
+            "explanations": self.explanations(granularities),
+        }  # fmt: skip
+
     def prunable(self, granularity: str) -> tuple[float, float]:
         """Return the shares of parameters and of MACs that can be pruned at a granularity."""
         pruned = [layer for layer in self.layers if _is_pruned(layer["dense"][granularity])]
@@ -100,15 +109,43 @@ class Network:
             )
             for reason, layers in groups.items()
         ]  # fmt: skip
-        activations = self.without_weight - self.unregistered
         found += [
             LeftDense(reason, 0, parameters / max(1, self.parameters), macs / max(1, self.macs))
-            for reason, parameters, macs in (
-                (VECTORS, self.vectors, 0), (ACTIVATIONS, 0, activations), (UNREGISTERED, 0, self.unregistered),
-            )
-            if parameters or macs
-        ]  # fmt: skip
+            for reason, parameters, macs in self.beyond_layers()
+        ]
         return sorted(found, key=lambda one: (-one.macs, -one.parameters))
+
+    def has_units(self, granularity: str) -> bool:
+        """Whether there is anything to prune at a granularity."""
+        return any(granularity in layer["units"] for layer in self.layers)
+
+    def beyond_layers(self) -> list[tuple[str, int, int]]:
+        """Return what belongs to no layer and is never pruned: its name, number of parameters and MACs per image."""
+        activations = self.without_weight - self.unregistered
+        rest = ((VECTORS, self.vectors, 0), (ACTIVATIONS, 0, activations), (UNREGISTERED, 0, self.unregistered))
+        return [(name, parameters, macs) for name, parameters, macs in rest if parameters or macs]
+
+    def explanations(self, granularities: Iterable[str]) -> list[str]:
+        """Explain every short reason that `units_text` shows at these granularities, a line each.
+
+        Examples
+        --------
+        >>> head = {"layer": "head", "dense": {"weight": "head: excluded by the study"}}
+        >>> Network((head,), 10, 0, 10, 0, 0).explanations(["weight"])
+        ['head: excluded by the study']
+        """
+        found: dict[str, dict[str, str]] = {}
+        for granularity in granularities:
+            for layer in self.layers:
+                short, _, long = (layer["dense"][granularity] or "").partition(": ")
+                if long:
+                    found.setdefault(short, {}).setdefault(long, layer["layer"])
+        lines = []
+        for short, places in found.items():
+            [(long, first), *others] = places.items()
+            more = f" ({first}; other layers likewise)" if others else ""
+            lines.append(f"{short}: {long}{more}")
+        return lines
 
     def summary(self, granularity: str) -> str:
         """Say in one line what can be pruned and what is left dense, in shares of the parameters and MACs.
@@ -130,6 +167,9 @@ vectors (10 %, 0 %)
     def warnings(self, granularities: Iterable[str]) -> Iterator[str]:
         """Yield a line for each granularity at which more than 5 % of the MACs are left dense, then the notes."""
         for granularity in granularities:
+            if not self.has_units(granularity):
+                yield f"nothing to prune at granularity {granularity}: its cells are skipped"
+                continue
             groups = [one for one in self.left_dense(granularity) if one.macs > 0]
             share = sum(one.macs for one in groups)
             if share > ALLOWED:
@@ -138,14 +178,34 @@ vectors (10 %, 0 %)
         yield from self.notes
 
 
+def units_text(layer: Mapping[str, Any], granularity: str) -> str:
+    """Return the number of units of a layer, or in a few words why it has none.
+
+    Examples
+    --------
+    >>> units_text({"units": {"weight": 4608}, "dense": {"weight": None}}, "weight")
+    '4,608'
+    >>> units_text({"units": {}, "dense": {"weight": "head: excluded by the study"}}, "weight")
+    'dense: head'
+    """
+    if granularity in layer["units"]:
+        return f"{layer['units'][granularity]:,}"
+    short = (layer["dense"][granularity] or "").partition(":")[0]
+    return short if short == CUT_ALONG else f"dense: {short}"
+
+
 def percent(share: float) -> str:
-    """Write a share with two significant digits.
+    """Write a share with two significant digits; what is less than all never reads 100 %.
 
     Examples
     --------
     >>> percent(0.9871), percent(0.042), percent(0.0004), percent(0.0)
     ('99 %', '4.2 %', '0.04 %', '0 %')
+    >>> percent(0.9988), percent(1.0)
+    ('99.88 %', '100 %')
     """
+    if 0.995 <= share < 1:
+        return f"{min(100 * share, 99.99):.2f} %"
     return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1 if share >= 0.00995 else 2}f} %"
 
 

@@ -53,7 +53,8 @@ class StudyData:
         The columns of `schema.CHECKS` and `schema.DENSE`.
     meta : mapping
         Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
-        ``registered``, ``settings``, ``provenance``, ``counters``.
+        ``registered``, ``settings``, ``provenance``, ``counters``, ``schema`` (version that the rows were written
+        with).
     curves : DataFrame
         The columns of `schema.CURVES`; empty where the study has no feature scorer.
     alignment, units : DataFrame
@@ -173,10 +174,29 @@ def read_history(folder: Path, group: str) -> dict[str, list[float]]:
     dict
         ``loss`` (mean training loss, nats) and ``lr`` (learning rate of the last step), one value per epoch. Empty for
         a given checkpoint and where no model was stored; models of earlier versions have no ``lr``.
+
+    Raises
+    ------
+    UserError
+        If the store's text is damaged.
     """
     with closing(open_store(folder)) as store:
         found = next((row["history"] for row in store.dense_models() if row["group"] == group), None)
-    return dict(json.loads(found)) if found else {}
+    history = json.loads(found) if found else {}
+    if not _is_history(history):
+        raise UserError(
+            f"{folder}: the training history of group {group[:12]} in the store is damaged; put a copy of results.db "
+            f"in its place, or make a new study folder"
+        )
+    return dict(history)
+
+
+def _is_history(value: Any) -> bool:
+    """Whether a value maps names to lists of numbers of one length."""
+    if not isinstance(value, dict) or not all(isinstance(values, list) for values in value.values()):
+        return False
+    numbers = all(isinstance(number, int | float) for values in value.values() for number in values)
+    return numbers and len({len(values) for values in value.values()}) <= 1
 
 
 def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: str | None = None) -> pd.DataFrame:
@@ -202,10 +222,7 @@ def _read(
     store: Store, connection: sa.Connection, table: sa.Table, columns: tuple[schema.Column, ...],
     *condition: sa.ColumnElement[bool],
 ) -> pd.DataFrame:  # fmt: skip
-    names = [column.name for column in columns]
-    if store.schema != schema.SCHEMA_VERSION:  # an older store lacks columns
-        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-        names = [name for name in names if name in there]
+    names = [column.name for column in schema.known(columns, store.schema)]
     found = store.fetch(connection, sa.select(*(table.c[name] for name in names)).where(*condition))
     frame = pd.DataFrame(found, columns=names, dtype="object")
     return typed(frame.reindex(columns=[column.name for column in columns]), columns)

@@ -16,12 +16,24 @@ Kind = Literal["text", "integer", "real", "boolean", "bytes"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, kind, unit and meaning."""
+    """One column: its name, kind, unit and meaning, and the first schema version that has it."""
 
     name: str
     kind: Kind
     unit: str
     meaning: str
+    since: int = 1
+
+
+def known(columns: tuple[Column, ...], version: int) -> tuple[Column, ...]:
+    """Return the columns that a schema version has.
+
+    Examples
+    --------
+    >>> {column.name for column in DENSE} - {column.name for column in known(DENSE, 1)}
+    {'network'}
+    """
+    return tuple(column for column in columns if column.since <= version)
 
 
 #: What a cell is; null where the axis does not apply (a dense row has no allocation).
@@ -160,7 +172,7 @@ DENSE: tuple[Column, ...] = (
     Column("history", "text", "JSON", "training loss and learning rate per epoch"),
     Column("parameters", "integer", "parameters", "size of the model"),
     Column("prunable", "integer", "weights", "prunable weights"),
-    Column("network", "text", "JSON", "its layers: `bench.store.network.Network`; null in schema 1"),
+    Column("network", "text", "JSON", "its layers: `bench.store.network.Network`", since=2),
     Column("train_overlap", "text", "-", "no, yes or unknown"),
     Column("uncovered_layers", "text", "JSON", "layers outside the cancellation identity, found by perturbation"),
     Column("seconds", "real", "s", "time to train or load"),

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.store import schema
+from bench.store.network import Network
 from bench.store.reader import FULL_BUDGET, StudyData, derive
 
 DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
@@ -189,8 +190,39 @@ def meta(**changes: Any) -> dict[str, Any]:
         "memory_format": "contiguous"},
         "provenance": {"versions": {"torch": "2.x", "python": "3.11"}, "hardware": {"cpu": "x86"},
         "git": "abc"},
-        "counters": {"cells": 10, "unique_masks": 5, "evaluations": 5, "seconds": 1.5}, **changes,
+        "counters": {"cells": 10, "unique_masks": 5, "evaluations": 5, "seconds": 1.5},
+        "schema": schema.SCHEMA_VERSION, **changes,
     }  # fmt: skip
+
+
+def network(*, head: int = 10, activations: int = 0, notes: tuple[str, ...] = (), blocks: int = 1) -> Network:
+    """A network of 100 MACs with `blocks` prunable pairs of layers, fc1 and fc2, and a head that is left dense."""
+    rest = 100 - head - activations
+    layers: list[dict[str, Any]] = []
+    for block, name in itertools.product(range(blocks), ("fc1", "fc2")):
+        channel = "cut along: with the hidden channels of fc1" if name == "fc2" else None
+        layers.append({
+            "layer": f"{block}.{name}", "kind": "matrix product", "shape": [8, 4], "calls": 1, "parameters": 32,
+            "macs": rest // (2 * blocks), "units": {"weight": 32} | ({"channel": 8} if name == "fc1" else {}),
+            "dense": {"weight": None, "channel": channel},
+        })  # fmt: skip
+    excluded = "head: excluded by the study"
+    layers.append({
+        "layer": "head", "kind": "matrix product", "shape": [2, 8], "calls": 1, "parameters": 16, "macs": head,
+        "units": {}, "dense": {"weight": excluded, "channel": excluded},
+    })  # fmt: skip
+    return Network(tuple(layers), 64 * blocks + 16 + 20, 20, 100, activations, 0, notes)
+
+
+def with_networks(data: StudyData, **networks: Network) -> StudyData:
+    """Add the layers of the networks, by model."""
+    texts = data.dense["model"].map({model: one.to_json() for model, one in networks.items()})
+    return dataclasses.replace(data, dense=data.dense.assign(network=texts.where(texts.notna(), None)))
+
+
+def of_schema_1(data: StudyData) -> StudyData:
+    """The same study as schema 1 knew it."""
+    return dataclasses.replace(with_networks(data), meta={**data.meta, "schema": 1})
 
 
 @pytest.fixture(scope="session")
@@ -212,3 +244,18 @@ def fused() -> Callable[..., StudyData]:
 @pytest.fixture(scope="session")
 def own_sparsities() -> Callable[[StudyData], StudyData]:
     return with_own_sparsities
+
+
+@pytest.fixture(scope="session", name="network")
+def _network() -> Callable[..., Network]:
+    return network
+
+
+@pytest.fixture(scope="session", name="with_networks")
+def _with_networks() -> Callable[..., StudyData]:
+    return with_networks
+
+
+@pytest.fixture(scope="session", name="of_schema_1")
+def _of_schema_1() -> Callable[[StudyData], StudyData]:
+    return of_schema_1

@@ -12,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.slow.timm_scan import NETWORKS, PAGE, Outcome, page, scan  # noqa: E402
+from tests.slow.timm_scan import NETWORKS, PAGE, Outcome, page, scan
 
 pytestmark = pytest.mark.slow
 

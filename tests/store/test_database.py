@@ -77,7 +77,7 @@ def test_counters_add_up_over_runs(store):
 
 def test_another_schema_is_refused(tmp_path, store):
     store.set_meta("schema", "99")
-    with pytest.raises(UserError, match="has store schema 99, this prunebench reads 1"):
+    with pytest.raises(UserError, match="has store schema 99, this prunebench reads 2"):
         open_store(tmp_path)
 
 
