@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.models.inventory import Inventory, Weight
 from bench.models.products import Product, Products, aten, once_for_all, traceable
 
-
 #: Activations that are exactly zero for some negative numbers.
 SILENT = frozenset({
     aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_, aten.hardswish, aten.hardswish_, aten.hardsigmoid,
