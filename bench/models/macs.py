@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.models.inventory import Inventory, Weight
-from bench.models.products import Product, Products, once_for_all, traceable
+from bench.models.products import Product, Products, aten, once_for_all, traceable
+
+#: Activations that are exactly zero for some negative numbers.
+SILENT = frozenset({
+    aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_, aten.hardswish, aten.hardswish_, aten.hardsigmoid,
+    aten.hardsigmoid_, aten.threshold, aten.threshold_, aten.clamp, aten.clamp_, aten.clamp_min, aten.clamp_min_,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,21 +158,36 @@ class _Positive(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (model,) = self._model
-        state = {name: _positive(p) for name, p in model.named_parameters()}
+        generator = torch.Generator(x.device).manual_seed(0)
+        state = {name: _positive(p, generator) for name, p in model.named_parameters()}
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
                 prefix = f"{name}." if name else ""
                 # the mean is subtracted
-                state[f"{prefix}running_mean"] = -_positive(module.running_mean)
+                state[f"{prefix}running_mean"] = -_positive(module.running_mean, generator)
                 state[f"{prefix}running_var"] = torch.ones_like(module.get_buffer("running_var"))
-        result: Tensor = functional_call(model, state, (x,))
+        with _Awake():
+            result: Tensor = functional_call(model, state, (x,))
         return result
 
 
-def _positive(tensor: Tensor) -> Tensor:
-    nonzero = (tensor != 0).to(tensor.dtype)
+class _Awake(TorchDispatchMode):
+    """Gives activations that are zero for negative numbers the absolute values, which normalisation centres."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func._overloadpacket in SILENT:
+            args = (args[0].abs_() if func._schema.is_mutable else args[0].abs(), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+def _positive(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Replace what is not zero by positive numbers, no two alike: normalisation makes zeros of equal channels."""
+    noise = torch.rand(tensor.shape, generator=generator, device=tensor.device, dtype=tensor.dtype)
+    nonzero = (tensor != 0) * (0.5 + noise)
     # as many as an output reads on the average: the flow neither grows nor fades from layer to layer
-    return nonzero * len(tensor) / nonzero.sum().clamp_min(1) if tensor.dim() > 1 else nonzero
+    return nonzero * len(tensor) / (tensor != 0).sum().clamp_min(1) if tensor.dim() > 1 else nonzero
 
 
 def _noise(example: Tensor) -> Tensor:

@@ -127,6 +127,29 @@ def test_a_silent_relu_is_no_removed_channel():
     assert count_macs(net, torch.rand(2, 1, 4, 4)).speedup == 1.0
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.Hardswish()])
+def test_a_relu_that_a_layer_norm_silences_is_no_removed_channel(activation):
+    """Layer normalisation subtracts a mean, so that some channels are negative even if nothing else cancels."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.LayerNorm(32), activation, nn.Linear(32, 4)).eval()
+    with torch.no_grad():
+        net[2].weight.mul_(5)
+    assert [count_macs(net, torch.rand(1, 1, 4, 4)).speedup for _ in range(5)] == [1.0] * 5
+
+
+def test_a_channel_whose_negative_is_taken_is_no_removed_one():
+    class Concatenated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(16, 8), nn.Linear(16, 4)
+
+        def forward(self, x):
+            y = self.first(x.flatten(1))
+            return self.last(torch.cat([y.relu(), (-y).relu()], dim=1))
+
+    assert count_macs(Concatenated(), torch.rand(1, 1, 4, 4)).speedup == 1.0
+
+
 def test_zeros_of_a_standardised_weight_come_back():
     net = nn.Sequential(timm.layers.ScaledStdConv2d(3, 4, 3)).eval()
     with torch.no_grad():

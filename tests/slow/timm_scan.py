@@ -166,6 +166,7 @@ def measure(model: nn.Module) -> Measured:
     pruned = sum(int((model.get_parameter(layer.parameter) == 0).sum()) for layer in units.layers)
     found = Operands.of(model, x, other)
     counted = count_macs(model, x)
+    model.requires_grad_(False)  # the counter's module tracker fails on some networks with gradients
     with no_fused_kernels(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
     return Measured(
@@ -175,17 +176,17 @@ def measure(model: nn.Module) -> Measured:
 
 
 class Operands(TorchFunctionMode):
-    """The two factors of every product, as torch's functions get them: their hash, and what each call costs.
+    """The two factors of every product, as torch's functions get them, and what each call costs.
 
     Attributes
     ----------
     calls : list of tuple
-        ``(MACs, hash of the first factor, of the second, zeros and size of each that needs a gradient or None)``.
+        MACs; for each of the two factors its address, its hash, and its zeros and size if it needs a gradient.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[int, list[int], list[tuple[int, int] | None]]] = []
+        self.calls: list[tuple[int, list[int], list[int], list[tuple[int, int] | None]]] = []
 
     @classmethod
     def of(cls, model: nn.Module, x: Tensor, other: Tensor) -> Operands:
@@ -205,16 +206,16 @@ class Operands(TorchFunctionMode):
         """Sum up the MACs, and the zeros of the weights, each weight once."""
         self.macs = sum(macs for macs, *_ in self.calls)
         self.remaining = self.macs
-        seen: dict[int, int] = {}
-        for (macs, hashes, counts), (_, others, _) in zip(self.calls, second.calls, strict=True):
+        seen: dict[tuple[int, int], int] = {}
+        for (macs, places, hashes, counts), (_, _, others, _) in zip(self.calls, second.calls, strict=True):
             fixed = [
-                (one, count)
-                for one, other, count in zip(hashes, others, counts, strict=True)
+                (place, one, count)
+                for place, one, other, count in zip(places, hashes, others, counts, strict=True)
                 if one == other and count is not None
             ]
             if fixed:  # of two weights, as in the multiplication of fixed coordinates, the second
-                one, (zeros, size) = fixed[-1]
-                seen[one] = zeros
+                place, one, (zeros, size) = fixed[-1]
+                seen[place, one] = zeros
                 self.remaining -= macs * zeros // size
         self.zeros = sum(seen.values())
 
@@ -234,7 +235,7 @@ class Operands(TorchFunctionMode):
             counts = [
                 (int((factor == 0).sum()), factor.numel()) if factor.requires_grad else None for factor in factors
             ]
-        self.calls.append((macs, hashes, counts))
+        self.calls.append((macs, [factor.data_ptr() for factor in factors], hashes, counts))
 
 
 #: MACs of a call, and its two factors, the weight second where a function knows it.
