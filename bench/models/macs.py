@@ -166,12 +166,12 @@ class _Positive(nn.Module):
                 # the mean is subtracted
                 state[f"{prefix}running_mean"] = -_positive(module.running_mean, generator)
                 state[f"{prefix}running_var"] = torch.ones_like(module.get_buffer("running_var"))
-        with _Awake():
+        with _Awake():  # type: ignore[no-untyped-call]
             result: Tensor = functional_call(model, state, (x,))
         return result
 
 
-class _Awake(TorchDispatchMode):
+class _Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives activations that are zero for negative numbers the absolute values, which normalisation centres."""
 
     def __torch_dispatch__(

@@ -478,13 +478,13 @@ def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
 @contextlib.contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
     """Run `model` in eval mode without gradients inside a ``with`` block, fused kernels that hide weights left out."""
-    fused, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    fused, onednn = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        torch._C._set_mkldnn_enabled(False)
     try:
         with evaluating(model), torch.no_grad():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        torch.backends.mkldnn.enabled = onednn
+        torch._C._set_mkldnn_enabled(onednn)
