@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UserError
+from bench.models.graph import VIEWS, Graph
 from bench.models.products import MOVES, Operand, Product, Products, aten, once_for_all, product_kind, traceable
+from bench.models.weight_parts import WeightPart, weight_parts
 from bench.tensors import BiasPart, Layout
 
 BATCHNORM_OPERATIONS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
@@ -22,7 +22,6 @@ ADDITIONS = frozenset({aten.add, aten.add_})
 KEEPS_CHANNELS = MOVES | ADDITIONS | BATCHNORM_OPERATIONS | {
     aten.mul, aten.mul_, aten.native_layer_norm, aten.native_group_norm,
 }  # fmt: skip
-VIEWS = frozenset({aten.view, aten._unsafe_view, aten.alias, aten.detach})
 #: Operations that compute every value from the one at its place.
 ELEMENTWISE = VIEWS | ADDITIONS | {
     aten.clone,
@@ -37,7 +36,7 @@ SCORE_OPERATIONS = MOVES | ADDITIONS | {
     aten.mul, aten.mul_, aten.div, aten.div_, aten.masked_fill, aten.masked_fill_, aten.where,
 }  # fmt: skip
 LOOKUPS = frozenset({aten.embedding, aten._embedding_bag, aten.embedding_bag})
-#: Operations that read a weight of a product beside it and change nothing of what the product means.
+#: Operations that also read the weight of a product, without an effect on what the product computes.
 HARMLESS = frozenset({"bias", "detach", "alias"})
 COMPLEX = "complex weight: no criterion orders complex numbers"
 COMPUTED = "computed weight: a product uses what is computed from it"
@@ -140,169 +139,6 @@ class Inventory:
         return tuple(weight for weight in self.weights if weight.reason is None)
 
 
-@dataclass
-class _Graph:
-    """The operations of one forward pass; its tensors are kept alive, so that their ids stay unique."""
-
-    tensors: dict[int, Tensor] = field(default_factory=dict)
-    operations: list[tuple[Any, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-    readers: dict[int, list[int]] = field(default_factory=dict)
-    made_by: dict[int, int] = field(default_factory=dict)
-
-    def add(self, operation: Any, arguments: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-        number = len(self.operations)
-        inputs, outputs = (tuple(id(tensor) for tensor in tensors) for tensors in (arguments, results))
-        self.operations.append((operation, inputs, outputs))
-        self.tensors.update((id(tensor), tensor) for tensor in (*arguments, *results))
-        for one in dict.fromkeys(inputs):
-            self.readers.setdefault(one, []).append(number)
-        for one in outputs:
-            self.made_by.setdefault(one, number)  # an operation in place returns its argument
-
-    def whole(self, tensor: int) -> int:
-        """Follow a tensor through reshapes that alone read it."""
-        while True:
-            readers = self.readers.get(tensor, [])
-            if len(readers) != 1 or self.operations[readers[0]][0] not in VIEWS:
-                return tensor
-            (tensor,) = self.operations[readers[0]][2]
-
-    def arguments(self, number: int) -> list[Tensor]:
-        """Return the tensors that an operation reads."""
-        return [self.tensors[one] for one in self.operations[number][1]]
-
-    def operand(self, number: int, operand: Operand) -> int:
-        """Return the id of a factor of a product, as the network made it."""
-        storage = operand.tensor.untyped_storage()._cdata
-        return next(id(t) for t in self.arguments(number) if t.untyped_storage()._cdata == storage)
-
-    def reaches(self, tensor: int, through: frozenset[Any], targets: frozenset[Any]) -> bool:
-        """Whether a tensor is read by one of some operations, after operations of another kind."""
-        ahead, met = [tensor], {tensor}
-        while ahead:
-            for number in self.readers.get(ahead.pop(), []):
-                operation, _, results = self.operations[number]
-                if operation in targets:
-                    return True
-                if operation in through:
-                    ahead += [one for one in results if one not in met]
-                    met.update(results)
-        return False
-
-    def sources(self, tensor: int) -> Iterator[int]:
-        """Iterate over the operations that a tensor comes from, the nearest first."""
-        behind, met = [tensor], {tensor}
-        while behind:
-            number = self.made_by.get(behind.pop(0))
-            if number is not None:
-                yield number
-                new = [one for one in dict.fromkeys(self.operations[number][1]) if one not in met]
-                behind += new
-                met.update(new)
-
-
-@dataclass(frozen=True)
-class WeightPart:
-    """The part of a product's weight that one parameter is.
-
-    Attributes
-    ----------
-    parameter : str
-        Its path.
-    layout : Layout or None
-        Where its channels stand; None if it is no run of whole output channels.
-    columns : slice
-        Output channels of the product that it makes.
-    channels : slice
-        The same channels, counted in the parameter.
-    share : float
-        Its share of the product's weights.
-    """
-
-    parameter: str
-    layout: Layout | None
-    columns: slice
-    channels: slice
-    share: float = 1.0
-
-
-def weight_parts(products: Products, product: Product) -> list[WeightPart]:
-    """Divide the weight of a product among the parameters that it consists of: one, unless they were concatenated."""
-    plain = _plain_part(products, product)
-    if plain is not None:
-        return [plain]
-    weight = product.weight.tensor
-    key = (
-        product.kind,
-        product.groups,
-        weight.shape,
-        weight.stride(),
-        weight.storage_offset(),
-        product.weight.parameters,
-    )
-    if product.weight.moved is not None or key not in products.found:
-        products.found[key] = _divide(products, product)
-    parts: list[WeightPart] = products.found[key]
-    return parts
-
-
-def _plain_part(products: Products, product: Product) -> WeightPart | None:
-    """Return the part where the weight is a whole filter bank, or whole rows of a matrix, as they are stored."""
-    if product.weight.moved is not None:
-        return None
-    (name,) = product.weight.parameters
-    parameter, weight = products.parameters[name], product.weight.tensor
-    everything = slice(0, product.channels)
-    if product.kind == "convolution" and (weight.shape, weight.stride()) == (parameter.shape, parameter.stride()):
-        return WeightPart(name, Layout.plain(tuple(parameter.shape), product.groups), everything, everything)
-    if product.kind == "matrix product" and parameter.dim() == weight.dim() == 2:
-        rows, step = weight.mT, parameter.stride(0)
-        start, rest = divmod(int(weight.storage_offset() - parameter.storage_offset()), step or 1)
-        if (rows.shape[1], rows.stride(), rest) == (parameter.shape[1], parameter.stride(), 0):
-            return WeightPart(
-                name, Layout.plain(tuple(parameter.shape)), everything, slice(start, start + product.channels)
-            )
-    return None
-
-
-def _divide(products: Products, product: Product) -> list[WeightPart]:
-    found = []
-    for name, places in products.places(product.weight).items():
-        rows = product.rows(places)
-        ours = rows >= 0
-        share = float(ours.float().mean())
-        at = ours[:, 0].nonzero().flatten()
-        is_run = len(at) > 0 and bool(ours[at].all()) and int(at[-1] - at[0]) + 1 == len(at)
-        is_run = is_run and int(ours.sum()) == len(at) * rows.shape[1]
-        located = _locate(rows[at], tuple(products.parameters[name].shape), product) if is_run else None
-        if located is None:
-            found.append(WeightPart(name, None, slice(0, product.channels), slice(0, product.channels), share))
-        else:
-            layout, start = located
-            columns = slice(int(at[0]), int(at[-1]) + 1)
-            found.append(WeightPart(name, layout, columns, slice(start, start + len(at)), share))
-    return found
-
-
-def _locate(rows: Tensor, shape: tuple[int, ...], product: Product) -> tuple[Layout, int] | None:
-    """Find the layout under which these rows of flat indices stand in a parameter, and the first row's number."""
-    k = rows.shape[1]
-    flat = torch.arange(torch.Size(shape).numel(), device=rows.device)
-    if len(flat) % k:
-        return None
-    cut = [shape]
-    if product.kind == "transposed convolution" and product.groups > 1:
-        cut = [(product.groups, shape[0] // product.groups, *shape[1:])]
-    for axes in cut:
-        for order in itertools.permutations(range(len(axes))):
-            candidate = flat.view(axes).permute(order).reshape(-1, k)
-            first = (candidate[:, 0] == rows[0, 0]).nonzero().flatten()
-            if len(first) and torch.equal(candidate[int(first[0]) : int(first[0]) + len(rows)], rows):
-                groups = product.row_groups if len(rows) == len(candidate) else 1
-                return Layout(axes, order, len(candidate), groups, product.inputs), int(first[0])
-    return None
-
-
 @dataclass(frozen=True)
 class _Use:
     """A parameter as the weight of one product, the operation of that number."""
@@ -384,7 +220,7 @@ class _Trace:
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         self._model = model
-        self._graph = _Graph()
+        self._graph = Graph()
         self._products: dict[int, Product] = {}
         self._uses: dict[str, list[_Use]] = {}
         self._computed: dict[str, str] = {}

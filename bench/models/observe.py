@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bench.errors import CellError
 from bench.models.bias import bias_values
-from bench.models.inventory import WeightPart, weight_parts
 from bench.models.products import Product, Products, traceable
+from bench.models.weight_parts import WeightPart, weight_parts
 from bench.tensors import PrunableLayer
 
 #: Bytes of patches that are held at once on a CPU, where more leave its cache (one image's may be more).

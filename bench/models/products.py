@@ -276,7 +276,7 @@ class Products(TorchDispatchMode):
         }
         #: id of a moved copy of parameters -> itself, and the place of each value
         self._moved: dict[int, tuple[Tensor, Tensor]] = {}
-        #: what `bench.models.inventory.weight_parts` has found out already
+        #: what `bench.models.weight_parts` has found out already
         self.found: dict[Any, list[Any]] = {}
         sizes = [p.numel() for p in self.parameters.values()]
         self._starts = dict(zip(self.parameters, itertools.accumulate(sizes, initial=0), strict=False))
@@ -463,7 +463,7 @@ def once_for_all(model: nn.Module, x: Tensor) -> list[bool]:
 
 
 def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors that modules hold beside parameters, buffers and children, by place."""
+    """Return the tensors that modules hold in addition to parameters, buffers and children, by place."""
     own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     return {
         f"{name}.{attribute}".lstrip("."): leaf

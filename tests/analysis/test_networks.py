@@ -210,8 +210,8 @@ def test_a_damaged_network_is_refused_in_one_line(study, network, with_networks,
     data = with_networks(study(**SMALL), cnn=network())
     write_parquet(data, tmp_path / "sound.parquet")
     assert read_networks(read_parquet(tmp_path / "sound.parquet")) == {("digits", "cnn"): network()}
-    spoilt = data.dense.assign(network=[damage(text) for text in data.dense["network"]])
-    write_parquet(dataclasses.replace(data, dense=spoilt), tmp_path / "data.parquet")
+    damaged = data.dense.assign(network=[damage(text) for text in data.dense["network"]])
+    write_parquet(dataclasses.replace(data, dense=damaged), tmp_path / "data.parquet")
     with pytest.raises(AnalysisError, match=re.escape(message)) as error:
         read_parquet(tmp_path / "data.parquet")
     assert "the network of cnn on digits" in str(error.value)
