@@ -157,14 +157,14 @@ def test_a_network_that_fails_in_training_mode_alone_is_found_by_plan(tiny, comm
         "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.layers = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n\n"
         "    def forward(self, x):\n        y = self.layers(x.flatten(1))\n"
-        "        return (y, y) if self.training else y\n\n\ndef net(num_classes, in_chans):\n    return Net()\n"
+        "        return y.no_such_attribute if self.training else y\n\n\ndef net(num_classes, in_chans):\n    return Net()\n"
     )
     text = (tiny / "study.yaml").read_text()
     (tiny / "study.yaml").write_text(text.replace("name: digits_cnn,", "name: './net.py:net',"))
     result = command("plan", tiny)
     assert result.code == 2
     assert result.err.count("\n") == 1
-    assert "training step on 2 images fails" in result.err
+    assert "it fails in training mode: 'Tensor' object has no attribute 'no_such_attribute'" in result.err
 
 
 def test_the_forecast_of_an_epoch_is_near_its_time(tiny):

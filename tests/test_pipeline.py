@@ -152,12 +152,12 @@ def test_noted_channels_are_those_of_a_correction_by_hand(session, dataset, dens
     outcome = next(o for o in outcomes[0] if o.cell.correction.name == "asr" and o.cell.sparsity == 0.8)
     made, _ = pipeline(session, dataset, dense)
     masks, draw = made._masked(outcome.cell)[0], made._calibration(outcome.cell.calibration)
-    moments = [channel_moments(dense.model, masks.units.names, draw)]
+    moments = [channel_moments(dense.model, masks.units.layers, draw)]
     model = copy.deepcopy(dense.model)
     apply_masks(model, masks.units, masks)
-    moments.append(channel_moments(model, masks.units.names, draw))
+    moments.append(channel_moments(model, masks.units.layers, draw))
     asr(RepairContext(model, moments[0], masks.units, masks, draw, dense.model))
-    moments.append(channel_moments(model, masks.units.names, draw))
+    moments.append(channel_moments(model, masks.units.layers, draw))
     assert channels_of(outcome) == channel_changes(*moments)
 
 

@@ -371,7 +371,7 @@ def refuse_shared_memory(model: nn.Module) -> None:
     """
     seen: dict[int, str] = {}
     for name, parameter in model.named_parameters():
-        other = seen.setdefault(parameter.untyped_storage().data_ptr(), name)
+        other = seen.setdefault(parameter.untyped_storage()._cdata, name)
         if other != name and parameter.numel():
             raise UserError(
                 f"{type(model).__name__}: the parameters {other} and {name} share memory but are two parameters, so a "

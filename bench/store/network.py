@@ -201,9 +201,11 @@ def percent(share: float) -> str:
     --------
     >>> percent(0.9871), percent(0.042), percent(0.0004), percent(0.0)
     ('99 %', '4.2 %', '0.04 %', '0 %')
-    >>> percent(0.9988), percent(1.0)
-    ('99.88 %', '100 %')
+    >>> percent(0.9988), percent(1.0), percent(0.00001)
+    ('99.88 %', '100 %', '< 0.01 %')
     """
+    if 0 < share < 0.00005:
+        return "< 0.01 %"
     if 0.995 <= share < 1:
         return f"{min(100 * share, 99.99):.2f} %"
     return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1 if share >= 0.00995 else 2}f} %"

@@ -37,7 +37,9 @@ def folder(tmp_path):
     for number in (5, 4, 3, 2, 1, 0):
         store.write_row(plan[number] | {"state": "failed", "reason": REASONS[number]})
     for number in (7, 6):
-        store.write_row(plan[number] | {"state": "done", "evaluation": "e", "accuracy": 0.75, "correct": b"\x01"})
+        store.write_row(
+            plan[number] | {"state": "done", "evaluation": "e", "accuracy": 0.75, "correct": b"\x01", "n_test": 8}
+        )
     store.write_row(AXES | {"cell": "f" * 8, "state": "done"}, running=plan[8] | {"state": "running"})
     store.close()
     return tmp_path
