@@ -102,14 +102,30 @@ def _kept(file: Path) -> Network | None:
 
 
 def _examine(model: nn.Module, again: nn.Module, spec: ModelSpec, data: Dataset | DataFacts) -> Network:
+    _refuse_scripted(model)
     _refuse_hidden_weights(model)
     _refuse_extra_state(model)
     _refuse_unlike(model, again)
     x = torch.randn(IMAGES, data.in_chans, *data.image_size, generator=torch.Generator().manual_seed(SEED))
     _check_evaluation(model, x, data.num_classes)
-    inventory = take_inventory(model, x)
+    inventory = _inventory(model, x)
     notes = [*_check_training(model, x, data.num_classes), *_untracked(model)]
     return describe(model, inventory, spec.exclude, notes)
+
+
+def _inventory(model: nn.Module, x: Tensor) -> Inventory:
+    try:
+        return take_inventory(model, x)
+    except UserError:
+        raise
+    except Exception as error:  # a user's code may compute with any kind of tensor
+        raise UserError(
+            f"its forward pass cannot be traced: {_reason_of(error)}; compute with dense tensors and torch's operations"
+        ) from error
+
+
+def _reason_of(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def describe(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...], notes: Iterable[str] = ()) -> Network:
@@ -152,6 +168,15 @@ def _refuse_hidden_weights(model: nn.Module) -> None:
                         f"{removal.format(name=weight)}, or use torch.nn.utils.parametrizations, whose weights are "
                         f"found (and left dense)"
                     )
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(
+                f"layer {name or 'the model itself'}: TorchScript compiled it, so its weights cannot be replaced; "
+                f"return the module that was given to torch.jit"
+            )
 
 
 def _refuse_extra_state(model: nn.Module) -> None:

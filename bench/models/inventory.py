@@ -276,12 +276,18 @@ class _Trace:
         """Attribute the MACs of a product to the parameters that are its weight, or that it is computed from."""
         weight, data = product.weight, product.data
         self._macs["all"] += macs
+        if product.bias is not None:
+            self._note_operand(self._tracer.operand(product.bias), "add")
         if product.kind == "attention" or (weight.source == "computed" and self._is_attention(number)):
             self._macs["without weight"] += macs
         elif weight.source == "parameter" and weight.tensor.dim() > 1 and min(weight.tensor.shape[-2:]) > 0:
+            rest = macs
             for part in weight_parts(self._tracer, product):
                 self._uses.setdefault(part.parameter, []).append(_Use(number, product, part))
                 self._macs[f"of {part.parameter}"] += macs * part.share
+                rest -= macs * part.share
+            self._macs["without weight"] += rest  # of constants that are joined with parameters
+            self._macs["unregistered"] += rest
             self._note_operand(data, product.kind)
         elif weight.source == "computed" and data.source != "constant":
             sizes = {name: self._tracer.parameters[name].numel() for name in sorted(weight.parameters)}

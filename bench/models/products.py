@@ -34,12 +34,12 @@ MOVES = frozenset({
     aten.cat, aten.clone, aten._to_copy, aten.view, aten._unsafe_view, aten.reshape, aten.t, aten.transpose,
     aten.permute, aten.expand, aten.slice, aten.select, aten.unsqueeze, aten.squeeze, aten.split,
     aten.split_with_sizes, aten.unbind, aten.alias, aten.detach, aten.flip, aten.roll, aten.repeat, aten.stack,
-    aten.index_select, aten.unfold, aten.lift_fresh,
+    aten.index_select, aten.rot90, aten.unfold, aten.lift_fresh,
 })  # fmt: skip
-#: Operations of which only shape, type and device of the argument matter.
+#: Operations of which only shape, type and device of the argument matter, and those that make a constant.
 FACTORIES = frozenset({
     aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.zeros_like, aten.ones_like, aten.full_like,
-    aten.empty_like,
+    aten.empty_like, aten.lift_fresh,
 })  # fmt: skip
 #: The axes that ``nn.Bilinear`` has ``aten._trilinear`` expand and sum over.
 BILINEAR = ([1, 3], [0], [1, 2], [2, 3])
@@ -381,8 +381,8 @@ class Products(TorchDispatchMode):
             return
 
         def numbered(value: Any) -> Any:
-            if not isinstance(value, Tensor):
-                return value
+            if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+                return value  # an index, not a value that is moved
             if self.operand(value).source == "parameter":
                 return self._places(value)
             return torch.full(value.shape, -1, dtype=torch.int64, device=value.device)

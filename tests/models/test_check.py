@@ -45,6 +45,16 @@ class Net(nn.Module):
         return self.head(self.conv(x).mean(dim=(2, 3)))
 
 
+def sparse(net, x):
+    return (net.head.weight.to_sparse() @ net.conv(x).mean(dim=(2, 3)).T).T
+
+
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates it
+        return nn.Sequential(nn.Flatten(), torch.jit.script(nn.Linear(768, 4)))
+
+
 def keeps(net, x):
     net.features = net.conv(x)
     return net.head(net.features.mean(dim=(2, 3)))
@@ -143,6 +153,14 @@ class OnlyInTraining(Net):
         (
             lambda: nn.Sequential(nn.Flatten(), nn.Linear(5, 4)),
             r"fails on images of shape \(3, 16, 16\) in layer 1: .*args",
+        ),
+        (
+            lambda: Net(sparse),
+            "its forward pass cannot be traced: Cannot access storage of SparseTensorImpl; compute with",
+        ),
+        (
+            scripted,
+            "layer 1: TorchScript compiled it, so its weights cannot be replaced; return the module that was",
         ),
         (lambda: 1 / 0, "cannot be built with no arguments: division by zero"),
     ],

@@ -360,6 +360,52 @@ def test_two_parameters_as_one_weight():
     check_halved(net, half=80)
 
 
+def test_a_parameter_and_constants_as_one_weight():
+    def forward(net, x):
+        return F.linear(x.flatten(1)[:, :8], torch.cat([net.w, net.fixed]))
+
+    net = Net(forward, w=weight(8, 8), fixed=torch.ones(2, 8))
+    inventory = take_inventory(net, images())
+    assert [one.macs for one in inventory.weights] == [64]
+    assert (inventory.macs, inventory.without_weight, inventory.unregistered) == (80, 16, 16)
+    check_halved(net, half=64, dense=16)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda w: w.index_select(0, torch.tensor([2, 0, 1, *range(3, 10)])),
+        lambda w: w.flip(0),
+        lambda w: w.roll(3, 1),
+        lambda w: w.T.contiguous().T,
+        lambda w: w.clone(),
+    ],
+)
+def test_values_of_a_weight_in_another_order(move):
+    net = Net(lambda net, x: F.linear(x.flatten(1)[:, :8], move(net.w)), w=weight(10, 8))
+    assert prunable(net) == {"w": 80}
+    check_halved(net, half=80)
+
+
+def test_filters_that_are_rotated():
+    """As in a network that is equivariant to quarter turns: each weight is multiplied four times."""
+
+    def forward(net, x):
+        return net.head(F.conv2d(x, torch.cat([torch.rot90(net.w, turn, (2, 3)) for turn in range(4)])).mean((2, 3)))
+
+    net = Net(forward, w=weight(2, 3, 3, 3), head=nn.Linear(8, 10))
+    assert prunable(net) == {"w": 36 * 8 * 27, "head": 80}
+    check_halved(net, half=36 * 8 * 27 + 80)
+
+
+def test_a_bias_with_two_axes():
+    def forward(net, x):
+        return torch.baddbmm(net.b, tokens(x).transpose(0, 1), net.w).mean(0)
+
+    net = Net(forward, w=weight(T, D, 10), b=weight(T, 2, 10))
+    assert reason(net, "b") == "not multiplied as a weight"
+
+
 def test_parts_of_one_parameter():
     def forward(net, x):
         y = tokens(x)
