@@ -16,7 +16,19 @@ VIEWS = frozenset({aten.view, aten._unsafe_view, aten.alias, aten.detach})
 
 @dataclass
 class Graph:
-    """The operations of one forward pass; its tensors are kept alive, so that their ids stay unique."""
+    """The operations of one forward pass; its tensors are kept alive, so that their ids stay unique.
+
+    Attributes
+    ----------
+    tensors : dict of int to Tensor
+        By id.
+    operations : list of (operation, arguments, results)
+        In order, with the ids of the tensors that each reads and returns.
+    readers : dict of int to list of int
+        Id of a tensor -> numbers of the operations that read it.
+    made_by : dict of int to int
+        Id of a tensor -> number of the operation that returned it first.
+    """
 
     tensors: dict[int, Tensor] = field(default_factory=dict)
     operations: list[tuple[Any, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
