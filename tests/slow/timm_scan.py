@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
+from ruamel.yaml import YAML
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -49,7 +49,7 @@ from bench.tensors import MaskSet  # noqa: E402
 from bench.types import DataFacts  # noqa: E402
 
 PAGE = ROOT / "docs" / "NETWORKS.md"
-NETWORKS: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(
+NETWORKS: dict[str, dict[str, dict[str, Any]]] = YAML(typ="safe").load(
     Path(__file__).with_name("timm_networks.yaml").read_text(encoding="utf-8")
 )
 FACTS = DataFacts("0", (32, 32), 3, 10, 0, 0, 0, 0, 0, 0)
