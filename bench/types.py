@@ -64,6 +64,8 @@ class DataFacts:
         Images to draw from.
     notes : tuple of str
         What the user should know about how the data set is read.
+    chance : float
+        Share of the largest class of the test split: the accuracy of always predicting it; 0 where it is not known.
     """
 
     hash: str
@@ -77,6 +79,7 @@ class DataFacts:
     calibration_batch: int
     calibration: int
     notes: tuple[str, ...] = ()
+    chance: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
     opened = _open(spec, folder)
     facts = opened.source.facts()
     division = _divide(spec, opened, facts)
+    tested = facts.test_labels if division.test is None else facts.test_labels[division.test]
     return DataFacts(
         hash=division.hash,
         image_size=facts.image_size,
@@ -107,11 +108,12 @@ def data_facts(spec: DataSpec, folder: Path) -> DataFacts:
         num_classes=facts.num_classes,
         fit=len(division.fit),
         search=len(division.search),
-        test=facts.test if division.test is None else len(division.test),
+        test=len(tested),
         calibration_images=min(opened.draw_images, opened.calibration),
         calibration_batch=opened.draw_batch,
         calibration=opened.calibration,
         notes=(*facts.notes, *division.notes),
+        chance=int(torch.bincount(tested).max()) / len(tested),
     )
 
 

@@ -20,7 +20,7 @@ TOLERANCE = 0.01 + 1e-9
 CHECK = "check the recipe or the checkpoint, its `normalisation` and the order of its classes"
 
 
-def is_chance(accuracy: float, images: int, classes: int) -> bool:
+def is_chance(accuracy: float, images: int, chance: float) -> bool:
     """Whether an accuracy is not distinguishable from guessing.
 
     Parameters
@@ -29,21 +29,21 @@ def is_chance(accuracy: float, images: int, classes: int) -> bool:
         Top-1, a fraction.
     images : int
         Test images.
-    classes : int
-        Number of classes.
+    chance : float
+        Share of the largest class of the test images.
 
     Notes
     -----
-    A one-sided binomial test at level `LEVEL`: with n images and C classes, k correct ones are at chance level if
-    P(X >= k) > 0.01 for X ~ Binomial(n, 1/C).
+    A one-sided binomial test at level `LEVEL`: with n images and the share c, k correct ones are at chance level if
+    P(X >= k) > 0.01 for X ~ Binomial(n, c).
 
     Examples
     --------
-    >>> is_chance(0.10, 10_000, 10), is_chance(0.108, 10_000, 10), is_chance(0.125, 400, 10), is_chance(0.14, 400, 10)
-    (True, False, True, False)
+    >>> is_chance(0.10, 10_000, 0.1), is_chance(0.108, 10_000, 0.1), is_chance(0.125, 400, 0.1)
+    (True, False, True)
     """
     correct = round(accuracy * images)
-    return correct == 0 or bool(bdtrc(correct - 1, images, 1 / classes) > LEVEL)
+    return correct == 0 or bool(bdtrc(correct - 1, images, chance) > LEVEL)
 
 
 def dense_warnings(
@@ -59,16 +59,16 @@ def dense_warnings(
     study : mapping
         The resolved study; its models may have an ``expected_accuracy`` (a fraction).
     provenance : mapping
-        Of the run; ``datasets`` has the number of classes of each data set. Without it only expected accuracies are
-        compared.
+        Of the run; ``datasets`` has the share of the largest test class of each data set, or in older stores the number
+        of classes, which then counts as the inverse. Without it only expected accuracies are compared.
 
     Examples
     --------
     >>> row = {"dataset": "digits", "model": "net", "train_seed": 3, "accuracy": 0.1, "n_test": 400}
-    >>> dense_warnings([row], {"models": []}, {"datasets": {"digits": {"num_classes": 10}}})[0][:79]
+    >>> dense_warnings([row], {"models": []}, {"datasets": {"digits": {"chance": 0.1}}})[0][:79]
     'digits, net: the dense accuracy of 10.0 % (seed 3) is at chance level, 10.0 % ('
     """
-    classes = {name: known.get("num_classes") for name, known in (provenance.get("datasets") or {}).items()}
+    chances = {name: _chance(known) for name, known in (provenance.get("datasets") or {}).items()}
     expected = {
         model.get("label") or model.get("name"): model["expected_accuracy"]
         for model in study.get("models", ())
@@ -80,12 +80,12 @@ def dense_warnings(
         found.setdefault((row["dataset"], row["model"]), {})[seed] = (float(row["accuracy"]), int(row["n_test"]))
     lines = []
     for (dataset, model), models in found.items():
-        number, goal = classes.get(dataset), expected.get(model)
-        chance = {s: a for s, (a, n) in models.items() if number and is_chance(a, n, number)}
-        if chance and number:
+        level, goal = chances.get(dataset), expected.get(model)
+        chance = {s: a for s, (a, n) in models.items() if level and is_chance(a, n, level)}
+        if chance and level:
             lines.append(
-                f"{dataset}, {model}: {_accuracies(chance)} at chance level, {100 / number:.1f} % ({number} classes; "
-                f"binomial test, {100 * LEVEL:g} %); {CHECK}"
+                f"{dataset}, {model}: {_accuracies(chance)} at chance level, {100 * level:.1f} % (share of the largest "
+                f"test class; binomial test, {100 * LEVEL:g} %); {CHECK}"
             )
         below = {s: a for s, (a, _) in models.items() if goal is not None and goal - a > TOLERANCE and s not in chance}
         if below and goal is not None:
@@ -94,6 +94,13 @@ def dense_warnings(
                 f"`expected_accuracy`, {100 * goal:.1f} %; {CHECK}"
             )
     return lines
+
+
+def _chance(known: Mapping[str, Any]) -> float | None:
+    """Return the share of the largest test class of a data set, as far as its stored facts determine it."""
+    if known.get("chance"):
+        return float(known["chance"])
+    return 1 / known["num_classes"] if known.get("num_classes") else None
 
 
 def _accuracies(found: Mapping[Any, float]) -> str:

@@ -322,3 +322,10 @@ def test_grey_images_are_no_cifar(tmp_path, photos, encode, write_parquet):
         write_parquet(tmp_path / f"{part}-0.parquet", [encode(photo[..., 0]) for photo in photos], [0, 1, 2] * 10)
     with pytest.raises(UserError, match=r"have 1 channel, those of cifar10 have 3; use `name: \"parquet:"):
         data_facts(DataSpec(name="cifar10", path=str(tmp_path), **SMALL), Path())
+
+
+def test_chance_is_the_share_of_the_largest_test_class():
+    assert (
+        data_facts(DataSpec(name="digits"), Path()).chance
+        == max(torch.bincount(load_dataset(DataSpec(name="digits"), Path()).test.labels)) / 400
+    )

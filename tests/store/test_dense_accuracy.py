@@ -23,13 +23,13 @@ def test_chance_is_the_tail_of_the_binomial_distribution(images, classes):
     p = 1 / classes
     mass = [math.comb(images, k) * p**k * (1 - p) ** (images - k) for k in range(images + 1)]
     for correct in range(0, images + 1, max(1, images // 100)):
-        assert is_chance(correct / images, images, classes) == (math.fsum(mass[correct:]) > 0.01), correct
+        assert is_chance(correct / images, images, 1 / classes) == (math.fsum(mass[correct:]) > 0.01), correct
 
 
 def test_random_guessing_is_found_in_99_of_100_cases():
     generator = torch.Generator().manual_seed(0)
     hits = (torch.rand(2000, 400, generator=generator) < 0.1).double().mean(dim=1)
-    share = sum(is_chance(accuracy, 400, 10) for accuracy in hits.tolist()) / 2000
+    share = sum(is_chance(accuracy, 400, 0.1) for accuracy in hits.tolist()) / 2000
     assert 0.985 < share <= 1
 
 
@@ -37,8 +37,8 @@ def test_one_line_per_model_with_all_seeds():
     rows = [row(0.1, 0), row(0.95, 1), row(0.05, 2), row(0.11, 0, "other"), row(0.9, 1, "other")]
     lines = dense_warnings(rows, {"models": []}, DIGITS)
     assert [line.partition("; ")[0] for line in lines] == [
-        "digits, net: the dense accuracies of 5.0 % to 10.0 % (seeds 0, 2) are at chance level, 10.0 % (10 classes",
-        "digits, other: the dense accuracy of 11.0 % (seed 0) is at chance level, 10.0 % (10 classes",
+        "digits, net: the dense accuracies of 5.0 % to 10.0 % (seeds 0, 2) are at chance level, 10.0 % (share of the largest test class",
+        "digits, other: the dense accuracy of 11.0 % (seed 0) is at chance level, 10.0 % (share of the largest test class",
     ]
 
 
@@ -97,7 +97,7 @@ def test_run_status_and_report_show_the_warnings(study, command):
     warned = [line for line in ran.out.splitlines() if line.startswith("warning: ")]
     assert len(warned) == 2
     assert warned[0].startswith("warning: digits, given: the dense accuracy of ")
-    assert " at chance level, 10.0 % (10 classes; binomial test, 1 %)" in warned[0]
+    assert " at chance level, 10.2 % (share of the largest test class; binomial test, 1 %)" in warned[0]
     assert warned[1].startswith("warning: digits, trained: the dense accuracy of ")
     assert "points below `expected_accuracy`, 99.9 %" in warned[1]
     status = command("status", folder)
@@ -140,3 +140,10 @@ def test_an_expected_accuracy_is_a_fraction(study, command, value, message):
     assert result.err.count("\n") == 1
     assert "line 4, column " in result.err
     assert message in result.err
+
+
+def test_always_predicting_a_dominant_class_is_chance():
+    row = {"dataset": "photos", "model": "net", "train_seed": None, "accuracy": 0.9, "n_test": 200}
+    facts = {"num_classes": 3, "chance": 0.9}
+    assert "90.0 % is at chance level, 90.0 %" in dense_warnings([row], {}, {"datasets": {"photos": facts}})[0]
+    assert not dense_warnings([row], {}, {"datasets": {"photos": {"num_classes": 3}}})  # an older store
