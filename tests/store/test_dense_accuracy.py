@@ -36,9 +36,9 @@ def test_random_guessing_is_found_in_99_of_100_cases():
 def test_one_line_per_model_with_all_seeds():
     rows = [row(0.1, 0), row(0.95, 1), row(0.05, 2), row(0.11, 0, "other"), row(0.9, 1, "other")]
     lines = dense_warnings(rows, {"models": []}, DIGITS)
-    assert [line.partition("; ")[0] for line in lines] == [
-        "digits, net: the dense accuracies of 5.0 % to 10.0 % (seeds 0, 2) are at chance level, 10.0 % (share of the largest test class",
-        "digits, other: the dense accuracy of 11.0 % (seed 0) is at chance level, 10.0 % (share of the largest test class",
+    assert [line.partition(" (share")[0] for line in lines] == [
+        "digits, net: the dense accuracies of 5.0 % to 10.0 % (seeds 0, 2) are at chance level, 10.0 %",
+        "digits, other: the dense accuracy of 11.0 % (seed 0) is at chance level, 10.0 %",
     ]
 
 
