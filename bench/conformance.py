@@ -190,7 +190,7 @@ def check_plugins(registry: Registry, name: str, kind: str | None = None) -> lis
         If there is no such plug-in.
     """
     if kind is not None and kind not in CHECKED_KINDS:
-        raise UserError(f"no kind {kind!r}: {suggest(kind, (*CHECKED_KINDS, "model"))}")
+        raise UserError(f"no kind {kind!r}: {suggest(kind, (*CHECKED_KINDS, 'model'))}")
     known = [plugin for k in CHECKED_KINDS for plugin in registry.of_kind(k)]
     if kind is not None:
         plugins = [registry.get(kind, name)]
