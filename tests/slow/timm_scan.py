@@ -139,7 +139,8 @@ def scan(family: str, name: str) -> Outcome:
         return Outcome(name, family, str(error), seconds=time.perf_counter() - start)
     seconds = time.perf_counter() - start
     dense = tuple((one.reason, one.layers, one.parameters, one.macs) for one in network.left_dense("weight"))
-    measured = measure(build_model(spec, REGISTRY, FACTS, seed=0))
+    # a network all of whose weights are computed has nothing to prune and measure
+    measured = measure(build_model(spec, REGISTRY, FACTS, seed=0)) if network.has_units("weight") else None
     return Outcome(
         name, family, None, network.parameters, network.prunable("weight"), dense, network.notes, measured, seconds
     )
