@@ -14,11 +14,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from bench.cli import app, main
+from prunebench.cli import app, main
 
 settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
 settings.load_profile("untimed")
-sys.path.append(str(Path(__file__).with_name("engines")))  # kill_driver, which forked processes import by name
+sys.path.append(str(Path(__file__).parent))  # evidence and kill_driver, which forked processes import by name
 
 TINY_STUDY = """\
 name: tiny
@@ -93,7 +93,7 @@ def run_command():
     """Run ``prunebench ARGUMENTS`` in another process, on one thread."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+        words = [sys.executable, "-m", "prunebench", *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.run(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, check=False

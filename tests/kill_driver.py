@@ -22,11 +22,11 @@ from typing import Any
 import sqlalchemy as sa
 import torch
 
-import bench.evaluate
-import bench.pipeline
+import bench.measure.evaluation
+import bench.measure.pipeline
 import bench.store.database
-from bench.cli import main
-from bench.store.artifacts import Artifacts
+from bench.store.files import Artifacts
+from prunebench.cli import main
 
 STAGES = (
     "training", "scoring", "evaluation", "checks", "alignment", "writing a table", "between write and rename",
@@ -38,10 +38,10 @@ ELSEWHERE = "elsewhere"
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
-        "bench.cli",
-        "bench.session",
-        "bench.engines.driver",
-        "bench.engines.local",
+        "prunebench.cli",
+        "bench.run.open_study",
+        "bench.run.driver",
+        "bench.run.local",
         "analysis.claims.read",
         "sklearn.datasets",
     ]
@@ -158,10 +158,10 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
             pass
 
     torch.optim.AdamW.step = watched("training", torch.optim.AdamW.step)
-    bench.pipeline.keep_order = watched("scoring", bench.pipeline.keep_order)
-    bench.evaluate.Evaluator._forward = watched("evaluation", bench.evaluate.Evaluator._forward)
-    bench.pipeline.Pipeline._check = watched("checks", bench.pipeline.Pipeline._check)
-    bench.pipeline.alignment_tables = watched("alignment", bench.pipeline.alignment_tables)
+    bench.measure.pipeline.keep_order = watched("scoring", bench.measure.pipeline.keep_order)
+    bench.measure.evaluation.Evaluator._forward = watched("evaluation", bench.measure.evaluation.Evaluator._forward)
+    bench.measure.pipeline.Pipeline._check = watched("checks", bench.measure.pipeline.Pipeline._check)
+    bench.measure.pipeline.alignment_tables = watched("alignment", bench.measure.pipeline.alignment_tables)
     Artifacts.write_table = watched("writing a table", Artifacts.write_table)
     os.replace = watched("between write and rename", os.replace)
     sa.event.listen(sa.Engine, "commit", commit)

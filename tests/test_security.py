@@ -17,12 +17,12 @@ from sqlalchemy.engine import make_url
 from analysis.errors import AnalysisError
 from analysis.report.markup import latex_text, markdown_text
 from analysis.report.render import render_report
-from bench.errors import UserError
+from bench.core.errors import UserError
+from bench.core.registry import Registry
+from bench.core.types import DataFacts
 from bench.models.build import build_model
-from bench.registry import Registry
-from bench.study import ModelSpec
-from bench.templates import new_study
-from bench.types import DataFacts
+from bench.study.spec import ModelSpec
+from bench.study.templates import new_study
 
 ROOT = Path(__file__).parents[1]
 TREES = {

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.speed import measure as under_test
 from bench.speed.loops import forward_seconds
 from bench.speed.measure import measure

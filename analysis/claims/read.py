@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from analysis.claims.include import find_included
 from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, Strict, Term, adjusted, expanded
 from analysis.errors import AnalysisError, nearest
-from bench.store.documents import Document, DocumentError, read_document
+from bench.core.yaml_file import Document, DocumentError, read_document
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from bench.errors import UserError, suggest
-from bench.types import Choice
+from bench.core.errors import UserError, suggest
+from bench.core.types import Choice
 
 KINDS = ("scorer", "search", "allocation", "correction", "recalibration", "model", "dataset")
 #: Entry-point group of an installed package -> kind of the plug-ins that it offers.

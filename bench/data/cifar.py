@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from bench.core.errors import UserError, suggest
+from bench.core.identity import digest
 from bench.data.dataset import Facts, ImageSet, Raw
 from bench.data.parquet import CIFAR100_LABELS
-from bench.errors import UserError, suggest
-from bench.identity import digest
 
 #: The superclasses of CIFAR-100, in the order of their published numbers, and the classes in each
 #: (Krizhevsky 2009; https://www.cs.toronto.edu/~kriz/cifar.html). torchvision does not return the coarse labels.

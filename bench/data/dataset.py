@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from bench.errors import UserError
-from bench.study import Normalisation
+from bench.core.errors import UserError
+from bench.study.spec import Normalisation
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 
 #: Formats that Pillow may try; it knows more, among them EPS, which it hands to Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")

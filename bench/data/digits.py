@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from bench.core.identity import named_seed
 from bench.data.dataset import Facts, ImageSet, Raw
 from bench.data.splits import stratified_split
-from bench.identity import named_seed
 
 TEST_IMAGES = 400
 LEVELS = 16  # the largest grey level of the source

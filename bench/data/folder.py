@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.core.errors import UserError
+from bench.core.identity import digest, file_digest
 from bench.data.dataset import Facts, Raw
 from bench.data.decode import decode_images, read_headers
 from bench.data.labels import listed
-from bench.errors import UserError
-from bench.identity import digest, file_digest
 
 TEST_FOLDERS = ("test", "val", "validation")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})

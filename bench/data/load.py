@@ -10,6 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bench.core.errors import UserError, suggest
+from bench.core.identity import digest, named_seed
+from bench.core.types import DataFacts
 from bench.data.cifar import TorchvisionSource
 from bench.data.dataset import Dataset, Facts, ImageSet, Source
 from bench.data.digits import DigitsSource
@@ -17,10 +20,7 @@ from bench.data.folder import FolderSource
 from bench.data.labels import listed
 from bench.data.parquet import CIFAR100_LABELS, ParquetSource
 from bench.data.splits import stratified_split
-from bench.errors import UserError, suggest
-from bench.identity import digest, named_seed
-from bench.study import DataSpec, Limit, Normalisation, expand_path
-from bench.types import DataFacts
+from bench.study.spec import DataSpec, Limit, Normalisation, expand_path
 
 NAMES = ("digits", "cifar10", "cifar100", "parquet:PATH", "folder:PATH")
 #: Mean and standard deviation of all 50,000 training images.

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from bench.core.errors import UserError, suggest
+from bench.core.identity import digest, file_digest
 from bench.data.dataset import Facts, Raw
 from bench.data.decode import decode_images, read_headers
 from bench.data.labels import listed, number_labels, refuse_other_names
-from bench.errors import UserError, suggest
-from bench.identity import digest, file_digest
 
 #: Usual names of label columns, in lower case.
 LABELS = (

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget, keep_count
+from bench.models.tensors import ScoreMap, UnitSpace
 from bench.models.view import ModelView
-from bench.tensors import ScoreMap, UnitSpace
 
 
 def uniform(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
@@ -18,7 +18,7 @@ def uniform(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: Mo
 
     Examples
     --------
-    >>> from bench.tensors import PrunableLayer
+    >>> from bench.models.tensors import PrunableLayer
     >>> layers = tuple(PrunableLayer(name, (2, n), (2, n)) for name, n in (("a", 5), ("b", 10)))
     >>> uniform(UnitSpace("weight", layers), None, 0.8, None).keep
     tensor([2, 4])

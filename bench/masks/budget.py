@@ -9,7 +9,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 
 
 @dataclass(frozen=True)

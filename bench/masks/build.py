@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.masks.budget import Budget
-from bench.tensors import MaskSet, UnitSpace
+from bench.models.tensors import MaskSet, UnitSpace
 
 
 def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
@@ -30,7 +30,7 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
 
     Examples
     --------
-    >>> from bench.tensors import PrunableLayer
+    >>> from bench.models.tensors import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> budget = Budget(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1]))
     >>> build_masks(units, torch.tensor([1, 0, 3, 2]), budget)["conv"]

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.masks.budget import Budget
+from bench.models.tensors import ScoreMap, UnitSpace
 from bench.models.view import ModelView
-from bench.tensors import ScoreMap, UnitSpace
 
 #: Rounding may put N_eff of k equal scores just below k; a plain floor would then keep k - 1.
 TOLERANCE = 1e-9
@@ -40,7 +40,7 @@ def emp(
 
     Examples
     --------
-    >>> from bench.tensors import PrunableLayer
+    >>> from bench.models.tensors import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> budget = emp(units, ScoreMap({"conv": torch.tensor([2.0, 0.0, 2.0, 0.0]).double()}), None, None)
     >>> budget.keep, budget.notes["emp"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bench.masks.budget import Budget, keep_count
 from bench.masks.order import keep_order
+from bench.models.tensors import ScoreMap, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.lamp import lamp_scores
-from bench.tensors import ScoreMap, UnitSpace
 
 
 def lamp(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget
+from bench.models.tensors import ScoreMap, UnitSpace
 from bench.models.view import ModelView
-from bench.tensors import ScoreMap, UnitSpace
 
 
 def _above_n(m: int, info: ValidationInfo) -> int:

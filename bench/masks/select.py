@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order, tie_key
-from bench.tensors import MaskSet, ScoreMap, UnitSpace, indices, kth_largest
+from bench.models.tensors import MaskSet, ScoreMap, UnitSpace, indices, kth_largest
 
 #: Smaller segments on average are sorted together: a threshold costs as much as sorting so many units.
 LEAST_UNITS = 256
@@ -36,7 +36,7 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
 
     Examples
     --------
-    >>> from bench.tensors import PrunableLayer
+    >>> from bench.models.tensors import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (300, 1, 1, 1), (300,)),))
     >>> scores = {"conv": torch.arange(300).double() // 2}
     >>> budget = Budget(torch.zeros(300, dtype=torch.int64), torch.tensor([3]))

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.core.types import Cell
 from bench.masks.erk import round_to_total
+from bench.models.tensors import ScoreMap, UnitSpace, ascending, indices
 from bench.scorers.features.controls import cut
 from bench.scorers.rank import ladder, positions
 from bench.store import schema
-from bench.tensors import ScoreMap, UnitSpace, ascending, indices
-from bench.types import Cell
 
 #: Half the width, in u, of the window about the rank at the target sparsity.
 WINDOW = 0.15
@@ -95,7 +95,7 @@ class MagnitudeRanks:
 
     Examples
     --------
-    >>> from bench.tensors import PrunableLayer
+    >>> from bench.models.tensors import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> ranks = MagnitudeRanks(units, {"conv": torch.tensor([3.0, 1.0, 4.0, 2.0])}, seed=0)
     >>> scores = ScoreMap({"conv": torch.tensor([9.0, 2.0, 7.0, 1.0]).double()})
@@ -244,7 +244,7 @@ def sample_units(units: UnitSpace, seed: int, most: int = SAMPLED) -> dict[str, 
 
     Examples
     --------
-    >>> from bench.tensors import PrunableLayer
+    >>> from bench.models.tensors import PrunableLayer
     >>> layers = tuple(PrunableLayer(name, (n, 1), (n,)) for name, n in (("a", 1), ("b", 20), ("c", 80)))
     >>> [len(chosen) for chosen in sample_units(UnitSpace("channel", layers), 0, 12).values()]
     [1, 3, 8]

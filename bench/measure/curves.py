@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from bench.errors import UserError
+from bench.core.errors import UserError
+from bench.core.registry import Plugin, Registry
+from bench.measure.pipeline import features_seed
+from bench.models.tensors import FeatureMap, PrunableLayer, UnitSpace
 from bench.models.view import Calibration, ModelView
-from bench.pipeline import features_seed
-from bench.registry import Plugin, Registry
 from bench.scorers.features.grid import GRID_POINTS, FloatArray, Function, grid, scale
-from bench.study import Study
-from bench.tensors import FeatureMap, PrunableLayer, UnitSpace
+from bench.study.spec import Study
 
 
 @dataclass(frozen=True)

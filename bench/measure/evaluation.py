@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from bench.core.errors import CellError, Deadline
+from bench.core.types import Settings
 from bench.data.dataset import ImageSet
-from bench.errors import CellError, Deadline
+from bench.models.tensors import MaskSet
 from bench.models.view import MEMORY_FORMATS as MEMORY_FORMATS
 from bench.models.view import is_out_of_memory, normalise, set_memory_format
-from bench.study import Normalisation
-from bench.tensors import MaskSet
-from bench.types import Settings
+from bench.study.spec import Normalisation
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

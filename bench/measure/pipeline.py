@@ -18,27 +18,28 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bench.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables, score_set
-from bench.checks import cells_to_check
+from bench.core.errors import CellError, Deadline, NotApplicable
+from bench.core.freed_memory import HeapKeeper, return_freed_memory
+from bench.core.identity import canonical_json, digest, named_seed
+from bench.core.registry import Plugin, Registry
+from bench.core.types import CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
 from bench.data.dataset import Dataset, calibration_draw
-from bench.errors import CellError, Deadline, NotApplicable
-from bench.evaluate import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, zero_share
-from bench.heap import HeapKeeper, return_freed_memory
-from bench.identity import canonical_json, digest, named_seed
-from bench.masks.apply import apply_masks
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks, kept_units
 from bench.masks.order import keep_order, tied_units
 from bench.masks.select import select_masks
+from bench.measure.alignment import Aligned, MagnitudeRanks, ScoreSet, alignment_tables, score_set
+from bench.measure.evaluation import MEMORY_FORMATS, Evaluation, Evaluator, emptied_layers, zero_share
+from bench.measure.recheck import cells_to_check
 from bench.models.check import describe
 from bench.models.dense import DenseModel
 from bench.models.inventory import Inventory, take_inventory
 from bench.models.macs import MaskedMacs
-from bench.models.tidy import Pristine
+from bench.models.masking import apply_masks
+from bench.models.tensors import FeatureMap, MaskSet, ScoreMap, UnitSpace
+from bench.models.unchanged import Pristine
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise, set_memory_format
-from bench.plan import axis_values
-from bench.registry import Plugin, Registry
 from bench.repairs.cancellation import largest_eps_ratio, uncovered_layers
 from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext
@@ -48,8 +49,7 @@ from bench.scorers.search.fusion import Found
 from bench.scorers.search.objective import CandidateAccuracy
 from bench.store.database import now
 from bench.store.network import Network
-from bench.tensors import FeatureMap, MaskSet, ScoreMap, UnitSpace
-from bench.types import CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
+from bench.study.plan import axis_values
 
 T = TypeVar("T")
 

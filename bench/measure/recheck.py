@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.identity import digest
-from bench.types import Cell, CheckKind
+from bench.core.identity import digest
+from bench.core.types import Cell, CheckKind
 
 #: Share and least number of the cells that are really evaluated again.
 CHECKED_SHARE = 0.02

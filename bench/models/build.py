@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from bench.core.errors import UserError, suggest
+from bench.core.registry import Registry
+from bench.core.types import DataFacts
 from bench.data.dataset import Dataset
-from bench.errors import UserError, suggest
 from bench.models.modes import evaluating
-from bench.registry import Registry
-from bench.study import ModelSpec, Recipe
-from bench.types import DataFacts
+from bench.study.spec import ModelSpec, Recipe
 
 #: Arguments with which timm itself would fetch or unpickle weights.
 TIMM_WEIGHTS = ("model_name", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")

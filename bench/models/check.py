@@ -17,9 +17,11 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.core.errors import UserError
+from bench.core.identity import digest
+from bench.core.registry import Registry
+from bench.core.types import DataFacts
 from bench.data.dataset import Dataset
-from bench.errors import UserError
-from bench.identity import digest
 from bench.models.build import build_model, version_of
 from bench.models.checkpoints import state_digest
 from bench.models.inventory import Inventory, take_inventory
@@ -27,11 +29,9 @@ from bench.models.modes import evaluating
 from bench.models.outputs import describe_output, main_output
 from bench.models.products import plain_tensors
 from bench.models.units import dense_reasons, find_units
-from bench.registry import Registry
-from bench.store.artifacts import write_file
+from bench.store.files import write_file
 from bench.store.network import Network
-from bench.study import ModelSpec
-from bench.types import DataFacts
+from bench.study.spec import ModelSpec
 
 #: Of what a check finds; raised when that changes.
 VERSION = 1

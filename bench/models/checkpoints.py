@@ -17,9 +17,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UserError
-from bench.identity import canonical_json
-from bench.store.artifacts import BLANK, is_altered, read_file, sealed, write_file
+from bench.core.errors import UserError
+from bench.core.identity import canonical_json
+from bench.store.files import BLANK, is_altered, read_file, sealed, write_file
 
 METADATA_KEY = "prunebench"  # every safetensors file that we write has it
 SEAL_KEY = "sha256"  # next to the metadata: the file's own hash

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.core.errors import UserError
+from bench.core.identity import digest, named_seed
+from bench.core.registry import Registry
 from bench.data.dataset import Dataset
-from bench.errors import UserError
-from bench.identity import digest, named_seed
 from bench.models.build import build_model, resolve_recipe, version_of
 from bench.models.checkpoints import (
     load_into,
@@ -24,9 +25,8 @@ from bench.models.checkpoints import (
     state_digest,
 )
 from bench.models.train import Progress, guessing_warning, train
-from bench.registry import Registry
-from bench.store.artifacts import Artifacts, digest_file, read_file
-from bench.study import ModelSpec, Normalisation, Recipe, expand_place
+from bench.store.files import Artifacts, digest_file, read_file
+from bench.study.spec import ModelSpec, Normalisation, Recipe, expand_place
 
 
 @dataclass(frozen=True)

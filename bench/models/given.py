@@ -15,14 +15,14 @@ import timm
 from pydantic import ValidationError
 from torch import nn
 
-from bench.errors import UserError
+from bench.core.errors import UserError
+from bench.core.registry import Registry
+from bench.core.types import DataFacts
 from bench.models.build import build_model
 from bench.models.checkpoints import is_safetensors, load_into, parse_checkpoint, read_metadata
 from bench.models.dense import checkpoint_place
-from bench.registry import Registry
-from bench.store.artifacts import read_file
-from bench.study import FoundNormalisation, ModelSpec, Normalisation, Study, place_of_model
-from bench.types import DataFacts
+from bench.store.files import read_file
+from bench.study.spec import FoundNormalisation, ModelSpec, Normalisation, Study, place_of_model
 
 #: What networks are usually trained with, by the number of channels.
 USUAL: Mapping[int, tuple[tuple[str, Normalisation], ...]] = {

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.models.observe import Call, observe
+from bench.models.tensors import PrunableLayer
 from bench.models.view import Calibration
-from bench.tensors import PrunableLayer
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.models.graph import VIEWS, Graph
 from bench.models.products import MOVES, Operand, Product, Products, aten, once_for_all, product_kind, traceable
+from bench.models.tensors import BiasPart, Layout
 from bench.models.weight_parts import WeightPart, weight_parts
-from bench.tensors import BiasPart, Layout
 
 BATCHNORM_OPERATIONS = frozenset({aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm})
 ADDITIONS = frozenset({aten.add, aten.add_})

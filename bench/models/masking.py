@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.bias import bias_parts
-from bench.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
 
 
 @torch.no_grad()

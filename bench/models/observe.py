@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.models.bias import bias_values
 from bench.models.products import Product, Products, traceable
+from bench.models.tensors import PrunableLayer
 from bench.models.weight_parts import WeightPart, weight_parts
-from bench.tensors import PrunableLayer
 
 #: Bytes of patches that are held at once on a CPU, where more leave its cache (one image's may be more).
 PART = 2**22

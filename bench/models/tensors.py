@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.errors import CellError, NotApplicable
-from bench.types import Granularity
+from bench.core.errors import CellError, NotApplicable
+from bench.core.types import Granularity
 
 
 def ascending(values: Tensor) -> Tensor:

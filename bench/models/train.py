@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.core.errors import CellError
 from bench.data.dataset import ImageSet
-from bench.errors import CellError
 from bench.models.build import seeded
 from bench.models.outputs import main_output
 from bench.models.view import MEMORY_FORMATS, channel_moments, set_memory_format, standardise
-from bench.study import Normalisation, Recipe
+from bench.study.spec import Normalisation, Recipe
 
 #: Called after every epoch with its number from 1, their count, the mean loss in nats and the learning rate.
 Progress = Callable[[int, int, float, float], None]

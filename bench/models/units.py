@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from bench.errors import UserError, suggest
+from bench.core.errors import UserError, suggest
+from bench.core.types import Granularity
 from bench.models.inventory import Inventory, Weight, take_inventory
+from bench.models.tensors import PrunableLayer, UnitSpace
 from bench.store.network import CUT_ALONG
-from bench.tensors import PrunableLayer, UnitSpace
-from bench.types import Granularity
 
 #: Why a prunable weight has no channel units.
 ON_STREAM = "residual stream: its channels are those of a stream that attention is added to"

@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from bench.study import Normalisation
-from bench.tensors import PrunableLayer, UnitSpace
-from bench.types import Granularity
+from bench.core.types import Granularity
+from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.study.spec import Normalisation
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.models.products import Product, Products
-from bench.tensors import Layout
+from bench.models.tensors import Layout
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bench.core.registry import Plugin, Registry
 from bench.masks import allocation
 from bench.masks.emp import emp
 from bench.masks.erk import erk
 from bench.masks.lamp import lamp as lamp_counts
 from bench.masks.n_m import fixed_n_m, n_m
 from bench.models import cifar, digits, vgg
-from bench.registry import Plugin, Registry
 from bench.repairs import correction, recalibration
 from bench.repairs.reconstruct import reconstruct
 from bench.scorers.activation import activation
@@ -45,7 +45,7 @@ LEMMA = "arXiv 2605.09345, Lemma 1"
 SICS, SICS_OURS = "arXiv 2605.09345; formula ours", "arXiv 2605.09345 (as a control); formula ours"
 ORBIT = "logistic orbit at r = 4u"
 GRID_ORBITS, ORBITS = "one sort, 2048 orbits", "one sort, 2000 steps per unit of each layer size"
-#: The scorer is a function of u alone, given its generator and the target: `bench.curves` can draw it.
+#: The scorer is a function of u alone, given its generator and the target: `bench.measure.curves` can draw it.
 CURVE = {"curve": True}
 
 

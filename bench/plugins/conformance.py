@@ -20,23 +20,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.core.errors import CellError, NotApplicable, UserError, suggest
+from bench.core.identity import canonical_json
+from bench.core.registry import Plugin, Registry
 from bench.data.load import load_dataset
-from bench.errors import CellError, NotApplicable, UserError, suggest
-from bench.identity import canonical_json
-from bench.masks.apply import apply_masks
 from bench.masks.budget import Budget, keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model, seeded
-from bench.models.tidy import left_behind, marks
+from bench.models.masking import apply_masks
+from bench.models.tensors import FeatureMap, MaskSet, ScoreMap
+from bench.models.unchanged import left_behind, marks
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
-from bench.registry import Plugin, Registry
 from bench.repairs.correction import RepairContext
 from bench.repairs.statistics import channel_moments
 from bench.scorers.search.fusion import HIGHEST, LOWEST, Found
-from bench.study import DataSpec, ModelSpec
-from bench.tensors import FeatureMap, MaskSet, ScoreMap
+from bench.study.spec import DataSpec, ModelSpec
 
 CHECKED_KINDS = ("scorer", "search", "allocation", "correction", "recalibration")
 NETWORKS = ("digits_cnn", "digits_vit")

@@ -13,9 +13,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from bench.models.tensors import UnitSpace
 from bench.models.view import Calibration
 from bench.repairs.correction import scale_outputs
-from bench.tensors import UnitSpace
 
 #: Far below any live variance, far above the square of float64's rounding errors.
 TINY_EPS = 1e-20

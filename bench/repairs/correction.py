@@ -20,11 +20,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.models.bias import bias_parts
+from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
 from bench.models.view import Calibration
 from bench.repairs.statistics import Moments, batch_moments
-from bench.tensors import MaskSet, PrunableLayer, UnitSpace
 
 Order = Literal["parallel", "sequential"]
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.errors import CellError, NotApplicable
+from bench.core.errors import CellError, NotApplicable
 from bench.models.view import Calibration, is_out_of_memory
 from bench.repairs.statistics import Moments
 

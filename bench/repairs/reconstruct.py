@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.models.inputs import input_moments, refuse_uneven
 from bench.models.observe import Call, observe
+from bench.models.tensors import PrunableLayer
 from bench.repairs.correction import Order, RepairContext, has_shift, shift_outputs
-from bench.tensors import PrunableLayer
 
 #: Bytes of input moments that are held at once (one layer's, where those alone are more).
 HELD = 2**30

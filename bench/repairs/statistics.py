@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.observe import Call, observe
+from bench.models.tensors import PrunableLayer
 from bench.models.view import Calibration
-from bench.tensors import PrunableLayer
 
 #: Values of one part on a CPU: 2 MiB in float64.
 PART = 2**18

@@ -15,8 +15,13 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from bench.curves import curve_table
-from bench.engines.group import (
+from bench.core.errors import UserError
+from bench.core.provenance import provenance
+from bench.core.registry import Registry
+from bench.core.types import Cell, Check, DataFacts, Group, Outcome, Settings
+from bench.measure.curves import curve_table
+from bench.measure.pipeline import row_values
+from bench.run.group import (
     ChecksFailed,
     DenseFacts,
     Ended,
@@ -29,16 +34,11 @@ from bench.engines.group import (
     Tables,
     Warned,
 )
-from bench.engines.progress import Reporter
-from bench.errors import UserError
-from bench.pipeline import row_values
-from bench.plan import Plan, axis_values
-from bench.provenance import provenance
-from bench.registry import Registry
+from bench.run.progress import Reporter
 from bench.store import schema
-from bench.store.artifacts import Artifacts, remove_left_over
 from bench.store.database import CHECKED, Store
-from bench.types import Cell, Check, DataFacts, Group, Outcome, Settings
+from bench.store.files import Artifacts, remove_left_over
+from bench.study.plan import Plan, axis_values
 
 #: A group whose process is lost so many times in a row, with no row in between, is given up.
 LOSSES = 3

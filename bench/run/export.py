@@ -16,23 +16,23 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.core.errors import CellError, UserError
+from bench.core.provenance import package_versions
+from bench.core.types import Cell, Settings
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.load import load_dataset
-from bench.errors import CellError, UserError
-from bench.evaluate import Evaluator
+from bench.measure.evaluation import Evaluator
+from bench.measure.pipeline import Pipeline
 from bench.models.build import build_model, constructor_of
 from bench.models.checkpoints import load_checkpoint, load_into, parse_checkpoint, read_metadata, save_checkpoint
 from bench.models.dense import obtain_dense
 from bench.models.given import stored_normalisation
-from bench.pipeline import Pipeline
-from bench.plan import axis_values
-from bench.provenance import package_versions
-from bench.session import Session
-from bench.settings import apply_settings
-from bench.store.artifacts import Artifacts, read_file
+from bench.run.open_study import Session
+from bench.run.settings import apply_settings
 from bench.store.database import open_store
-from bench.study import DataSpec, ModelSpec, Normalisation
-from bench.types import Cell, Settings
+from bench.store.files import Artifacts, read_file
+from bench.study.plan import axis_values
+from bench.study.spec import DataSpec, ModelSpec, Normalisation
 
 #: How the network of a row is built without prunebench, by the kind of its architecture.
 BUILD = {

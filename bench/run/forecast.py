@@ -13,25 +13,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.core.errors import CellError, UserError
+from bench.core.types import Cell, DataFacts, Group, Settings
 from bench.data.dataset import ImageSet
-from bench.engines.driver import Driver, RunOptions
-from bench.engines.progress import duration
-from bench.errors import CellError, UserError
-from bench.evaluate import Evaluator
-from bench.memory import measure_sizes, memory_stages
+from bench.measure.evaluation import Evaluator
 from bench.models.build import build_model, resolve_recipe
 from bench.models.given import describe_normalisations
 from bench.models.train import train
 from bench.models.units import find_units
 from bench.models.view import ModelView, is_out_of_memory
-from bench.plan import NO_SEARCH
-from bench.scaling import makespan
-from bench.session import Session, changes, largest_model, widest_data
-from bench.settings import apply_settings, bfloat16_gain
+from bench.run.driver import Driver, RunOptions
+from bench.run.memory import measure_sizes, memory_stages
+from bench.run.open_study import Session, changes, largest_model, widest_data
+from bench.run.progress import duration
+from bench.run.scaling import makespan
+from bench.run.settings import apply_settings, bfloat16_gain
 from bench.store.database import NothingRun, open_store
 from bench.store.places import is_begun
-from bench.study import ModelSpec, Normalisation, Recipe
-from bench.types import Cell, DataFacts, Group, Settings
+from bench.study.plan import NO_SEARCH
+from bench.study.spec import ModelSpec, Normalisation, Recipe
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
 STEP_COST = 3

@@ -14,21 +14,21 @@ from typing import Any, TypeAlias
 import pandas as pd
 import torch
 
+from bench.core.errors import UserError
+from bench.core.freed_memory import return_freed_memory
+from bench.core.identity import canonical_json
+from bench.core.registry import Registry
+from bench.core.types import Check, Group, Outcome, Settings
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
-from bench.engines.progress import INTERVAL
-from bench.errors import UserError
-from bench.heap import return_freed_memory
-from bench.identity import canonical_json
+from bench.measure.pipeline import Pipeline
 from bench.models.dense import DenseModel, model_identity, obtain_dense
 from bench.models.given import normalisation_source
-from bench.pipeline import Pipeline
-from bench.plan import group_id
-from bench.registry import Registry
-from bench.settings import apply_settings, refuse_other_device
-from bench.store.artifacts import Artifacts
-from bench.study import DataSpec, ModelSpec
-from bench.types import Check, Group, Outcome, Settings
+from bench.run.progress import INTERVAL
+from bench.run.settings import apply_settings, refuse_other_device
+from bench.store.files import Artifacts
+from bench.study.plan import group_id
+from bench.study.spec import DataSpec, ModelSpec
 
 #: Attributes of a cell that name a plug-in of that kind.
 PLUGIN_KINDS = ("scorer", "search", "allocation", "correction", "recalibration")

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from bench.catalogue import make_registry
-from bench.engines.group import Ended, Event, GroupTask, Lost, Stage, Workbench, work_group
-from bench.errors import UserError
-from bench.registry import Registry
-from bench.types import Settings
+from bench.core.errors import UserError
+from bench.core.registry import Registry
+from bench.core.types import Settings
+from bench.plugins.catalogue import make_registry
+from bench.run.group import Ended, Event, GroupTask, Lost, Stage, Workbench, work_group
 
 
 class InProcess:
@@ -38,7 +38,7 @@ class InProcess:
         self._bench = Workbench(registry, tell)
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Work on every task, as `bench.engines.driver.Engine` says."""
+        """Work on every task, as `bench.run.driver.Engine` says."""
         while (task := next_task()) is not None:
             for event in work_group(task, self._bench):
                 yield task.group.id, event
@@ -71,7 +71,7 @@ class Processes:
         self.places = [gpus[number % len(gpus)] if gpus else None for number in range(count)]
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Work on every task, as `bench.engines.driver.Engine` says."""
+        """Work on every task, as `bench.run.driver.Engine` says."""
         free, idle = list(self.places), list[_Worker]()
         busy: dict[Connection, tuple[_Worker, str]] = {}
         try:

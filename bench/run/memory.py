@@ -15,15 +15,15 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.evaluate import KEPT_INPUT, PRECISIONS, prepare_network
+from bench.core.registry import Registry
+from bench.core.types import Cell, DataFacts, Settings
+from bench.measure.evaluation import KEPT_INPUT, PRECISIONS, prepare_network
 from bench.models.outputs import main_output
 from bench.models.view import ModelView
-from bench.registry import Registry
 from bench.repairs.reconstruct import HELD
 from bench.scorers.gradient import stand_ins, summed_loss
 from bench.scorers.obs import PART
-from bench.study import Recipe
-from bench.types import Cell, DataFacts, Settings
+from bench.study.spec import Recipe
 
 FLOAT64, FLOAT = 8, 4
 #: Copies of all images while a data set is decoded and divided, its files among them; afterwards, with what the

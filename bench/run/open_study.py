@@ -11,24 +11,24 @@ from typing import Any
 
 from torch import nn
 
-from bench.catalogue import make_registry
+from bench.core.errors import UserError
+from bench.core.registry import Registry
+from bench.core.types import Cell, DataFacts, Settings
 from bench.data.load import data_facts
-from bench.errors import UserError
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
 from bench.models.dense import model_identity
 from bench.models.given import resolve_models
-from bench.plan import Plan, make_plan
-from bench.registry import Registry
-from bench.settings import keep_settings
-from bench.store.artifacts import settle_artifacts
+from bench.plugins.catalogue import make_registry
+from bench.run.settings import keep_settings
 from bench.store.database import NothingRun, Store, open_store, settle_places
+from bench.store.files import settle_artifacts
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
 from bench.store.schema import SCHEMA_VERSION
-from bench.study import STUDY_FILE, ModelSpec, Study, load_study
-from bench.types import Cell, DataFacts, Settings
+from bench.study.plan import Plan, make_plan
+from bench.study.spec import STUDY_FILE, ModelSpec, Study, load_study
 
 #: Where what is known of networks is kept, by the hash of all that it depends on.
 NETWORKS = Path(".cache", "prunebench", "networks")

@@ -20,11 +20,11 @@ from typing import Any, TypeAlias
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from bench.catalogue import make_registry
-from bench.engines.group import Ended, Event, GroupTask, Lost, Workbench, work_group
-from bench.errors import UserError
-from bench.provenance import package_versions
-from bench.types import Settings
+from bench.core.errors import UserError
+from bench.core.provenance import package_versions
+from bench.core.types import Settings
+from bench.plugins.catalogue import make_registry
+from bench.run.group import Ended, Event, GroupTask, Lost, Workbench, work_group
 
 #: Path in the study folder and content of every Python file: plug-ins, and what they import.
 Files: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -61,7 +61,7 @@ class RayEngine:
         refuse_silent(_known(self.address))
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Work on every task, as `bench.engines.driver.Engine` says."""
+        """Work on every task, as `bench.run.driver.Engine` says."""
         _connect(_known(self.address))
         try:
             yield from self._events(next_task)

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import UserError
-from bench.evaluate import PRECISIONS, prepare_network
-from bench.heap import return_freed_memory
+from bench.core.errors import UserError
+from bench.core.freed_memory import return_freed_memory
+from bench.core.provenance import device_class
+from bench.core.types import Settings
+from bench.measure.evaluation import PRECISIONS, prepare_network
 from bench.models.view import MEMORY_FORMATS, is_out_of_memory
-from bench.provenance import device_class
-from bench.study import STUDY_FILE, Execution
-from bench.types import Settings
+from bench.study.spec import STUDY_FILE, Execution
 
 #: Inputs of at least this size may gain from bfloat16 and channels-last; the 8x8 digits do not.
 LARGE_INPUT = 32

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.models.observe import Call, observe
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import ScoreMap
 
 
 def activation(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

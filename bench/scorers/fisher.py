@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
 from bench.scorers.gradient import summed_gradients
-from bench.tensors import ScoreMap
 
 
 def fisher(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

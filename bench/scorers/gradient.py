@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from bench.errors import CellError
+from bench.core.errors import CellError
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import ScoreMap
 
 #: Images in a batch of channel Taylor scores, whatever the calibration batch is (METHODS section 2).
 TAYLOR_BATCH = 32

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
 from bench.scorers.gradient import mean_gradient, stand_ins, summed_loss
-from bench.tensors import ScoreMap
 
 
 def grasp(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

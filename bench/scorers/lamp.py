@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import ScoreMap
 
 
 def lamp(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

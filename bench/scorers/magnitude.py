@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import ScoreMap
 
 #: Stands for zero under the logarithm, which has no value there.
 SMALLEST = 1e-300

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import CellError, NotApplicable
+from bench.core.errors import CellError, NotApplicable
 from bench.models.inputs import input_moments
+from bench.models.tensors import PrunableLayer, ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import PrunableLayer, ScoreMap
 
 #: Bytes of Hessians that are held at once (one layer's, where that alone is more).
 PART = 2**28

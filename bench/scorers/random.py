@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import ScoreMap
 
 
 def random(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

@@ -13,11 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bench.errors import CellError, NotApplicable
-from bench.masks.apply import apply_masks
+from bench.core.errors import CellError, NotApplicable
 from bench.masks.budget import keep_count
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import MaskSet, ScoreMap
 
 #: Operations through which the flow is none: they divide by what flows, or subtract it.
 FORBIDDEN = frozenset(
@@ -53,7 +53,7 @@ def synflow(
     sparsity : float or None
         Share of the units to remove.
     rounds : int
-        n. For channels a round removes channels with all that `bench.masks.apply` zeroes.
+        n. For channels a round removes channels with all that `bench.models.masking` zeroes.
 
     Raises
     ------

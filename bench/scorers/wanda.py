@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from bench.models.inputs import squared_inputs
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
-from bench.tensors import ScoreMap
 
 
 def wanda(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench.models.tensors import UnitSpace
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
-from bench.settings import synchronise
-from bench.tensors import UnitSpace
+from bench.run.settings import synchronise
 
 Scorer = Callable[[ModelView, Calibration, torch.Generator], Mapping[str, Tensor]]
 

@@ -20,16 +20,17 @@ from typing import Any
 
 import torch
 
+from bench.core.errors import UserError, suggest
+from bench.core.provenance import provenance
+from bench.core.types import Cell, Outcome
 from bench.data.dataset import Dataset, calibration_draw
 from bench.data.load import load_dataset
-from bench.errors import UserError, suggest
-from bench.evaluate import prepare_images, prepare_network
+from bench.measure.evaluation import prepare_images, prepare_network
+from bench.measure.pipeline import Pipeline, row_values
 from bench.models.dense import DenseModel, obtain_dense
 from bench.models.view import Calibration, normalise
-from bench.pipeline import Pipeline, row_values
-from bench.provenance import provenance
-from bench.session import Session, open_session
-from bench.settings import apply_settings
+from bench.run.open_study import Session, open_session
+from bench.run.settings import apply_settings
 from bench.speed.loops import (
     LoopCell,
     LoopInputs,
@@ -39,9 +40,8 @@ from bench.speed.loops import (
     process_accuracy,
     write_inputs,
 )
-from bench.store.artifacts import Artifacts
 from bench.store.database import open_store
-from bench.types import Cell, Outcome
+from bench.store.files import Artifacts
 
 SCORERS = ("magnitude", "square_magnitude", "exp_magnitude", "random", "taylor", "snip")
 SPARSITIES = tuple(s / 10 for s in range(1, 10))

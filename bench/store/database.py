@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from bench.errors import Held, UserError, suggest
+from bench.core.errors import Held, UserError, suggest
 from bench.store import schema
 from bench.store.places import (
     DATABASE_FILE,

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.places import Places, home, read_places, refuse_other_places
 

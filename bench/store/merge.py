@@ -10,8 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bench.errors import UserError
-from bench.store.artifacts import Artifacts
+from bench.core.errors import UserError
 from bench.store.database import (
     CHECKED,
     CHECKS,
@@ -26,6 +25,7 @@ from bench.store.database import (
     read_states,
     replace_row,
 )
+from bench.store.files import Artifacts
 
 FINISHED = ("done", "skipped")
 

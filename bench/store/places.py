@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 
 DATABASE_FILE = "results.db"
 PLACES_FILE = "places.json"

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from bench.errors import Held, UserError
+from bench.core.errors import Held, UserError
 
 DRIVER = "postgresql+psycopg"
 FORM = f"{DRIVER}://user@host:port/database"

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.json as pj
 import sqlalchemy as sa
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import schema
-from bench.store.artifacts import Artifacts, typed
 from bench.store.database import CHECKS, DENSE, PLAN, ROWS, Store, open_store, pick_study
+from bench.store.files import Artifacts, typed
 from bench.store.places import is_begun
 
 #: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).

@@ -15,7 +15,7 @@ import psutil
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from bench.errors import Held, UserError
+from bench.core.errors import Held, UserError
 from bench.store.places import LOCK_FILE
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "afs", "lustre", "beegfs", "gpfs"})

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from bench.errors import UserError, suggest
-from bench.identity import canonical_json, digest
-from bench.registry import Registry
+from bench.core.errors import UserError, suggest
+from bench.core.identity import canonical_json, digest
+from bench.core.registry import Registry
+from bench.core.types import CalibrationSpec, Cell, Choice, DataFacts, Group
 from bench.store.schema import SCHEMA_VERSION
-from bench.study import Exclusion, ModelSpec, Study
-from bench.types import CalibrationSpec, Cell, Choice, DataFacts, Group
+from bench.study.spec import Exclusion, ModelSpec, Study
 
 #: The largest study that is planned in about a minute: its cells, and what the axes inside a group span.
 MOST_CELLS, MOST_POINTS = 2_000_000, 20_000_000

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bench.errors import UserError, suggest
-from bench.identity import digest
-from bench.registry import Registry
-from bench.store.documents import Document, DocumentError, read_document
+from bench.core.errors import UserError, suggest
+from bench.core.identity import digest
+from bench.core.registry import Registry
+from bench.core.types import CalibrationSpec, Choice, Granularity
+from bench.core.yaml_file import Document, DocumentError, read_document
 from bench.store.places import home
-from bench.types import CalibrationSpec, Choice, Granularity
 
 STUDY_FILE = "study.yaml"
 MOST_SEEDS = 10_000
@@ -317,7 +317,7 @@ class Study:
         It leaves out `expected_accuracy`, which no result depends on. A file without ``execution.precision`` is hashed
         as if it had ``auto``, the default of earlier versions: so stores, registrations and reports of these versions
         keep their hash. The precision that a store was begun with is compared apart from the hash
-        (`bench.settings.keep_settings`, `bench.store.merge`).
+        (`bench.run.settings.keep_settings`, `bench.store.merge`).
         """
         plain = self.resolved()
         for model in plain["models"]:

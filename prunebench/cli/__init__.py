@@ -20,7 +20,7 @@ from rich.table import Table
 
 import analysis
 from analysis.errors import AnalysisError
-from bench.errors import UserError, suggest
+from bench.core.errors import UserError, suggest
 from bench.store.schema import AXES
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def new(
     data: Annotated[str | None, typer.Option(help="put this data set in place of the template's")] = None,
 ) -> None:
     """Make a study folder with commented study.yaml and claims.yaml."""
-    from bench.templates import new_study
+    from bench.study.templates import new_study
 
     for path in new_study(study, template, model or [], data):
         typer.echo(f"wrote {path}")
@@ -117,8 +117,8 @@ def new(
 def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", as_json: AsJson = False) -> None:
     """Show what a run would do: cells, shared work, already done, forecast; runs nothing."""
     from analysis.stats.power import least_effect, least_margin
-    from bench.forecast import summarise_plan
-    from bench.session import open_session
+    from bench.run.forecast import summarise_plan
+    from bench.run.open_study import open_session
 
     session = open_session(study, profile, device)
     models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
@@ -219,17 +219,17 @@ def run(
 ) -> None:
     """Run what is missing; interrupt it whenever you like and run it again."""
     from analysis.claims.read import claims_hash
-    from bench.engines.driver import Driver, RunOptions, register_study
-    from bench.engines.local import InProcess, local_engine
-    from bench.engines.progress import Reporter
-    from bench.forecast import group_work
-    from bench.plan import cells_asked_for
-    from bench.session import changes, open_session
-    from bench.store.artifacts import Artifacts
+    from bench.run.driver import Driver, RunOptions, register_study
+    from bench.run.forecast import group_work
+    from bench.run.local import InProcess, local_engine
+    from bench.run.open_study import changes, open_session
+    from bench.run.progress import Reporter
     from bench.store.database import open_store
     from bench.store.dense_accuracy import read_dense_warnings
+    from bench.store.files import Artifacts
     from bench.store.merge import merge_study
     from bench.store.places import Places
+    from bench.study.plan import cells_asked_for
 
     if engine not in ENGINES:
         raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
@@ -323,7 +323,7 @@ def _interruptible(study: Path) -> Iterator[None]:
 
 def _ray_engine() -> Any:
     try:
-        from bench.engines.ray import RayEngine
+        from bench.run.ray import RayEngine
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
@@ -527,8 +527,8 @@ def _catalogue_curves(names: list[str] | None, sparsity: float, eps: float) -> t
     """Return the curves of scorers with their default options, and the degrees of random ones over draws."""
     from analysis.kappa.approximation import interpolation_degrees
     from analysis.kappa.curves import DRAWS, Curves, over_draws, worst
-    from bench.catalogue import make_registry
-    from bench.curves import default_curve
+    from bench.measure.curves import default_curve
+    from bench.plugins.catalogue import make_registry
 
     registry = make_registry(Path.cwd())
     known = [plugin.name for plugin in registry.of_kind("scorer") if plugin.details.get("curve", False)]
@@ -625,9 +625,9 @@ def _spread_source(sd: float | None, pilot: Path | None, own: bool) -> str:
 
 def _planned(study: Path, profile: str | None) -> pd.DataFrame:
     """Rows of a study that nothing was run of: its plan needs the plug-ins, and so loads torch."""
-    from bench.plan import axis_values
-    from bench.session import open_session
+    from bench.run.open_study import open_session
     from bench.store.reader import planned_rows
+    from bench.study.plan import axis_values
 
     return planned_rows({**axis_values(cell), "cell": cell.id} for cell in open_session(study, profile).plan.cells())
 
@@ -641,7 +641,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List what there is, with formula, cost and reference."""
-    from bench.listing import list_plugins
+    from prunebench.cli.listing import list_plugins
 
     entries = list_plugins(kind)
     if as_json:
@@ -670,8 +670,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Run the conformance suite on a plug-in, or check a network on two images."""
-    from bench.catalogue import make_registry
-    from bench.conformance import check_plugins
+    from bench.plugins.catalogue import make_registry
+    from bench.plugins.conformance import check_plugins
 
     if kind == "model":
         _check_model(name, data, as_json=as_json)
@@ -690,10 +690,10 @@ def check(
 
 def _check_model(name: str, data: str, *, as_json: bool) -> None:
     """Check a network and print its layers."""
-    from bench.catalogue import make_registry
     from bench.data.load import data_facts
     from bench.models.check import check_network
-    from bench.study import DataSpec, ModelSpec
+    from bench.plugins.catalogue import make_registry
+    from bench.study.spec import DataSpec, ModelSpec
 
     folder = Path.cwd()
     network = check_network(ModelSpec(name=name), make_registry(folder), data_facts(DataSpec(name=data), folder))
@@ -710,7 +710,7 @@ def _check_model(name: str, data: str, *, as_json: bool) -> None:
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Show what this machine can run: data, GPU, database, versions."""
-    from bench.doctor import examine
+    from prunebench.cli.doctor import examine
 
     found = examine()
     if as_json:
@@ -766,8 +766,8 @@ def prune(
     profile: Profile = None,
 ) -> None:
     """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
-    from bench.export import describe_verification, export_cell, verify_file
-    from bench.session import open_session
+    from bench.run.export import describe_verification, export_cell, verify_file
+    from bench.run.open_study import open_session
 
     if verify is not None and output is None:
         typer.echo(describe_verification(verify, verify_file(open_session(study, profile), verify, cell)))
@@ -776,7 +776,3 @@ def prune(
         typer.echo(f"wrote {describe_verification(output, found)}")
     else:
         raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate one again")
-
-
-if __name__ == "__main__":
-    main()

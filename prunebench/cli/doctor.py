@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import torch
 
-from bench.errors import UserError
-from bench.provenance import device_class, package_versions, processor_name
-from bench.settings import has_fast_bfloat16
+from bench.core.errors import UserError
+from bench.core.provenance import device_class, package_versions, processor_name
+from bench.run.settings import has_fast_bfloat16
 from bench.store.database import open_store
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import timm
 
-from bench.catalogue import make_registry
-from bench.errors import UserError, suggest
-from bench.registry import Registry
-from bench.study import Recipe
-from bench.templates import describe_template, template_names
+from bench.core.errors import UserError, suggest
+from bench.core.registry import Registry
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import Recipe
+from bench.study.templates import describe_template, template_names
 
 KINDS = {
     "scorers": ("scorer",), "repairs": ("correction", "recalibration"), "allocations": ("allocation",),

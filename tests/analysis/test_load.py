@@ -10,9 +10,9 @@ import pytest
 from analysis.errors import AnalysisError
 from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.report.render import render_report
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import schema
-from bench.store.artifacts import Artifacts
+from bench.store.files import Artifacts
 from bench.store.reader import method_names, typed
 
 

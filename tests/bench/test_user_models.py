@@ -21,7 +21,7 @@ def net(num_classes: int, in_chans: int, *, width: int = 8) -> nn.Module:
     )
 """
 SCORER = """\
-from bench.tensors import ScoreMap
+from bench.models.tensors import ScoreMap
 
 def small_and_quiet(view, calibration, generator, *, power: float = 0.5):
     '''Score abs(w) ** power: higher is kept.'''

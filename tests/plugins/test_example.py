@@ -50,7 +50,7 @@ def run(installed):
 
     def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(installed)}
-        words = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+        words = [sys.executable, "-m", "prunebench", *map(str, arguments)]
         return subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
 
     return _run

@@ -36,7 +36,7 @@ from analysis.stats.power import (
 from analysis.stats.profiles import iqm, iqm_interval, performance_profile
 from analysis.stats.ranks import friedman, pairwise_wilcoxon
 from analysis.stats.trend import isotonic, page
-from bench.alignment import spearman
+from bench.measure.alignment import spearman
 
 FOLDER = Path(__file__).parent
 #: What the same formula in double precision may lose on another path.

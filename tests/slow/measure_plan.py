@@ -15,11 +15,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.engines.driver import Driver, RunOptions, register_study
-from bench.forecast import summarise_plan
-from bench.session import open_session
+from bench.run.driver import Driver, RunOptions, register_study
+from bench.run.forecast import summarise_plan
+from bench.run.open_study import open_session
 from bench.store.database import open_store
-from bench.templates import new_study
+from bench.study.templates import new_study
 
 #: 22 seeds of two models: 103,048 cells.
 SEEDS = 22
@@ -56,7 +56,7 @@ def least(what: str, work: Callable[[], Any]) -> Any:
 
 def command(*words: object) -> None:
     """Run ``prunebench WORDS`` in a process of its own."""
-    subprocess.run([sys.executable, "-m", "bench.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "prunebench", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

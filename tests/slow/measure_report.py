@@ -40,7 +40,7 @@ def main() -> None:
         print(f"{len(data.rows):,} rows")
         for command in ("report", "claims", "power"):
             start = time.perf_counter()
-            words = [sys.executable, "-m", "bench.cli", command, str(folder)]
+            words = [sys.executable, "-m", "prunebench", command, str(folder)]
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
             print(f"{command}: {time.perf_counter() - start:.1f} s, peak so far {peak:.2f} GiB")

@@ -14,9 +14,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from bench.forecast import group_work
-from bench.scaling import GroupTimes, group_times, simulate
-from bench.session import open_session
+from bench.run.forecast import group_work
+from bench.run.open_study import open_session
+from bench.run.scaling import GroupTimes, group_times, simulate
 from bench.store.database import ROWS, Store, open_store
 
 WORKERS = tuple(2**i for i in range(10))

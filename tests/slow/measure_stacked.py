@@ -1,7 +1,7 @@
 """Time the candidates of a search one by one and with stacked weights, as a ratio in one run.
 
 ``python tests/slow/measure_stacked.py [cpu|cuda]`` prints, for the small networks, milliseconds per candidate and how
-many times as fast stacking is; `bench.evaluate` stacks where that is above 1.
+many times as fast stacking is; `bench.measure.evaluation` stacks where that is above 1.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from bench.core.types import Settings
 from bench.data.dataset import ImageSet
-from bench.evaluate import STACKED_MODELS, Evaluator
+from bench.measure.evaluation import STACKED_MODELS, Evaluator
 from bench.models.cifar import cifar_resnet20
 from bench.models.digits import digits_cnn, digits_vit
-from bench.study import Normalisation
-from bench.types import Settings
+from bench.study.spec import Normalisation
 
 REPEATS = 3
 

@@ -72,7 +72,7 @@ def least(what: str, work: Callable[[], object], bound: float | None = None) -> 
 
 
 def command(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "bench.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "prunebench", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
 def read_plan(store: Store) -> None:

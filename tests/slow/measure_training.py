@@ -15,12 +15,12 @@ import time
 import torch
 from torch import nn
 
-from bench.catalogue import make_registry
+from bench.core.types import DataFacts
 from bench.data.dataset import ImageSet
 from bench.models.build import build_model, resolve_recipe
 from bench.models.train import train
-from bench.study import ModelSpec, Normalisation, Recipe
-from bench.types import DataFacts
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import ModelSpec, Normalisation, Recipe
 
 REPEATS = 3
 KINDS = tuple(itertools.product(("float32", "bfloat16"), ("contiguous", "channels_last")))

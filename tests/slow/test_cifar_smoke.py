@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bench.catalogue import make_registry
+from bench.plugins.catalogue import make_registry
 from bench.store.reader import read_database
 
 pytestmark = pytest.mark.slow

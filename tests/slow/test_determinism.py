@@ -42,7 +42,7 @@ ELSEWHERE = {"PYTHONHASHSEED": "2", "TZ": "Asia/Kolkata", "LC_ALL": "POSIX", "OM
 
 
 def prunebench(environment: dict[str, str], *arguments: object) -> None:
-    words = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+    words = [sys.executable, "-m", "prunebench", *map(str, arguments)]
     done = subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -65,7 +65,7 @@ CASES = [(m, k) for m in MODELS for k in METHODS if not (TOO_LONG[0] in m and TO
 CHILD = """\
 import ctypes, re, sys
 from pathlib import Path
-from bench.cli import main
+from prunebench.cli import main
 
 def resident(kind):
     return int(re.search(kind + r":\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024
@@ -101,7 +101,7 @@ def forecast_and_measured(scratch: Path, model: str, method: str) -> tuple[float
         place.mkdir()
         (place / "study.yaml").write_text(content)
     measured = _output("-c", CHILD, str(warm), str(folder)).split()[-1]
-    plan = _output("-m", "bench.cli", "plan", str(folder), "--json")  # by the settings that the run has chosen
+    plan = _output("-m", "prunebench", "plan", str(folder), "--json")  # by the settings that the run has chosen
     return json.loads(plan)["memory"] / MIB, int(measured) / MIB
 
 

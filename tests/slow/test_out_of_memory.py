@@ -49,7 +49,7 @@ execution: {{batch: 400}}
 CHILD = """\
 import resource, sys
 from pathlib import Path
-from bench.cli import main
+from prunebench.cli import main
 
 def call(*words):
     sys.argv = ["prunebench", *words]

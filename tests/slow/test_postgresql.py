@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from evidence import assert_same
 from safetensors.torch import load_file
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import database
 from bench.store.database import RUNS, open_store
 from bench.store.places import PLACES_FILE, Places
@@ -56,7 +56,7 @@ def store(postgresql, tmp_path):
 def start(*words):
     """Start a command, as `run_command` runs one."""
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", "prunebench", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started = []
 
     def begin(folder: Path, cluster: cluster_utils.Cluster) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "bench.cli", "run", folder, "--engine", "ray", "--address", cluster.address]
+        words = [sys.executable, "-m", "prunebench", "run", folder, "--engine", "ray", "--address", cluster.address]
         process = subprocess.Popen(
             [str(word) for word in words],
             stdout=subprocess.PIPE,

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", "run", str(folder), "--workers", "2"],
+        [sys.executable, "-m", "prunebench", "run", str(folder), "--workers", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -35,18 +35,18 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench.errors import UserError  # noqa: E402
-from bench.masks.apply import apply_masks  # noqa: E402
+from bench.core.errors import UserError  # noqa: E402
+from bench.core.registry import Registry  # noqa: E402
+from bench.core.types import DataFacts  # noqa: E402
 from bench.models.build import build_model  # noqa: E402
 from bench.models.check import check_network  # noqa: E402
 from bench.models.inventory import take_inventory  # noqa: E402
 from bench.models.macs import MaskedMacs, count_macs  # noqa: E402
+from bench.models.masking import apply_masks  # noqa: E402
+from bench.models.tensors import MaskSet  # noqa: E402
 from bench.models.units import find_units  # noqa: E402
-from bench.registry import Registry  # noqa: E402
 from bench.store.network import percent  # noqa: E402
-from bench.study import ModelSpec  # noqa: E402
-from bench.tensors import MaskSet  # noqa: E402
-from bench.types import DataFacts  # noqa: E402
+from bench.study.spec import ModelSpec  # noqa: E402
 
 PAGE = ROOT / "docs" / "NETWORKS.md"
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = YAML(typ="safe").load(

@@ -12,11 +12,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from bench.errors import CellError
+from bench.core.errors import CellError
+from bench.models.tensors import FeatureMap
 from bench.models.view import Calibration, ModelView
 from bench.scorers.features import logistic
 from bench.scorers.features.grid import feature_map, identity, known_sparsity
-from bench.tensors import FeatureMap
 
 FOUR = ("peak", "variance", "range", "mean")
 SIX = (*FOUR, "lyapunov", "entropy")

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 
+from bench.models.tensors import FeatureMap
 from bench.models.view import Calibration, ModelView
 from bench.scorers.features.grid import FloatArray, Function, feature_map, known_sparsity
 from bench.scorers.rank import LOWEST
-from bench.tensors import FeatureMap
 
 #: Phase of sine k = 1..4, radians.
 PHASES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.models.tensors import FeatureMap
 from bench.models.view import Calibration, ModelView
 from bench.scorers.features.grid import scale
 from bench.scorers.rank import normalised_rank
-from bench.tensors import FeatureMap
 
 NAMES = ("peak", "variance", "range", "deviation")
 

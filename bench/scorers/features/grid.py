@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.models.tensors import FeatureMap
 from bench.models.view import ModelView
 from bench.scorers.rank import ladder, positions
-from bench.tensors import FeatureMap
 
 FloatArray = npt.NDArray[np.float64]
 #: K functions of u at once: shape ``(n,)``, ascending, to ``(K, n)``.

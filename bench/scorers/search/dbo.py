@@ -18,8 +18,9 @@ Ackley    9.40   2.68   3.08   2.26   18.5    18.5
 ========= ====== ====== ====== ====== ======= ======
 
 Seeds 0 to 9 start the searches, (seed, 1) draws the optimum. Seed by seed, the gap of `dbo` is smaller with the optimum
-at 0 in 10 of 10 on sphere and Ackley and in 7 of 10 on Rastrigin (tests/scorers/search/test_known_answers.py). W and
-c W, c > 0, order all units alike, so that a pull of all weights to 0 at once changes no mask; that of one weight may.
+at 0 in 10 of 10 on sphere and Ackley and in 7 of 10 on Rastrigin (tests/bench/scorers/search/test_known_answers.py).
+W and c W, c > 0, order all units alike, so that a pull of all weights to 0 at once changes no mask; that of
+one weight may.
 """
 
 from __future__ import annotations

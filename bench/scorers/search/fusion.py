@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 
 #: Weights of shape (n, K) -> their n values, higher is better; a whole batch in one call.
 Objective = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.tensors import MaskSet
+from bench.models.tensors import MaskSet
 
 
 class CandidateAccuracy:
@@ -25,7 +25,7 @@ class CandidateAccuracy:
     Examples
     --------
     >>> import torch
-    >>> from bench.tensors import PrunableLayer, UnitSpace
+    >>> from bench.models.tensors import PrunableLayer, UnitSpace
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (2, 1, 1, 1), (2,)),))
     >>> def masks_of(weights):
     ...     return MaskSet(units, {"conv": torch.tensor(weights) > 0})

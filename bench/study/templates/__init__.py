@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from bench.errors import UserError, suggest
+from bench.core.errors import UserError, suggest
 
 FILES = ("study.yaml", "claims.yaml")
 

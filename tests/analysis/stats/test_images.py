@@ -17,7 +17,7 @@ bits = st.integers(1, 40).flatmap(lambda n: arrays(np.bool_, (2, n)))
 
 @given(st.tuples(st.integers(1, 4), st.integers(1, 40)).flatmap(lambda shape: arrays(np.bool_, shape)))
 def test_bits_come_back_as_they_were_stored(correct):
-    packed = [np.packbits(row).tobytes() for row in correct]  # as bench.pipeline writes them
+    packed = [np.packbits(row).tobytes() for row in correct]  # as bench.measure.evaluation writes them
     assert (unpack(packed, correct.shape[1]) == correct).all()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.errors import suggest
+from bench.core.errors import suggest
 
 
 def test_a_typing_mistake_gets_the_nearest_name():

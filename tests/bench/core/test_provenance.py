@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from importlib.metadata import version
 
-from bench.provenance import git_revision, package_versions, provenance
+from bench.core.provenance import git_revision, package_versions, provenance
 
 
 def test_versions_are_the_installed_ones():

@@ -9,8 +9,8 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from bench.errors import UserError
-from bench.registry import Plugin, Registry
+from bench.core.errors import UserError
+from bench.core.registry import Plugin, Registry
 
 
 def sample(x: int, *, size: Annotated[int, Field(ge=1)] = 3, mode: str = "a") -> int:
@@ -66,7 +66,7 @@ def test_a_module_beside_the_study_is_found(tmp_path):
 
 def test_a_users_allocation_sets_the_sparsity_where_it_says_so(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from bench.tensors import FeatureMap\nimport bench.tensors as t\n"
+        "from bench.models.tensors import FeatureMap\nimport bench.models.tensors as t\n"
         "def own(units, scores, sparsity: None, view): ...\n"
         "def asked(units, scores, sparsity, view): ...\n"
         "def either(units, scores, sparsity: float | None, view): ...\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
+from bench.core.errors import UserError
 from bench.data.cifar import SUPERCLASSES, TorchvisionSource
-from bench.errors import UserError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.core.errors import UserError
 from bench.data.dataset import ImageSet, calibration_draw
 from bench.data.load import load_dataset
-from bench.errors import UserError
-from bench.study import DataSpec
+from bench.study.spec import DataSpec
 
 
 @pytest.fixture(scope="module")

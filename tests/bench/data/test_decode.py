@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.core.errors import UserError
 from bench.data.decode import decode_images, read_headers
-from bench.errors import UserError
 
 
 def test_colour_is_decoded_channels_first(photos, encode):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from bench.core.errors import UserError
 from bench.data.folder import FolderSource
-from bench.errors import UserError
 
 
 def test_images_and_classes_by_name(image_folder, photos):

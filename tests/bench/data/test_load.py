@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.core.errors import UserError
 from bench.data.dataset import ImageSet
 from bench.data.load import data_facts, dataset_hash, load_dataset, measure_normalisation
-from bench.errors import UserError
-from bench.study import DataSpec, Limit
+from bench.study.spec import DataSpec, Limit
 
 
 def indices_in(part, whole):

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.core.errors import UserError
 from bench.data.parquet import ParquetSource
-from bench.errors import UserError
 
 
 def test_rows_come_back_in_the_order_of_the_shards(parquet_folder, photos):

@@ -6,9 +6,9 @@ import pytest
 
 from bench.data.folder import SUFFIXES
 from bench.data.parquet import LABELS
-from bench.study import DataSpec
+from bench.study.spec import DataSpec
 
-PAGE = (Path(__file__).parents[2] / "docs" / "DATA.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "DATA.md").read_text()
 
 
 @pytest.mark.parametrize("names", [DataSpec.model_fields, LABELS, SUFFIXES])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.tensors import PrunableLayer, UnitSpace
+from bench.models.tensors import PrunableLayer, UnitSpace
 
 
 @pytest.fixture

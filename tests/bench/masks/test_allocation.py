@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.masks.allocation import global_, per_output, uniform
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
-from bench.tensors import PrunableLayer, ScoreMap, UnitSpace
+from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace
 
 Space = Callable[..., UnitSpace]
 

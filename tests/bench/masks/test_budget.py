@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.masks.budget import Budget, keep_count
 
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
-from bench.tensors import PrunableLayer, UnitSpace
+from bench.models.tensors import PrunableLayer, UnitSpace
 
 
 def _units(n: int) -> UnitSpace:

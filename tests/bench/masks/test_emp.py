@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
-from bench.errors import UserError
+from bench.core.errors import UserError
+from bench.core.registry import Plugin
 from bench.masks.build import build_masks
 from bench.masks.emp import describe, effective_number, emp, keep_of, kept_mass, lower_bound
 from bench.masks.order import keep_order
-from bench.registry import Plugin
-from bench.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap, UnitSpace
 
 Space = Callable[..., UnitSpace]
 

@@ -14,10 +14,10 @@ from bench.masks.budget import keep_count
 from bench.masks.build import build_masks
 from bench.masks.lamp import lamp
 from bench.masks.order import keep_order
+from bench.models.tensors import ScoreMap
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers.lamp import lamp as lamp_scorer
-from bench.tensors import ScoreMap
 
 
 def _view(granularity: str = "weight", seed: int = 0) -> ModelView:

@@ -10,15 +10,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from bench.catalogue import make_registry
-from bench.errors import NotApplicable, UserError
+from bench.core.errors import NotApplicable, UserError
 from bench.masks.build import build_masks
 from bench.masks.n_m import fixed_n_m, input_groups, n_m
 from bench.masks.order import keep_order
+from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units
 from bench.models.view import ModelView
-from bench.study import Study, load_study
-from bench.tensors import MaskSet, ScoreMap
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import Study, load_study
 
 
 def _view(net: nn.Module, example: Tensor, granularity: str = "weight", exclude: tuple[str, ...] = ()) -> ModelView:

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.masks.allocation import uniform
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order, tied_units
+from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace
 from bench.scorers.rank import normalised_rank
-from bench.tensors import PrunableLayer, ScoreMap, UnitSpace
 
 few_values = st.sampled_from([0.0, -0.0, 0.25, 1.0, 1.5, 3.0])
 layers = st.lists(st.integers(1, 12), min_size=1, max_size=4)

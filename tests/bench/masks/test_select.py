@@ -7,13 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.masks.allocation import global_, uniform
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.masks.select import LEAST_UNITS, select_masks
-from bench.tensors import PrunableLayer, ScoreMap, UnitSpace, kth_largest
+from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace, kth_largest
 
 
 def _units(*sizes: int) -> UnitSpace:

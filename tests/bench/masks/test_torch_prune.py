@@ -15,10 +15,10 @@ from bench.masks.allocation import global_
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.cifar import cifar_resnet20
+from bench.models.tensors import UnitSpace
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers.magnitude import magnitude
-from bench.tensors import UnitSpace
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 

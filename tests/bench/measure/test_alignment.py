@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from bench.alignment import MagnitudeRanks, sample_units, spearman, window
+from bench.measure.alignment import MagnitudeRanks, sample_units, spearman, window
+from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace
 from bench.scorers.rank import ladder, normalised_rank
-from bench.tensors import PrunableLayer, ScoreMap, UnitSpace
 
 
 def space(**sizes: int) -> UnitSpace:

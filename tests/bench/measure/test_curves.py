@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from bench.catalogue import SCORERS
-from bench.curves import score_curve
-from bench.errors import NotApplicable, UserError
+from bench.core.errors import NotApplicable, UserError
+from bench.core.registry import Plugin
+from bench.measure.curves import score_curve
+from bench.models.tensors import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
-from bench.registry import Plugin
+from bench.plugins.catalogue import SCORERS
 from bench.scorers.features import controls, logistic
-from bench.tensors import PrunableLayer, UnitSpace
 
 BY_NAME = {plugin.name: plugin for plugin in SCORERS}
 DRAWN = [plugin for plugin in SCORERS if plugin.details.get("curve")]

@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bench.core.errors import CellError, Deadline
+from bench.core.types import Settings
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
-from bench.errors import CellError, Deadline
-from bench.evaluate import Evaluator, emptied_layers, zero_share
+from bench.measure.evaluation import Evaluator, emptied_layers, zero_share
 from bench.models import cifar
 from bench.models.macs import count_macs
+from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
 from bench.models.view import normalise
-from bench.study import DataSpec, Normalisation
-from bench.tensors import MaskSet, PrunableLayer, UnitSpace
-from bench.types import Settings
+from bench.study.spec import DataSpec, Normalisation
 
 SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=16, device="cpu", threads=1)
 HALF = Normalisation(mean=(0.5, 0.4), std=(0.2, 0.3))
@@ -223,7 +223,7 @@ def test_a_stacked_network_without_numbers_is_an_error(held_out):
 def test_inputs_prepared_once_are_those_of_every_batch(precision, memory_format, held_out, monkeypatch):
     settings = dataclasses.replace(SETTINGS, precision=precision, memory_format=memory_format)
     kept = Evaluator(_net(), held_out, HALF, settings)
-    monkeypatch.setattr("bench.evaluate.KEPT_INPUT", 0)
+    monkeypatch.setattr("bench.measure.evaluation.KEPT_INPUT", 0)
     anew = Evaluator(_net(), held_out, HALF, settings)
     assert (kept._inputs is None, anew._inputs is None) == (False, True)
     for start in (0, 16, 48):

@@ -13,16 +13,16 @@ import torch
 
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
-from bench.evaluate import Evaluator
-from bench.masks.apply import apply_masks
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
+from bench.measure.evaluation import Evaluator
+from bench.measure.pipeline import Pipeline
 from bench.models.dense import obtain_dense
+from bench.models.masking import apply_masks
 from bench.models.view import Calibration, ModelView
-from bench.pipeline import Pipeline
+from bench.run.open_study import open_session
 from bench.scorers.features.classes import v1
-from bench.session import open_session
-from bench.store.artifacts import Artifacts
+from bench.store.files import Artifacts
 
 STUDY = """\
 name: searched

@@ -11,19 +11,19 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from bench.core.types import Settings
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
-from bench.masks.apply import apply_masks
+from bench.measure.pipeline import Pipeline
 from bench.models.checkpoints import state_digest
 from bench.models.dense import DenseModel, obtain_dense
-from bench.pipeline import Pipeline
+from bench.models.masking import apply_masks
 from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext, asr
 from bench.repairs.statistics import channel_moments
+from bench.run.open_study import open_session
 from bench.scorers.rank import normalised_rank
-from bench.session import open_session
-from bench.store.artifacts import Artifacts
-from bench.types import Settings
+from bench.store.files import Artifacts
 
 SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, device="cpu", threads=1)
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from bench.checks import CHECKED_SHARE, LEAST_SHARED_CHECKS, cells_to_check
-from bench.session import open_session
+from bench.measure.recheck import CHECKED_SHARE, LEAST_SHARED_CHECKS, cells_to_check
+from bench.run.open_study import open_session
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ recalibrations: [none, cumulative]
 PLUGINS = """\
 import torch
 from torch import nn
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.masks.allocation import global_
-from bench.tensors import ScoreMap
+from bench.models.tensors import ScoreMap
 
 calls = []
 

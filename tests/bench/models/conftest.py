@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.registry import Plugin, Registry
 from bench.data.load import load_dataset
 from bench.models.digits import CNN_RECIPE, VIT_RECIPE, digits_cnn, digits_vit
-from bench.registry import Plugin, Registry
-from bench.study import DataSpec
+from bench.study.spec import DataSpec
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ import pytest
 import timm
 import torch
 
-from bench.errors import UserError
+from bench.core.errors import UserError
+from bench.core.registry import Registry
 from bench.models.build import build_model, check_model_name, resolve_recipe, seeded
 from bench.models.checkpoints import state_digest
-from bench.registry import Registry
-from bench.study import ModelSpec, Recipe
+from bench.study.spec import ModelSpec, Recipe
 
 
 def test_seed_decides_and_global_state_stays(digits, registry):

@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from bench.errors import UserError
+from bench.core.errors import UserError
+from bench.core.registry import Plugin, Registry
+from bench.core.types import DataFacts
 from bench.models import check
 from bench.models.check import check_network
-from bench.registry import Plugin, Registry
-from bench.study import ModelSpec
-from bench.types import DataFacts
+from bench.study.spec import ModelSpec
 
 FACTS = DataFacts(
     hash="", image_size=(16, 16), in_chans=3, num_classes=4, fit=1, search=1, test=1, calibration_images=1,

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import nn
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.models import cifar
 from bench.models.checkpoints import (
     load_checkpoint,
@@ -384,7 +384,7 @@ def test_the_command_of_the_message_converts_the_file(tmp_path, model, wrap, wri
         load_checkpoint(tmp_path / "net.pth")
     [line] = re.findall(r"`(python -c .*?)`", str(caught.value))
     words = shlex.split(line)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
     assert_equal(
         dict(sorted(load_checkpoint(tmp_path / "net.pth.safetensors").items())),

@@ -11,7 +11,7 @@ from bench.data.parquet import ParquetSource
 from bench.models import cifar
 from bench.models.checkpoints import load_checkpoint, load_into
 from bench.models.view import normalise
-from bench.study import Normalisation
+from bench.study.spec import Normalisation
 
 PUBLISHED = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

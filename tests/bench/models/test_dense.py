@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.models import dense
 from bench.models.checkpoints import read_metadata, save_checkpoint, state_digest
 from bench.models.dense import checkpoint_place, dense_key, model_identity, obtain_dense
 from bench.models.digits import digits_cnn
-from bench.store.artifacts import Artifacts
-from bench.study import ModelSpec, Normalisation, Recipe
+from bench.store.files import Artifacts
+from bench.study.spec import ModelSpec, Normalisation, Recipe
 
 CPU = torch.device("cpu")
 SPEC = ModelSpec(name="digits_cnn", recipe={"epochs": 1, "augmentation": "none"})

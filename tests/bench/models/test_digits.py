@@ -5,8 +5,8 @@ import torch
 
 from bench.models.dense import obtain_dense
 from bench.models.view import normalise
-from bench.store.artifacts import Artifacts
-from bench.study import ModelSpec
+from bench.store.files import Artifacts
+from bench.study.spec import ModelSpec
 
 CPU = torch.device("cpu")
 

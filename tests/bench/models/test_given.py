@@ -10,15 +10,15 @@ import timm
 import torch
 from PIL import Image
 
-from bench.catalogue import make_registry
+from bench.core.errors import UserError
 from bench.data.load import data_facts, load_dataset
-from bench.errors import UserError
 from bench.models.checkpoints import save_checkpoint
 from bench.models.dense import model_identity
 from bench.models.digits import digits_cnn
 from bench.models.given import resolve_models, stored_normalisation
+from bench.plugins.catalogue import make_registry
 from bench.store.reader import read_database
-from bench.study import DataSpec, FoundNormalisation, ModelSpec, Normalisation, load_study
+from bench.study.spec import DataSpec, FoundNormalisation, ModelSpec, Normalisation, load_study
 
 STUDY = """\
 name: given

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bench.models import observe
 from bench.models.inputs import input_moments, squared_inputs
 from bench.models.observe import Call
+from bench.models.tensors import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
-from bench.tensors import PrunableLayer
 
 CONVOLUTIONS = [
     (nn.Conv2d, {"kernel_size": 3}),

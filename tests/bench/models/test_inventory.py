@@ -10,12 +10,12 @@ import torchvision
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from bench.errors import UserError
-from bench.masks.apply import apply_masks
+from bench.core.errors import UserError
 from bench.models.inventory import take_inventory
 from bench.models.macs import count_macs
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet
 from bench.models.units import dense_reasons, find_units
-from bench.tensors import MaskSet
 
 #: Positions, channels and heads of the small attention networks.
 T, D, HEADS = 4, 8, 2

@@ -8,14 +8,14 @@ import timm
 import torch
 from torch import nn
 
-from bench.masks.apply import apply_masks
 from bench.models import digits
 from bench.models.cifar import cifar_resnet20
 from bench.models.inventory import take_inventory
 from bench.models.macs import MaskedMacs, count_macs
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet
 from bench.models.units import find_units
 from bench.models.vgg import vgg16_bn_cifar
-from bench.tensors import MaskSet
 
 
 @pytest.mark.parametrize(

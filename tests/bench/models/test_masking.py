@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from bench.masks.apply import apply_masks
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet
 from bench.models.units import find_units
-from bench.tensors import MaskSet
 
 
 def _fill(model: nn.Module) -> nn.Module:

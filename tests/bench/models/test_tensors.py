@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
-from bench.errors import CellError
-from bench.tensors import MaskSet, PrunableLayer, ScoreMap, UnitSpace
+from bench.core.errors import CellError
+from bench.models.tensors import MaskSet, PrunableLayer, ScoreMap, UnitSpace
 
 UNITS = UnitSpace("weight", (PrunableLayer("a", (2, 3), (2, 3)), PrunableLayer("b", (4,), (4,))))
 

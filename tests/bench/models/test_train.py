@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bench.core.errors import CellError
 from bench.data.dataset import ImageSet
-from bench.errors import CellError
 from bench.models.build import seeded
 from bench.models.checkpoints import state_digest
 from bench.models.digits import digits_cnn, digits_vit
 from bench.models.train import augment, draw_moves, guessing_loss, guessing_warning, train
-from bench.study import Normalisation, Recipe
+from bench.study.spec import Normalisation, Recipe
 
 CPU = torch.device("cpu")
 PLAIN = Normalisation(mean=(0.0,), std=(1.0,))

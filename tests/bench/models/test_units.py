@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.models.digits import digits_vit
 from bench.models.inventory import take_inventory
 from bench.models.units import find_units

@@ -8,7 +8,7 @@ from torch import nn
 from bench.models.digits import digits_cnn, digits_vit
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
-from bench.study import Normalisation
+from bench.study.spec import Normalisation
 
 
 @pytest.mark.parametrize("constructor", [digits_cnn, digits_vit])

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench.catalogue import make_registry
-from bench.conformance import CHECKED_KINDS, check_plugin, check_plugins, make_benches
-from bench.errors import NotApplicable, UserError
+from bench.core.errors import NotApplicable, UserError
+from bench.core.registry import Plugin
 from bench.masks.allocation import global_
 from bench.masks.budget import Budget
-from bench.registry import Plugin
+from bench.models.tensors import FeatureMap, ScoreMap
+from bench.plugins.catalogue import make_registry
+from bench.plugins.conformance import CHECKED_KINDS, check_plugin, check_plugins, make_benches
 from bench.scorers.search.baselines import random_search
 from bench.scorers.search.fusion import Found
-from bench.tensors import FeatureMap, ScoreMap
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.masks.apply import apply_masks
+from bench.core.types import Granularity
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.repairs.correction import RepairContext
 from bench.repairs.statistics import channel_moments
-from bench.tensors import MaskSet
-from bench.types import Granularity
 
 
 class ConvNet(nn.Module):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
 from bench.models.view import Calibration
 from bench.repairs import correction
 from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext
 from bench.repairs.statistics import batch_moments, channel_moments
-from bench.tensors import MaskSet, PrunableLayer, UnitSpace
 
 
 def linear(rows: list[list[float]]) -> nn.Linear:

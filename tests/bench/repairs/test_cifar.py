@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bench.core.types import Settings
 from bench.data.dataset import ImageSet, calibration_draw
 from bench.data.load import load_dataset
-from bench.evaluate import Evaluator
 from bench.masks.allocation import global_
-from bench.masks.apply import apply_masks
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
+from bench.measure.evaluation import Evaluator
 from bench.models.cifar import cifar_resnet20
+from bench.models.masking import apply_masks
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.repairs.cancellation import uncovered_layers
@@ -27,8 +28,7 @@ from bench.repairs.correction import RepairContext, asr, channelwise, layerwise,
 from bench.repairs.recalibration import cumulative, ema
 from bench.repairs.statistics import channel_moments
 from bench.scorers.magnitude import magnitude
-from bench.study import DataSpec, Normalisation
-from bench.types import Settings
+from bench.study.spec import DataSpec, Normalisation
 
 NORMALISATION = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 Correction = Callable[[RepairContext], dict[str, Tensor]]

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.errors import NotApplicable, UserError
+from bench.core.errors import NotApplicable, UserError
+from bench.core.registry import Plugin
+from bench.models.tensors import MaskSet
 from bench.models.units import find_units
 from bench.models.view import Calibration
-from bench.registry import Plugin
 from bench.repairs import correction
 from bench.repairs.correction import (
     RepairContext,
@@ -29,7 +30,6 @@ from bench.repairs.correction import (
 )
 from bench.repairs.reconstruct import reconstruct
 from bench.repairs.statistics import channel_moments
-from bench.tensors import MaskSet
 
 WITH_FACTORS = (layerwise, channelwise, asr, asr_soft, asr_eb, repair)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.errors import CellError, NotApplicable
+from bench.core.errors import CellError, NotApplicable
+from bench.core.registry import Plugin
 from bench.models.view import Calibration
-from bench.registry import Plugin
 from bench.repairs.recalibration import cumulative, ema, exact, none
 
 

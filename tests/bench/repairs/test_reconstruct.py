@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.errors import CellError, NotApplicable
-from bench.masks.apply import apply_masks
+from bench.core.errors import CellError, NotApplicable
 from bench.models import observe
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet
 from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs import reconstruct as module
 from bench.repairs.correction import RepairContext
 from bench.repairs.reconstruct import reconstruct
-from bench.tensors import MaskSet
 
 HalfPruned = Callable[..., RepairContext]
 

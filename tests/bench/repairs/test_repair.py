@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.models.tensors import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs.correction import RepairContext, channelwise, repair, shift_outputs
 from bench.repairs.recalibration import cumulative, ema, exact
 from bench.repairs.statistics import Moments, channel_moments
-from bench.tensors import PrunableLayer
 
 Recalibration = Callable[[nn.Module, Calibration], None]
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
 from analysis.load import BESIDE, load
-from bench.cli import main
 from bench.models import dense
-from bench.store.artifacts import Artifacts, write_file
+from bench.store.files import Artifacts, write_file
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
+from prunebench.cli import main
 
 STUDY = """\
 name: elsewhere

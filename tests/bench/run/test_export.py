@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bench.data.load import load_dataset
-from bench.export import split_hash
 from bench.models.checkpoints import save_checkpoint
-from bench.session import open_session
+from bench.run.export import split_hash
+from bench.run.open_study import open_session
 from bench.store.reader import read_database
-from bench.study import DataSpec, Normalisation, load_study
+from bench.study.spec import DataSpec, Normalisation, load_study
 
 KEYS = {
     "mean", "std", "dataset", "dataset_hash", "split_hash", "classes", "cell", "axes", "sparsity", "accuracy", "n_test",

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from bench import forecast
+from bench.core.errors import CellError, UserError
 from bench.data.load import load_dataset
-from bench.errors import CellError, UserError
-from bench.forecast import forecast_model, group_work, summarise_plan
 from bench.models.build import build_model
 from bench.models.train import train
-from bench.session import open_session
-from bench.settings import apply_settings
-from bench.study import ModelSpec, Recipe
+from bench.run import forecast
+from bench.run.forecast import forecast_model, group_work, summarise_plan
+from bench.run.open_study import open_session
+from bench.run.settings import apply_settings
+from bench.study.spec import ModelSpec, Recipe
 
 
 def test_numbers_are_those_of_the_plan(tiny):

@@ -11,27 +11,27 @@ import pytest
 import torch
 from torch import nn
 
-from bench.catalogue import make_registry
+from bench.core.errors import CellError
+from bench.core.types import Settings
 from bench.data.load import load_dataset
-from bench.errors import CellError
-from bench.memory import measure_sizes, memory_stages
+from bench.measure.pipeline import Pipeline
 from bench.models.dense import DenseModel
 from bench.models.digits import DigitsCNN, digits_cnn
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, is_out_of_memory
-from bench.pipeline import Pipeline
+from bench.plugins.catalogue import make_registry
 from bench.repairs import recalibration
 from bench.repairs.statistics import batch_moments
+from bench.run.memory import measure_sizes, memory_stages
+from bench.run.open_study import open_session
 from bench.scorers.activation import activation
 from bench.scorers.fisher import fisher
 from bench.scorers.gradient import gradient, snip, taylor
 from bench.scorers.grasp import grasp
 from bench.scorers.obs import obs
 from bench.scorers.wanda import wanda
-from bench.session import open_session
 from bench.store.reader import read_database
-from bench.study import Recipe
-from bench.types import Settings
+from bench.study.spec import Recipe
 
 FITTING = 4
 STUDY = """\

@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from bench.engines import progress
+from bench.run import progress
 
 
 def test_plain_lines_name_the_stage_the_rate_and_failures(monkeypatch):

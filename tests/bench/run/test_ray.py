@@ -9,16 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from bench.engines.group import GroupTask
-from bench.errors import UserError
-from bench.provenance import package_versions
-from bench.session import open_session
-from bench.store.artifacts import Artifacts
+from bench.core.errors import UserError
+from bench.core.provenance import package_versions
+from bench.run.group import GroupTask
+from bench.run.open_study import open_session
+from bench.store.files import Artifacts
 
 
 def test_ray_that_is_absent_is_one_line_and_exit_code_2(tiny, command, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "bench.engines.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "bench.run.ray", raising=False)
     result = command("run", tiny, "--engine", "ray")
     assert result.code == 2
     assert result.err == "error: --engine ray needs Ray, which is not installed: pip install ray\n"
@@ -33,7 +33,7 @@ def test_an_unknown_engine_gets_the_nearest_name(tiny, command):
 @pytest.fixture
 def engine():
     pytest.importorskip("ray", reason="Ray is not installed")
-    from bench.engines import ray
+    from bench.run import ray
 
     return ray
 

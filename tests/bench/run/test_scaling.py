@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scaling import GroupTimes, group_times, makespan, simulate
+from bench.run.scaling import GroupTimes, group_times, makespan, simulate
 from bench.store.reader import read_database
 
 TIMES = st.lists(st.floats(0.01, 1e4), min_size=1, max_size=60)

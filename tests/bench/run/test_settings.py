@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import settings as under_test
-from bench.errors import UserError
-from bench.settings import (
+from bench.core.errors import UserError
+from bench.core.types import Settings
+from bench.run import settings as under_test
+from bench.run.settings import (
     apply_settings,
     bfloat16_gain,
     choose_device,
@@ -20,8 +21,7 @@ from bench.settings import (
     has_fast_bfloat16,
     keep_settings,
 )
-from bench.study import Execution
-from bench.types import Settings
+from bench.study.spec import Execution
 
 FIXED = Settings("float32", "contiguous", 512, "cpu", 1)
 AUTO = Execution(precision="auto")

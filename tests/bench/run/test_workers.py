@@ -13,16 +13,16 @@ import pytest
 from evidence import Evidence, assert_same
 from rich.console import Console
 
-from bench.catalogue import make_registry
-from bench.engines.driver import LOSSES, Driver, RunOptions, register_study
-from bench.engines.group import Event, GroupTask, Lost, Row, Workbench, work_group
-from bench.engines.local import InProcess, Processes, local_engine
-from bench.engines.progress import Reporter
-from bench.errors import UserError
-from bench.session import open_session
+from bench.core.errors import UserError
+from bench.core.types import Settings
+from bench.plugins.catalogue import make_registry
+from bench.run.driver import LOSSES, Driver, RunOptions, register_study
+from bench.run.group import Event, GroupTask, Lost, Row, Workbench, work_group
+from bench.run.local import InProcess, Processes, local_engine
+from bench.run.open_study import open_session
+from bench.run.progress import Reporter
 from bench.store.database import open_store
 from bench.store.reader import read_database
-from bench.types import Settings
 
 #: 2 groups of 14 cells; the second scorer ends its process at its first call, unless that has happened before.
 STUDY = """\
@@ -37,7 +37,7 @@ recalibrations: [none, cumulative]
 PLUGIN = """\
 import os, signal
 from pathlib import Path
-from bench.tensors import ScoreMap
+from bench.models.tensors import ScoreMap
 
 def deadly(view, calibration, generator):
     try:

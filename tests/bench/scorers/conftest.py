@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
-from bench.types import Granularity
 
 
 class _Mlp(nn.Module):

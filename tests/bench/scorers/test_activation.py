@@ -9,11 +9,11 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers.activation import activation
-from bench.types import Granularity
 
 ViewOf = Callable[[Granularity], ModelView]
 

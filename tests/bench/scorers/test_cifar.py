@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from bench.core.types import Granularity
 from bench.data.parquet import ParquetSource
 from bench.models.cifar import CifarResNet, cifar_resnet20
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.scorers.gradient import taylor
 from bench.scorers.magnitude import magnitude
-from bench.study import Normalisation
-from bench.types import Granularity
+from bench.study.spec import Normalisation
 
 pytestmark = pytest.mark.skipif("PRUNEBENCH_DATA" not in os.environ, reason="PRUNEBENCH_DATA is not set")
 PUBLISHED = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from bench.core.types import Granularity
+from bench.models.tensors import ScoreMap
 from bench.models.view import Calibration, ModelView
 from bench.scorers import (
     activation,
@@ -22,8 +24,6 @@ from bench.scorers import (
     synflow,
     wanda,
 )  # fmt: skip
-from bench.tensors import ScoreMap
-from bench.types import Granularity
 
 
 def synflow_at_half(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:

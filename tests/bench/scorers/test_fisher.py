@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from bench.core.types import Granularity
 from bench.models.view import Calibration, ModelView
 from bench.scorers.fisher import fisher
-from bench.types import Granularity
 
 ViewOf = Callable[[Granularity], ModelView]
 

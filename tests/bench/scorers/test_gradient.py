@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.errors import CellError
+from bench.core.errors import CellError
+from bench.core.types import Granularity
 from bench.models.view import Calibration, ModelView
 from bench.scorers.gradient import gradient, mean_gradient, snip, taylor
-from bench.types import Granularity
 
 STEP = 1e-5
 ViewOf = Callable[[Granularity], ModelView]

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from bench.core.types import Granularity
 from bench.models.build import seeded
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers.grasp import grasp, hessian_gradient
-from bench.types import Granularity
 
 ViewOf = Callable[[Granularity], ModelView]
 STEP = 1e-4

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bench.core.types import Granularity
 from bench.masks.allocation import global_
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers.lamp import lamp, lamp_scores
-from bench.types import Granularity
 
 
 def _by_loops(weights: list[float]) -> list[float]:

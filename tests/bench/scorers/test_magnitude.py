@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers import magnitude as family
-from bench.types import Granularity
 
 FUNCTIONS = {
     "magnitude": lambda m: m,

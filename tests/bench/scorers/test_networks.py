@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 import torch
 
-from bench.catalogue import make_registry
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.core.registry import Plugin
+from bench.core.types import DataFacts, Granularity
 from bench.masks.allocation import global_, uniform
-from bench.masks.apply import apply_masks
 from bench.masks.budget import keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
-from bench.registry import Plugin
-from bench.study import ModelSpec
-from bench.tensors import MaskSet, ScoreMap
-from bench.types import DataFacts, Granularity
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import ModelSpec
 
 REGISTRY = make_registry()
 CIFAR = DataFacts("none", (32, 32), 3, 10, 0, 0, 0, 0, 0, 0)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.errors import CellError, NotApplicable
+from bench.core.errors import CellError, NotApplicable
+from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers import obs as module
 from bench.scorers.obs import obs
-from bench.types import Granularity
 
 ViewOf = Callable[[Granularity], ModelView]
 

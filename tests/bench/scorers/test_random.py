@@ -4,10 +4,10 @@ import torch
 from scipy.stats import kstest
 from torch import nn
 
+from bench.models.tensors import ScoreMap
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers.random import random
-from bench.tensors import ScoreMap
 
 
 def _scores(seed: int) -> ScoreMap:

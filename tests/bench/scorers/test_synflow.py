@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.errors import CellError, NotApplicable
+from bench.core.errors import CellError, NotApplicable
+from bench.core.types import Granularity
 from bench.masks.allocation import global_, uniform
-from bench.masks.apply import apply_masks
 from bench.masks.budget import keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers.synflow import synflow, synflow_oneshot
-from bench.tensors import MaskSet, ScoreMap
-from bench.types import Granularity
 
 ViewOf = Callable[[Granularity], ModelView]
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import nn
 
+from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers.wanda import wanda
-from bench.types import Granularity
 
 
 def _draw(*shape: int) -> Calibration:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.database import now, open_store
 from bench.store.sqlite import refuse_network_file_system

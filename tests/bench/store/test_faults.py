@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import database
 from bench.store.database import open_store
 

@@ -13,9 +13,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import schema
-from bench.store.artifacts import (
+from bench.store.files import (
     BLANK,
     Artifacts,
     digest_file,
@@ -247,7 +247,7 @@ def test_a_path_may_hold_two_colons(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("use", [read_file, digest_file, lambda place: write_file(place, b"")])
 def test_a_chain_of_urls_is_refused(place, use, monkeypatch):
-    monkeypatch.setattr("bench.store.artifacts.url_to_fs", lambda _: pytest.fail("fsspec has seen it"))
+    monkeypatch.setattr("bench.store.files.url_to_fs", lambda _: pytest.fail("fsspec has seen it"))
     with pytest.raises(UserError, match="a chain of URLs or a file of references"):
         use(place)
 
@@ -315,7 +315,7 @@ class Flaky(MemoryFileSystem):
 def test_a_connection_that_fails_is_tried_again(monkeypatch, caplog):
     fsspec.register_implementation("flaky", Flaky, clobber=True)
     pauses = []
-    monkeypatch.setattr("bench.store.artifacts.time.sleep", pauses.append)
+    monkeypatch.setattr("bench.store.files.time.sleep", pauses.append)
     for use in (lambda: write_file("flaky://x/y", b"whole"), lambda: read_file("flaky://x/y")):
         Flaky.failures = 3
         found = use()

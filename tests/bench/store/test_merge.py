@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from analysis.load import load
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store.database import DENSE, META, STUDIES, open_store
 from bench.store.merge import merge_study
 from bench.store.reader import read_database

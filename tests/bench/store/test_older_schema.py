@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.database import open_store
 from bench.store.merge import merge_study

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store.database import open_store
 from bench.store.places import PLACES_FILE, Places, is_begun, keep_places, read_places
 

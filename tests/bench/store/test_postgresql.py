@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store.database import open_store, settle_places
 from bench.store.places import PLACES_FILE, Places
 from bench.store.postgresql import PostgreSQL, parse_url, schema_name, study_url

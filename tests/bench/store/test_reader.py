@@ -8,10 +8,10 @@ import sys
 import pandas as pd
 import pytest
 
-from bench.errors import UserError
+from bench.core.errors import UserError
 from bench.store import reader, schema
-from bench.store.artifacts import DTYPES
 from bench.store.database import open_store
+from bench.store.files import DTYPES
 from bench.store.status import read_status
 
 AXES = {c.name: None for c in schema.AXES if c.name != "position"} | {"group": "g", "scorer": "l1", "search": "none"}

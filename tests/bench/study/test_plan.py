@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalogue import make_registry
-from bench.errors import UserError
-from bench.identity import digest
-from bench.plan import axis_values, cells_asked_for, make_plan
+from bench.core.errors import UserError
+from bench.core.identity import digest
+from bench.core.types import DataFacts
+from bench.plugins.catalogue import make_registry
 from bench.store import schema
-from bench.study import load_study
-from bench.types import DataFacts
+from bench.study.plan import axis_values, cells_asked_for, make_plan
+from bench.study.spec import load_study
 
 FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32, 250)
 STUDY = """\
@@ -186,14 +186,14 @@ def test_only_names_what_no_cell_has(tmp_path, only, said):
 
 
 def test_a_study_of_too_many_cells_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.plan.MOST_CELLS", 65)  # it has 66
+    monkeypatch.setattr("bench.study.plan.MOST_CELLS", 65)  # it has 66
     with pytest.raises(UserError, match="has more than 65 cells; divide it"):
         plan_of(tmp_path)
 
 
 def test_the_ids_of_the_digits_template_never_change():
     """Stored rows are found by them: a change makes every finished study new, as store schema 2 did."""
-    folder = Path(__file__).parents[1] / "bench" / "templates" / "digits"
+    folder = Path(__file__).parents[3] / "bench" / "study" / "templates" / "digits"
     registry = make_registry(folder)
     plan = make_plan(load_study(folder, registry), registry, "float32", {"digits": FACTS}, lambda m, *_: {"m": m.name})
     ids = "".join(cell.id for cell in plan.cells())

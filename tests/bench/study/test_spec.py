@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.catalogue import make_registry
-from bench.errors import UserError
-from bench.study import Calibration, Recipe, expand_path, load_study, study_schema
+from bench.core.errors import UserError
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import Calibration, Recipe, expand_path, load_study, study_schema
 
 GOOD = """\
 name: s

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalogue import make_registry
-from bench.errors import UserError
-from bench.study import load_study, study_schema
-from bench.templates import describe_template, new_study, template_names
+from bench.core.errors import UserError
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import load_study, study_schema
+from bench.study.templates import describe_template, new_study, template_names
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("name", template_names())
@@ -47,5 +47,5 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_the_published_schema_is_that_of_the_code():
-    published = json.loads((ROOT / "bench" / "study.schema.json").read_text())
+    published = json.loads((ROOT / "bench" / "study" / "study.schema.json").read_text())
     assert published == json.loads(json.dumps(study_schema()))

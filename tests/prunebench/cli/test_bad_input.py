@@ -27,10 +27,10 @@ from ruamel.yaml import YAML
 
 from analysis.load import load as read_evidence
 from analysis.load import write_parquet
-from bench.catalogue import make_registry
 from bench.data.load import data_facts
 from bench.models.build import build_model
-from bench.study import DataSpec, ModelSpec
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import DataSpec, ModelSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 SECONDS = 10  # of processor time, for one command

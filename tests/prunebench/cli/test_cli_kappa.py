@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from analysis.kappa import curves as kappa_curves
-from bench.catalogue import make_registry
-from bench.curves import default_curve
+from bench.measure.curves import default_curve
+from bench.plugins.catalogue import make_registry
 from bench.store import schema
-from bench.store.artifacts import Artifacts
+from bench.store.files import Artifacts
 from bench.store.reader import read_database
 
 

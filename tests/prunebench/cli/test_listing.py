@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bench.catalogue import make_registry
-from bench.listing import list_plugins
 from bench.models.build import resolve_recipe
-from bench.study import ModelSpec, Recipe
+from bench.plugins.catalogue import make_registry
+from bench.study.spec import ModelSpec, Recipe
+from prunebench.cli.listing import list_plugins
 
-PAGE = Path(__file__).parents[1] / "docs" / "RECIPES.md"
+PAGE = Path(__file__).parents[3] / "docs" / "RECIPES.md"
 
 
 def test_every_key_of_a_recipe_is_listed_with_its_default():

@@ -8,13 +8,13 @@ import torch
 from scipy.signal import savgol_filter
 from torch import nn
 
-from bench.errors import CellError, NotApplicable
+from bench.core.errors import CellError, NotApplicable
 from bench.masks.order import keep_order
+from bench.models.tensors import FeatureMap, PrunableLayer, ScoreMap, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.features import classes, logistic
 from bench.scorers.features.grid import feature_map, grid
 from bench.scorers.rank import normalised_rank
-from bench.tensors import FeatureMap, PrunableLayer, ScoreMap, UnitSpace
 
 FOUR = ("peak", "variance", "range", "mean")
 SIX = (*FOUR, "lyapunov", "entropy")

@@ -8,12 +8,12 @@ import torch
 from scipy.interpolate import make_interp_spline
 from torch import nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.models.tensors import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.features import controls
 from bench.scorers.features.grid import grid
 from bench.scorers.rank import normalised_rank
-from bench.tensors import PrunableLayer, UnitSpace
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from bench.catalogue import SCORERS
+from bench.core.registry import Plugin
+from bench.core.types import Granularity
+from bench.models.tensors import FeatureMap
 from bench.models.view import Calibration, ModelView
-from bench.registry import Plugin
-from bench.tensors import FeatureMap
-from bench.types import Granularity
+from bench.plugins.catalogue import SCORERS
 
 NAMES = {
     "v1a_peak", "v1b_var", "v1d_range", "v1", "a5", "a5_log6", "a5_log6_smooth", "sics_adaptive", "nl_sin", "weier4",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers.features.fake import pure_mag4

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
+from bench.models.tensors import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.features.grid import FloatArray, feature_map, grid, identity, known_sparsity, scale
 from bench.scorers.rank import normalised_rank
-from bench.tensors import PrunableLayer, UnitSpace
 
 
 def view_of(*shapes: tuple[int, int], seed: int = 0) -> ModelView:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.catalogue import SEARCHES
-from bench.errors import UserError
-from bench.registry import Plugin
+from bench.core.errors import UserError
+from bench.core.registry import Plugin
+from bench.plugins.catalogue import SEARCHES
 from bench.scorers.search.fusion import Found
 
 Array = NDArray[np.float64]

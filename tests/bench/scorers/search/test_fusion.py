@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import CellError
+from bench.core.errors import CellError
 from bench.scorers.search.fusion import Found, Recorder
 
 

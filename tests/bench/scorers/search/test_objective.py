@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
 from bench.scorers.search.objective import CandidateAccuracy
-from bench.tensors import MaskSet, PrunableLayer, UnitSpace
 
 UNITS = UnitSpace("channel", (PrunableLayer("conv", (3, 1, 1, 1), (3,)),))
 

@@ -9,13 +9,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.errors import NotApplicable
+from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget, keep_count
+from bench.models.tensors import FeatureMap, ScoreMap, UnitSpace
 from bench.models.view import Calibration, ModelView
 from bench.repairs.correction import RepairContext, scale_outputs
 from bench.repairs.statistics import channel_moments
 from bench.scorers.search.fusion import Found, Objective
-from bench.tensors import FeatureMap, ScoreMap, UnitSpace
 
 
 def row_share(

@@ -1,0 +1,1 @@
+"""The list of methods, and the conformance suite that every method must pass."""

@@ -1,0 +1,1 @@
+"""Measure one-shot neural-network pruning and decide claims about it."""
