@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.core.types import Cell
+from bench.core.identity import named_seed
+from bench.core.types import Cell, Group
 from bench.masks.erk import round_to_total
+from bench.measure.shared import GRANULARITIES, Once, SharedValues, computing_order
 from bench.models.tensors import ScoreMap, UnitSpace, ascending, indices
 from bench.scorers.features.controls import cut
 from bench.scorers.rank import ladder, positions
@@ -162,30 +164,6 @@ def _at(values: Tensor, chosen: NDArray[np.int64]) -> list[float]:
     return found
 
 
-def spearman(ordered: Tensor) -> float:
-    """Spearman's rank correlation of values with their own places; equal values share their average rank.
-
-    As `scipy.stats.spearmanr`, but on the values' device and with one sort, since the places are ranks already.
-
-    Parameters
-    ----------
-    ordered : Tensor
-        Scores of units in ascending order of magnitude, shape ``(n,)``.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; NaN for constant values or fewer than two.
-
-    Examples
-    --------
-    >>> spearman(torch.tensor([1.0, 1.0, 5.0, 2.0])).__round__(4), spearman(torch.ones(3))
-    (0.7379, nan)
-    """
-    places = ascending(ordered)
-    return _correlation(_run_ranks(ordered[places]), places)
-
-
 def _run_ranks(values: Tensor) -> Tensor | None:
     """Rank of each of n values in ascending order, centred, equal ones averaged; None where no two are equal."""
     _, run, sizes = torch.unique_consecutive(values, return_inverse=True, return_counts=True)
@@ -269,3 +247,49 @@ def alignment_tables(group: str, aligned: Mapping[ScoreSet, Aligned]) -> tuple[p
         pd.DataFrame(layers, columns=[column.name for column in schema.ALIGNMENT]),
         pd.DataFrame(units, columns=[column.name for column in schema.UNITS]),
     )
+
+
+class Alignment:
+    """Measures how the scores of a group's cells align with magnitude, each score set once.
+
+    Parameters
+    ----------
+    shared : SharedValues
+        Of the group.
+    group : Group
+        Cells with the same scores share one measurement, at the sparsities of all of them.
+    """
+
+    def __init__(self, shared: SharedValues, group: Group) -> None:
+        self._shared, self._group = shared, group
+        self._aligned: dict[ScoreSet, Aligned] = {}
+        self._ranks: Once[MagnitudeRanks] = Once(GRANULARITIES)
+        self._sparsities: dict[ScoreSet, dict[float | None, None]] = {}
+        for cell in computing_order(group.cells):
+            if not cell.is_dense:
+                self._sparsities.setdefault(self._score_set(cell), {})[cell.sparsity] = None
+
+    def measure(self, cell: Cell, scores: Callable[[], ScoreMap]) -> None:
+        """Measure the scores of a cell, unless a cell with the same scores was measured before.
+
+        Fused scores are functions of the rank, which the curves show: no units are sampled of them.
+        """
+        key = self._score_set(cell)
+        if key in self._aligned:
+            return
+        ranks = self._ranks.get(key.granularity, lambda: self._magnitude_ranks(key.granularity))
+        found = scores()
+        sampled = ranks.sample(found) if key.search == "none" else []
+        self._aligned[key] = Aligned(ranks.correlations(found, list(self._sparsities[key])), sampled)
+
+    def tables(self, cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the measurements of `cells` as the columns of `schema.ALIGNMENT` and of `schema.UNITS`."""
+        keys = dict.fromkeys(self._score_set(cell) for cell in cells)
+        return alignment_tables(self._group.id, {key: self._aligned[key] for key in keys})
+
+    def _score_set(self, cell: Cell) -> ScoreSet:
+        return score_set(cell, self._shared.plugin("scorer", cell.scorer.name).takes_sparsity)
+
+    def _magnitude_ranks(self, granularity: str) -> MagnitudeRanks:
+        seed = named_seed("alignment", self._group.id, granularity)
+        return MagnitudeRanks(self._shared.units(granularity), self._shared.magnitudes(granularity).scores, seed)

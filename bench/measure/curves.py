@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.registry import Plugin, Registry
-from bench.measure.pipeline import features_seed
+from bench.measure.seeds import features_seed
 from bench.models.tensors import FeatureMap, PrunableLayer, UnitSpace
 from bench.models.view import Calibration, ModelView
 from bench.scorers.features.grid import GRID_POINTS, FloatArray, Function, grid, scale

@@ -1,4 +1,4 @@
-"""Test accuracy, loss and correctness bits of a model; sparsity and speed-up."""
+"""Accuracy, loss and correctness bits of models, and the evaluations that equal masks and repairs share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +19,22 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from bench.core.errors import CellError, Deadline
-from bench.core.types import Settings
+from bench.core.freed_memory import HeapKeeper
+from bench.core.identity import digest
+from bench.core.types import Cell, Settings
 from bench.data.dataset import ImageSet
+from bench.measure.repair import Repair
+from bench.measure.shared import SharedValues
 from bench.models.tensors import MaskSet
 from bench.models.view import MEMORY_FORMATS as MEMORY_FORMATS
 from bench.models.view import is_out_of_memory, normalise, set_memory_format
 from bench.study.spec import Normalisation
 
+#: Columns that one evaluation gives to every cell that shares it; next to them, in the notes, `CHANNELS`.
+EVALUATED = (
+    "accuracy", "loss", "n_test", "correct", "identity_covered", "identity_ratio", "batch", "batch_halved",
+)  # fmt: skip
+CHANNELS = "channels"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 #: Networks with fewer parameters leave a GPU idle, so that many are evaluated at once, their weights stacked. On a CPU
@@ -241,6 +251,106 @@ def prepare_images(images: Tensor, normalisation: Normalisation, settings: Setti
 def _check_deadline(deadline: float | None, done: int, images: int) -> None:
     if deadline is not None and time.monotonic() > deadline:
         raise Deadline(f"evaluation passed its deadline after {done} of {images} images")
+
+
+def evaluation_id(cell: Cell, mask: str) -> str:
+    """Return the hash of all that an evaluation depends on.
+
+    The draw of a cell without repair has no effect on it and is left out.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its group, repair, draw and precision are used.
+    mask : str
+        Hash of the mask set; ``dense`` for the dense model.
+    """
+    repaired = cell.correction.name != "none" or cell.recalibration.name != "none"
+    return digest([
+        cell.group, mask, cell.correction.identity(), cell.recalibration.identity(), cell.precision,
+        [cell.calibration.draw, cell.calibration.images, cell.calibration.batch] if repaired else None,
+    ])  # fmt: skip
+
+
+class Evaluations:
+    """The evaluations of a group: cells with equal masks and equal repair share one.
+
+    Parameters
+    ----------
+    shared : SharedValues
+        Of the group.
+    repair : Repair
+        Makes the model of a cell.
+
+    Attributes
+    ----------
+    deadline : float or None
+        Latest value of `time.monotonic` for the evaluation in progress.
+    """
+
+    def __init__(self, shared: SharedValues, repair: Repair) -> None:
+        self.deadline: float | None = None
+        self._shared, self._repair = shared, repair
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._evaluators: dict[tuple[str, str], Evaluator] = {}
+        self._heap = HeapKeeper()
+
+    def remember(self, row: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+        """Keep the evaluation of a stored row, so that it is not repeated."""
+        if row["evaluation"]:
+            self._known[row["evaluation"]] = {name: row[name] for name in EVALUATED} | {CHANNELS: notes.get(CHANNELS)}
+
+    def of(self, cell: Cell, masks: MaskSet | None, evaluation: str) -> Mapping[str, Any]:
+        """Return the evaluation of that id, made on the test split unless it is known.
+
+        Returns
+        -------
+        mapping
+            The columns `EVALUATED` and, for the notes, `CHANNELS`.
+        """
+        counters = self._shared.counters
+        if evaluation in self._known:
+            counters["shared"] += 1
+        else:
+            self._known[evaluation] = self.evaluate(cell, masks, cell.precision, compare_channels=True)
+            counters["evaluations"] += 1
+        return self._known[evaluation]
+
+    def evaluate(
+        self, cell: Cell, masks: MaskSet | None, precision: str, *, compare_channels: bool = False
+    ) -> Mapping[str, Any]:
+        """Repair the working model and evaluate it on the test split, whether or not that is known."""
+        repaired = self._repair.apply(cell, masks, compare_channels=compare_channels)
+        self._shared.counters["forward_passes"] += len(self._shared.dataset.test)
+        self._heap.tend()
+        result = self._evaluator("test", precision).evaluate(repaired.model, deadline=self.deadline)
+        return {
+            "accuracy": result.accuracy, "loss": result.loss, "n_test": len(result.correct),
+            "correct": np.packbits(result.correct).tobytes(), "identity_covered": repaired.identity_covered,
+            "identity_ratio": repaired.identity_ratio, "batch": result.batch, "batch_halved": result.batch_halved,
+            CHANNELS: repaired.channels,
+        }  # fmt: skip
+
+    def search_accuracies(self, cell: Cell, candidates: Iterable[MaskSet]) -> list[float]:
+        """Return accuracies on the search split, each mask set under the repair of `cell`."""
+
+        def models() -> Iterator[nn.Module]:
+            for masks in candidates:
+                repaired = self._repair.apply(cell, masks)
+                self._shared.counters["search_evaluations"] += 1
+                yield repaired.model
+
+        return self._evaluator("search", cell.precision).accuracies(models(), self.deadline)
+
+    def _evaluator(self, split: str, precision: str) -> Evaluator:
+        if (split, precision) not in self._evaluators:
+            shared = self._shared
+            settings = replace(shared.settings, precision=precision)
+            images = {"test": shared.dataset.test, "search": shared.dataset.search}[split]
+            self._evaluators[split, precision] = Evaluator(
+                shared.dense.model, images, shared.dense.normalisation, settings
+            )
+        return self._evaluators[split, precision]
 
 
 def zero_share(model: nn.Module) -> float:

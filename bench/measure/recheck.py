@@ -1,17 +1,55 @@
-"""Which cells of a group are really evaluated again, as a check of shared evaluations and of the precision."""
+"""The sample of cells that is evaluated again, as a check of shared evaluations and of the precision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bench.core.identity import digest
-from bench.core.types import Cell, CheckKind
+from bench.core.types import Cell, Check, CheckKind
 
 #: Share and least number of the cells that are really evaluated again.
 CHECKED_SHARE = 0.02
 LEAST_SHARED_CHECKS = 20
 LEAST_FLOAT32_CHECKS = 2
+
+
+def recheck(
+    chosen: Iterator[tuple[CheckKind, Cell]],
+    rows: Mapping[str, Mapping[str, Any]],
+    finished: Collection[tuple[str, str]],
+    evaluate: Callable[[Cell, str], Mapping[str, Any]],
+) -> Iterator[Check]:
+    """Evaluate cells again and count the test images whose correctness differs from the row.
+
+    Parameters
+    ----------
+    chosen : iterator of (kind, cell)
+        From `cells_to_check`.
+    rows : mapping
+        Cell id -> done row.
+    finished : collection of (cell, kind)
+        Checks of an earlier run, which are not repeated.
+    evaluate : callable
+        ``(cell, precision)`` -> the columns of an evaluation whose masks and model are made anew.
+
+    Yields
+    ------
+    Check
+        One per cell, in the order of `chosen`.
+    """
+    for kind, cell in chosen:
+        if (cell.id, kind) in finished:
+            continue
+        row = rows[cell.id]
+        again = evaluate(cell, "float32" if kind == "float32" else cell.precision)
+        first, second = (
+            np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"])
+            for bits in (row["correct"], again["correct"])
+        )
+        yield Check(cell, kind, again["accuracy"], int((first != second).sum()))
 
 
 def cells_to_check(

@@ -277,9 +277,9 @@ def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline:
         "group": group.id, "dataset": group.dataset, "model": group.model, "train_seed": group.train_seed,
         "checkpoint": dense.checkpoint, "dataset_hash": dataset.hash, "recipe": canonical_json(recipe),
         "history": canonical_json(dense.history), "parameters": sum(p.numel() for p in dense.model.parameters()),
-        "prunable": pipeline.units("weight").total, "network": pipeline.network().to_json(),
+        "prunable": pipeline.shared.units("weight").total, "network": pipeline.shared.network().to_json(),
         "train_overlap": dense.train_overlap,
-        "uncovered_layers": json.dumps(pipeline.uncovered()), "seconds": dense.seconds,
+        "uncovered_layers": json.dumps(pipeline.shared.uncovered()), "seconds": dense.seconds,
     }  # fmt: skip
 
 

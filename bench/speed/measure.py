@@ -235,7 +235,7 @@ class _Speed:
             normalise(part.images, self.dense.normalisation, torch.device("cpu"))
             for part in (self.dataset.test, calibration)
         )
-        units = self._pipeline(Counter()).units("weight")
+        units = self._pipeline(Counter()).shared.units("weight")
         return LoopInputs(
             images, self.dataset.test.labels, Calibration(others, calibration.labels, draw.batch), units, LOOP_BATCH
         )

@@ -1,0 +1,51 @@
+"""The columns of a row that depend on its mask set alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.measure.evaluation import emptied_layers, zero_share
+from bench.measure.shared import Once, SharedValues
+from bench.measure.working_model import WorkingModel
+from bench.models.tensors import MaskSet
+
+
+class MaskFacts:
+    """Counts what mask sets leave of the network; equal mask sets are counted once.
+
+    Parameters
+    ----------
+    shared : SharedValues
+        Of the group.
+    working : WorkingModel
+        Where the masks are applied.
+    """
+
+    def __init__(self, shared: SharedValues, working: WorkingModel) -> None:
+        self._shared, self._working = shared, working
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._dense: Once[Mapping[str, Any]] = Once()
+
+    def of(self, masks: MaskSet) -> Mapping[str, Any]:
+        """Return the columns of a mask set; the working model is masked with it."""
+        units, digest = masks.units, masks.digest()
+        if digest not in self._known:
+            model = self._working.mask(masks)
+            self._known[digest] = {
+                "mask": digest, "sparsity_achieved": 1 - masks.kept / units.total,
+                "sparsity_parameters": zero_share(model),
+                "speedup": self._shared.macs().count(model).speedup,
+                "emptied_layers": len(emptied_layers(masks)),
+                "exact_removal": all(layer.exact_removal for layer in units.layers),
+            }  # fmt: skip
+        return self._known[digest]
+
+    def dense(self) -> Mapping[str, Any]:
+        """Return the columns of a dense row."""
+        return self._dense.get(None, lambda: {
+            "mask": "dense", "sparsity_achieved": 0.0,
+            "sparsity_parameters": zero_share(self._shared.dense.model),
+            "speedup": self._shared.macs().dense.speedup,
+            "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
+        })  # fmt: skip
