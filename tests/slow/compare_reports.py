@@ -1,0 +1,51 @@
+"""Compare the numbers of a committed report with those that the present code renders from the same data.
+
+``python tests/slow/compare_reports.py STUDY ...`` (for instance ``reports/digits``) renders each study again in a
+temporary folder and compares the data byte for byte, the records of the claims, and every number of report.md in order.
+It exits with code 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from itertools import zip_longest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from analysis.report.render import render_report  # noqa: E402
+
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
+
+
+def main(study: Path) -> list[str]:
+    kept = study / "report"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "report").mkdir()
+        shutil.copy(study / "claims.yaml", folder)
+        shutil.copy(kept / "data.parquet", folder / "report")
+        render_report(folder)
+        made = folder / "report"
+        differences = []
+        if (kept / "data.parquet").read_bytes() != (made / "data.parquet").read_bytes():
+            differences.append("data.parquet differs")
+        if json.loads((kept / "records.json").read_text()) != json.loads((made / "records.json").read_text()):
+            differences.append("records.json differs")
+        before, after = ((report / "report.md").read_text().splitlines() for report in (kept, made))
+        for number, (old, new) in enumerate(zip_longest(before, after, fillvalue=""), 1):
+            if NUMBER.findall(old) != NUMBER.findall(new):
+                differences.append(f"report.md, line {number}:\n  before: {old}\n  after:  {new}")
+    return differences
+
+
+if __name__ == "__main__":
+    failed = False
+    for argument in sys.argv[1:]:
+        found = main(Path(argument))
+        print(argument, *(found or ["the same numbers"]), sep="\n")
+        failed = failed or bool(found)
+    sys.exit(failed)
