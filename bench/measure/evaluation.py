@@ -86,9 +86,18 @@ class Evaluator:
         The model's.
     settings : Settings
         Device, precision, memory format and batch. A batch halved for memory stays halved.
+    kept_input : int
+        Images are normalised once if they fit in so many bytes, else batch by batch at every evaluation.
     """
 
-    def __init__(self, model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        test: ImageSet,
+        normalisation: Normalisation,
+        settings: Settings,
+        kept_input: int = KEPT_INPUT,
+    ) -> None:
         self._device = torch.device(settings.device)
         self._network = prepare_network(model, settings)
         self._state = self._network.state_dict()  # shares the network's storage
@@ -98,7 +107,7 @@ class Evaluator:
         self._full_batch = settings.batch
         self._halved = 0
         self._inputs: Tensor | None = None
-        if test.images.numel() * PRECISIONS[settings.precision].itemsize <= KEPT_INPUT:
+        if test.images.numel() * PRECISIONS[settings.precision].itemsize <= kept_input:
             self._inputs = torch.cat([self._prepare(part) for part in torch.split(self._images, self.batch)])
         small = sum(p.numel() for p in model.parameters()) < STACKED_PARAMETERS
         self.stack = STACKED_MODELS if small and self._device.type == "cuda" else 1

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from itertools import zip_longest
+from difflib import unified_diff
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -27,7 +27,8 @@ def main(study: Path) -> list[str]:
         folder = Path(name)
         (folder / "report").mkdir()
         shutil.copy(study / "claims.yaml", folder)
-        shutil.copy(kept / "data.parquet", folder / "report")
+        for table in kept.glob("*.parquet"):
+            shutil.copy(table, folder / "report")
         render_report(folder)
         made = folder / "report"
         differences = []
@@ -36,9 +37,8 @@ def main(study: Path) -> list[str]:
         if json.loads((kept / "records.json").read_text()) != json.loads((made / "records.json").read_text()):
             differences.append("records.json differs")
         before, after = ((report / "report.md").read_text().splitlines() for report in (kept, made))
-        for number, (old, new) in enumerate(zip_longest(before, after, fillvalue=""), 1):
-            if NUMBER.findall(old) != NUMBER.findall(new):
-                differences.append(f"report.md, line {number}:\n  before: {old}\n  after:  {new}")
+        numbers = [[" ".join(NUMBER.findall(line)) for line in page] for page in (before, after)]
+        differences += unified_diff(*numbers, "report.md, committed", "report.md, rendered", n=0, lineterm="")
     return differences
 
 

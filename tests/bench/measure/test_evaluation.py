@@ -220,17 +220,18 @@ def test_a_stacked_network_without_numbers_is_an_error(held_out):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_inputs_prepared_once_are_those_of_every_batch(precision, memory_format, held_out, monkeypatch):
+def test_inputs_prepared_once_are_those_of_every_batch(precision, memory_format, held_out):
     settings = dataclasses.replace(SETTINGS, precision=precision, memory_format=memory_format)
-    kept = Evaluator(_net(), held_out, HALF, settings)
-    monkeypatch.setattr("bench.measure.evaluation.KEPT_INPUT", 0)
-    anew = Evaluator(_net(), held_out, HALF, settings)
-    assert (kept._inputs is None, anew._inputs is None) == (False, True)
-    for start in (0, 16, 48):
-        ours, theirs = kept._input(start, 16), anew._input(start, 16)
+    seen: list[list[Tensor]] = []
+    for kept_input in (10**9, 0):
+        seen.append([])
+        net = _net()
+        net.conv.register_forward_pre_hook(lambda _module, inputs, batches=seen[-1]: batches.append(inputs[0]))
+        seen[-1].append(torch.tensor(Evaluator(net, held_out, HALF, settings, kept_input).evaluate(_net()).loss))
+    assert len(seen[0]) == len(seen[1]) == 4 + 1  # batches, and the loss
+    for ours, theirs in zip(*seen, strict=True):
         assert torch.equal(ours, theirs)
         assert ours.stride() == theirs.stride()
-    assert kept.evaluate(_net()).loss == anew.evaluate(_net()).loss
 
 
 def test_a_model_with_other_parameters_fails_the_cell(held_out):
@@ -242,22 +243,19 @@ def test_a_model_with_other_parameters_fails_the_cell(held_out):
 
 
 @pytest.mark.parametrize("fitting", [1, 4, 40])
-def test_stacked_networks_that_do_not_fit_are_divided(fitting, held_out, monkeypatch):
-    """Memory for so many images at once, each in all the stacked networks."""
+def test_stacked_networks_that_do_not_fit_are_divided(fitting, held_out):
+    """Memory for so many images at a time, whatever the number of stacked networks."""
     nets = [_net(seed) for seed in range(5)]
-    evaluator = Evaluator(nets[0], held_out, HALF, SETTINGS)
-    expected = [evaluator.evaluate(net).accuracy for net in nets]
-    stacked = Evaluator._stacked
-
-    def small(self, states, deadline):
-        if len(states) * max(1, self.batch // len(states)) > fitting:
-            raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
-        return stacked(self, states, deadline)
-
-    monkeypatch.setattr(Evaluator, "_stacked", small)
+    alone = Evaluator(nets[0], held_out, HALF, SETTINGS)
+    expected = [alone.evaluate(net).accuracy for net in nets]
+    evaluator = Evaluator(_net(capacity=fitting), held_out, HALF, SETTINGS)
     evaluator.stack = 4
     assert evaluator.accuracies(nets) == expected
-    monkeypatch.setattr(Evaluator, "_stacked", lambda *_: (_ for _ in ()).throw(MemoryError))
+    assert evaluator.stack == (1 if fitting == 1 else 4)
+
+
+def test_stacked_networks_of_which_no_image_fits_are_an_error(held_out):
+    evaluator = Evaluator(_net(capacity=0), held_out, HALF, SETTINGS)
     evaluator.stack = 4
     with pytest.raises(CellError, match="batch of one image"):
-        evaluator.accuracies(nets)
+        evaluator.accuracies([_net(), _net(1)])

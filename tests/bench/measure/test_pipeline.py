@@ -9,59 +9,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from bench.core.types import Settings
 from bench.data.dataset import ImageSet
-from bench.data.load import load_dataset
-from bench.measure.pipeline import Pipeline
+from bench.measure.scoring import Scoring
 from bench.models.checkpoints import state_digest
-from bench.models.dense import DenseModel, obtain_dense
 from bench.models.masking import apply_masks
 from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext, asr
 from bench.repairs.statistics import channel_moments
-from bench.run.open_study import open_session
 from bench.scorers.rank import normalised_rank
-from bench.store.files import Artifacts
-
-SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory, write_tiny):
-    return open_session(write_tiny(tmp_path_factory.mktemp("pipeline") / "tiny"))
-
-
-@pytest.fixture(scope="module")
-def dataset(session):
-    return load_dataset(session.study.file.data[0], session.study.folder)
-
-
-@pytest.fixture(scope="module")
-def dense(session, dataset) -> DenseModel:
-    folder = session.study.folder
-    return obtain_dense(
-        session.study.file.models[0],
-        dataset,
-        0,
-        session.registry,
-        folder,
-        Artifacts.at(folder / "artifacts"),
-        torch.device("cpu"),
-    )
-
-
-def pipeline(session, dataset, dense, settings=SETTINGS):
-    counters = Counter()
-    group = session.plan.groups[0]
-    return Pipeline(group, dense, dataset, ("head",), session.registry, settings, counters), counters
-
-
-@pytest.fixture(scope="module")
-def outcomes(session, dataset, dense):
-    made, counters = pipeline(session, dataset, dense)
-    found = list(made.run({cell.id for cell in session.plan.groups[0].cells}))
+def outcomes(cells, make_pipeline):
+    made, counters = make_pipeline()
+    found = list(made.run({cell.id for cell in cells}))
     return found, counters
 
 
@@ -105,11 +71,11 @@ def test_the_dense_model_is_left_as_it_was(outcomes, dense):
     assert state_digest(dense.model.state_dict()) == dense.checkpoint
 
 
-def test_test_images_reach_nothing_but_the_accuracy(session, dataset, dense, outcomes):
+def test_test_images_reach_nothing_but_the_accuracy(session, dataset, dense, make_pipeline, outcomes):
     """Poison the test split: masks, seeds and repairs stay, accuracies do not."""
     found, _ = outcomes
     poisoned = replace(dataset, test=ImageSet(255 - dataset.test.images, dataset.test.labels.roll(1)))
-    made, _ = pipeline(session, poisoned, dense)
+    made, _ = make_pipeline(dataset=poisoned)
     again = list(made.run({cell.id for cell in session.plan.groups[0].cells}))
     for before, after in zip(found, again, strict=True):
         for name in ("mask", "evaluation", "seeds", "identity_ratio", "magnitude_overlap", "speedup"):
@@ -117,9 +83,9 @@ def test_test_images_reach_nothing_but_the_accuracy(session, dataset, dense, out
     assert any(a.values.get("correct") != b.values.get("correct") for a, b in zip(found, again, strict=True))
 
 
-def test_what_is_known_is_not_evaluated_again(session, dataset, dense, outcomes):
+def test_what_is_known_is_not_evaluated_again(session, dataset, dense, make_pipeline, outcomes):
     found, _ = outcomes
-    made, counters = pipeline(session, dataset, dense)
+    made, counters = make_pipeline()
     made.remember(o.values for o in found if o.state == "done")
     wanted = {c.id for c in session.plan.groups[0].cells if c.scorer.name == "taylor"}
     again = {o.cell.id: o for o in made.run(wanted)}
@@ -133,7 +99,7 @@ def channels_of(outcome):
     return json.loads(outcome.values["notes"]).get("channels") if outcome.state == "done" else None
 
 
-def test_every_corrected_cell_notes_what_became_of_its_channels(outcomes):
+def test_every_corrected_cell_notes_how_its_channels_changed(outcomes):
     found, _ = outcomes
     corrected = [o for o in found if o.cell.correction.name != "none" and o.state == "done"]
     assert len(corrected) == 2 * 2 * 2 * 2  # granularities, allocations, sparsities, recalibrations
@@ -148,10 +114,11 @@ def test_every_corrected_cell_notes_what_became_of_its_channels(outcomes):
         assert 0 < half["loss"] < most["loss"] < 1
 
 
-def test_noted_channels_are_those_of_a_correction_by_hand(session, dataset, dense, outcomes):
+def test_noted_channels_are_those_of_a_correction_by_hand(session, dataset, dense, make_pipeline, outcomes):
     outcome = next(o for o in outcomes[0] if o.cell.correction.name == "asr" and o.cell.sparsity == 0.8)
-    made, _ = pipeline(session, dataset, dense)
-    masks, draw = made._masked(outcome.cell)[0], made._calibration(outcome.cell.calibration)
+    made, _ = make_pipeline()
+    draw = made.shared.calibration(outcome.cell.calibration)
+    masks = Scoring(made.shared).masked(outcome.cell, None).masks
     moments = [channel_moments(dense.model, masks.units.layers, draw)]
     model = copy.deepcopy(dense.model)
     apply_masks(model, masks.units, masks)
@@ -161,10 +128,10 @@ def test_noted_channels_are_those_of_a_correction_by_hand(session, dataset, dens
     assert channels_of(outcome) == channel_changes(*moments)
 
 
-def test_noted_channels_are_kept_with_their_evaluation(session, dataset, dense, outcomes):
+def test_noted_channels_are_kept_with_their_evaluation(session, dataset, dense, make_pipeline, outcomes):
     found, _ = outcomes
     corrected = [o for o in found if channels_of(o) is not None]
-    made, counters = pipeline(session, dataset, dense)
+    made, counters = make_pipeline()
     made.remember(o.values for o in corrected)
     again = list(made.run({o.cell.id for o in corrected}))
     assert counters["forward_passes"] == 0
@@ -173,8 +140,8 @@ def test_noted_channels_are_kept_with_their_evaluation(session, dataset, dense, 
     assert {o.values["notes"] for o in made.run({o.cell.id for o in corrected})} == {"{}"}
 
 
-def test_corrections_and_recalibrations_of_a_mask_share_its_moments(session, dataset, dense):
-    made, counters = pipeline(session, dataset, dense)
+def test_corrections_and_recalibrations_of_a_mask_share_its_moments(make_pipeline):
+    made, counters = make_pipeline()
     cells = [c for c in made.group.cells if c.correction.name == "asr" and c.granularity == "weight"]
     block = [c for c in cells if (c.allocation.name, c.sparsity) == ("global", 0.5)]
     assert [o.state for o in made.run({c.id for c in block})] == ["done", "done"]
@@ -184,9 +151,9 @@ def test_corrections_and_recalibrations_of_a_mask_share_its_moments(session, dat
     assert counters["dense_statistics"] == 1
 
 
-def test_alignment_covers_the_scores_of_all_done_cells(session, dataset, dense, outcomes):
+def test_alignment_covers_the_scores_of_all_done_cells(session, dataset, dense, make_pipeline, outcomes):
     found, _ = outcomes
-    made, counters = pipeline(session, dataset, dense)
+    made, counters = make_pipeline()
     list(made.run({c.id for c in made.group.cells}))
     passes = counters["score_passes"]
     layers, units = made.alignment({o.cell.id for o in found if o.state == "done"})
@@ -195,13 +162,13 @@ def test_alignment_covers_the_scores_of_all_done_cells(session, dataset, dense, 
     scored |= {("channel", s) for s in ("random", "magnitude", "exp_magnitude", "l2", "taylor")}
     assert set(zip(layers["granularity"], layers["scorer"], strict=True)) == scored
     assert set(zip(units["granularity"], units["scorer"], strict=True)) == scored
-    assert len(layers) == len(scored) * 2 * len(made.units("weight").layers)
+    assert len(layers) == len(scored) * 2 * len(made.shared.units("weight").layers)
     assert layers["allocation"].isna().all()
     monotone = layers[layers["scorer"].isin(["magnitude", "exp_magnitude"])]
     # not quite 1 where float32 weights are equal: u orders them, scores do not
     assert (monotone[["rho", "window_rho"]] > 1 - 1e-6).all(axis=None)
     taylor = next(c for c in made.group.cells if c.scorer.name == "taylor" and c.granularity == "channel")
-    scores, magnitudes = made._scores(taylor)[1], made._view("channel").magnitudes()
+    scores, magnitudes = Scoring(made.shared).scores(taylor, None), made.shared.view("channel").magnitudes()
     own = layers[layers["scorer"].eq("taylor") & layers["granularity"].eq("channel") & layers["sparsity"].eq(0.5)]
     for row in own.to_dict("records"):
         u = normalised_rank(magnitudes[row["layer"]])
@@ -210,21 +177,21 @@ def test_alignment_covers_the_scores_of_all_done_cells(session, dataset, dense, 
     assert [row["score"] for row in sampled] == [float(scores[row["layer"]][row["unit"]]) for row in sampled]
 
 
-def test_alignment_that_was_not_met_in_the_run_is_scored_anew(session, dataset, dense, outcomes):
+def test_alignment_that_was_not_met_in_the_run_is_scored_anew(session, dataset, dense, make_pipeline, outcomes):
     found, _ = outcomes
     done = {o.cell.id for o in found if o.state == "done"}
-    made, _ = pipeline(session, dataset, dense)
+    made, _ = make_pipeline()
     list(made.run(done))
-    other, counters = pipeline(session, dataset, dense)
+    other, counters = make_pipeline()
     for mine, theirs in zip(made.alignment(done), other.alignment(done), strict=True):
         assert mine.equals(theirs)
     assert counters == {"score_passes": 9, "sorts": 2}  # magnitude's own order alone
     assert len(other.alignment(set())[0]) == 0
 
 
-def test_checks_evaluate_shared_cells_again_and_find_the_same(session, dataset, dense, outcomes):
+def test_checks_evaluate_shared_cells_again_and_find_the_same(session, dataset, dense, make_pipeline, outcomes):
     found, _ = outcomes
-    made, counters = pipeline(session, dataset, dense)
+    made, counters = make_pipeline()
     rows = {o.cell.id: o.values for o in found if o.state == "done"}
     checks = list(made.checks(rows, groups=2, finished=set()))
     assert len(checks) == counters["checks"] == 10
@@ -234,9 +201,9 @@ def test_checks_evaluate_shared_cells_again_and_find_the_same(session, dataset, 
     assert len(list(made.checks(rows, groups=2, finished=done))) == 9
 
 
-def test_a_check_would_notice_another_result(session, dataset, dense, outcomes):
+def test_a_check_would_notice_another_result(session, dataset, dense, make_pipeline, outcomes):
     found, _ = outcomes
-    made, _ = pipeline(session, dataset, dense)
+    made, _ = make_pipeline()
     rows = {o.cell.id: dict(o.values) for o in found if o.state == "done"}
     for row in rows.values():
         row["correct"] = bytes(50)
@@ -245,10 +212,10 @@ def test_a_check_would_notice_another_result(session, dataset, dense, outcomes):
     assert any(check.mismatches for check in checks)
 
 
-def test_bfloat16_rows_are_checked_in_float32(session, dataset, dense):
-    made, _ = pipeline(session, dataset, dense, replace(SETTINGS, precision="bfloat16"))
+def test_bfloat16_rows_are_checked_in_float32(session, make_pipeline, settings):
     cells = [replace(c, precision="bfloat16") for c in session.plan.groups[0].cells if c.granularity != "channel"]
-    made.group = replace(made.group, cells=tuple(cells))
+    group = replace(session.plan.groups[0], cells=tuple(cells))
+    made, _ = make_pipeline(group=group, settings=replace(settings, precision="bfloat16"))
     rows = {o.cell.id: o.values for o in made.run({c.id for c in cells}) if o.state == "done"}
     checks = [c for c in made.checks(rows, groups=20, finished=set()) if c.kind == "float32"]
     judged = [c for c in checks if c.cell.recalibration.name == "cumulative" and c.cell.scorer.name == "magnitude"]
@@ -257,3 +224,34 @@ def test_bfloat16_rows_are_checked_in_float32(session, dataset, dense):
     for check in judged:
         by_block.setdefault((check.cell.allocation.name, check.cell.sparsity), []).append(check.accuracy)
     assert all(max(values) - min(values) <= 1 / 400 for values in by_block.values())
+
+
+def comparable(outcome):
+    return outcome.state, outcome.reason, {k: v for k, v in outcome.values.items() if k != "seconds"}
+
+
+@settings_of_hypothesis(max_examples=3)
+@given(order=st.randoms(use_true_random=False))
+def test_any_order_of_the_plan_gives_the_same_rows_and_costs_the_same(order, session, make_pipeline, outcomes):
+    group = session.plan.groups[0]
+    cells = list(group.cells)
+    order.shuffle(cells)
+    made, counters = make_pipeline(group=replace(group, cells=tuple(cells)))
+    again = {outcome.cell.id: comparable(outcome) for outcome in made.run({cell.id for cell in cells})}
+    found, before = outcomes
+    assert again == {outcome.cell.id: comparable(outcome) for outcome in found}
+    assert counters == before
+
+
+def test_a_dense_model_that_a_method_changes_is_noticed(make_pipeline, dense, dataset):
+    made, _ = make_pipeline()
+    assert made.dense_model_change() is None
+    weight = next(dense.model.parameters())
+    with torch.no_grad():
+        weight.mul_(2)
+        assert made.dense_model_change() == "changes its weights or buffers"
+        weight.div_(2)
+    handle = dense.model.register_forward_hook(lambda *_: None)
+    assert made.dense_model_change() == "leaves a hook on the model"
+    handle.remove()
+    assert made.dense_model_change() is None

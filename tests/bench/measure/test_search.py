@@ -118,7 +118,7 @@ def test_all_repairs_of_a_block_share_one_search(outcomes):
 def test_the_accuracies_of_the_found_weights_are_those_of_a_computation_by_hand(session, dataset, dense, outcomes):
     """Curves, fusion, masks and evaluation once more, without the pipeline."""
     made, _ = make(session, dataset, dense)
-    units = made.units("channel")
+    units = made.shared.units("channel")
     view = ModelView(dense.model, units)
     features = v1(view, Calibration(torch.zeros(0), torch.zeros(0), 1), torch.Generator())
     (outcome,) = [
