@@ -158,10 +158,10 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
             pass
 
     torch.optim.AdamW.step = watched("training", torch.optim.AdamW.step)
-    bench.measure.pipeline.keep_order = watched("scoring", bench.measure.pipeline.keep_order)
-    bench.measure.evaluation.Evaluator._forward = watched("evaluation", bench.measure.evaluation.Evaluator._forward)
-    bench.measure.pipeline.Pipeline._check = watched("checks", bench.measure.pipeline.Pipeline._check)
-    bench.measure.pipeline.alignment_tables = watched("alignment", bench.measure.pipeline.alignment_tables)
+    bench.measure.scoring.keep_order = watched("scoring", bench.measure.scoring.keep_order)
+    bench.measure.evaluation.Evaluator.evaluate = watched("evaluation", bench.measure.evaluation.Evaluator.evaluate)
+    bench.measure.recheck.check_cell = watched("checks", bench.measure.recheck.check_cell)
+    bench.measure.alignment.alignment_tables = watched("alignment", bench.measure.alignment.alignment_tables)
     Artifacts.write_table = watched("writing a table", Artifacts.write_table)
     os.replace = watched("between write and rename", os.replace)
     sa.event.listen(sa.Engine, "commit", commit)

@@ -43,13 +43,18 @@ def recheck(
     for kind, cell in chosen:
         if (cell.id, kind) in finished:
             continue
-        row = rows[cell.id]
-        again = evaluate(cell, "float32" if kind == "float32" else cell.precision)
-        first, second = (
-            np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"])
-            for bits in (row["correct"], again["correct"])
-        )
-        yield Check(cell, kind, again["accuracy"], int((first != second).sum()))
+        yield check_cell(cell, kind, rows[cell.id], evaluate)
+
+
+def check_cell(
+    cell: Cell, kind: CheckKind, row: Mapping[str, Any], evaluate: Callable[[Cell, str], Mapping[str, Any]]
+) -> Check:
+    """Evaluate one cell again; see `recheck`."""
+    again = evaluate(cell, "float32" if kind == "float32" else cell.precision)
+    first, second = (
+        np.unpackbits(np.frombuffer(bits, np.uint8), count=row["n_test"]) for bits in (row["correct"], again["correct"])
+    )
+    return Check(cell, kind, again["accuracy"], int((first != second).sum()))
 
 
 def cells_to_check(

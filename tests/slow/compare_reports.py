@@ -16,7 +16,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from analysis.report.render import render_report  # noqa: E402
+from analysis.report.render import render_report
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from bench.store import schema  # noqa: E402
-from bench.store.reader import read_database  # noqa: E402
+from bench.store import schema
+from bench.store.reader import read_database
 
 
 def main(before: Path, after: Path) -> int:
