@@ -22,8 +22,10 @@ from typing import Any
 import sqlalchemy as sa
 import torch
 
+import bench.measure.alignment
 import bench.measure.evaluation
-import bench.measure.pipeline
+import bench.measure.recheck
+import bench.measure.scoring
 import bench.store.database
 from bench.store.files import Artifacts
 from prunebench.cli import main
