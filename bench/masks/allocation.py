@@ -9,7 +9,8 @@ import torch
 
 from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget, keep_count
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView
 
 
@@ -18,7 +19,7 @@ def uniform(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: Mo
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> layers = tuple(PrunableLayer(name, (2, n), (2, n)) for name, n in (("a", 5), ("b", 10)))
     >>> uniform(UnitSpace("weight", layers), None, 0.8, None).keep
     tensor([2, 4])

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bench.core.errors import CellError
 from bench.masks.budget import Budget
-from bench.models.tensors import MaskSet, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import UnitSpace
 
 
 def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
@@ -30,7 +31,7 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> budget = Budget(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1]))
     >>> build_masks(units, torch.tensor([1, 0, 3, 2]), budget)["conv"]

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.masks.budget import Budget
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView
 
 #: Rounding may put N_eff of k equal scores just below k; a plain floor would then keep k - 1.
@@ -40,7 +41,7 @@ def emp(
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> budget = emp(units, ScoreMap({"conv": torch.tensor([2.0, 0.0, 2.0, 0.0]).double()}), None, None)
     >>> budget.keep, budget.notes["emp"]

@@ -8,7 +8,8 @@ from fractions import Fraction
 import torch
 
 from bench.masks.budget import Budget, keep_count
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView
 
 
@@ -21,7 +22,7 @@ def erk(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelV
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> layers = tuple(PrunableLayer(name, (8, n), (8, n)) for name, n in (("a", 2), ("b", 8), ("c", 64)))
     >>> budget = erk(UnitSpace("weight", layers), None, 0.7, None)
     >>> budget.keep.tolist(), budget.notes

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bench.masks.budget import Budget, keep_count
 from bench.masks.order import keep_order
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.lamp import lamp_scores
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView
 
 

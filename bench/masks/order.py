@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.models.tensors import ScoreMap, UnitSpace, ascending
+from bench.models.sorting import ascending
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 
 
 def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor]) -> Tensor:
@@ -39,7 +41,7 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> scores = {"conv": torch.tensor([1.0, 2.0, 1.0, 1.0]).double()}
     >>> keep_order(units, ScoreMap(scores), {"conv": torch.tensor([5.0, 1.0, 7.0, 5.0])})
@@ -92,7 +94,7 @@ def tied_units(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (5, 1, 1, 1), (5,)),))
     >>> scores = ScoreMap({"conv": torch.tensor([1.0, 1.0, 2.0, 3.0, 3.0]).double()})
     >>> magnitudes = {"conv": torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0])}

@@ -10,7 +10,9 @@ from torch import Tensor
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order, tie_key
-from bench.models.tensors import MaskSet, ScoreMap, UnitSpace, indices, kth_largest
+from bench.models.sorting import indices, kth_largest
+from bench.models.tensors import MaskSet, ScoreMap
+from bench.models.unit_space import UnitSpace
 
 #: Smaller segments on average are sorted together: a threshold costs as much as sorting so many units.
 LEAST_UNITS = 256
@@ -36,7 +38,7 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (300, 1, 1, 1), (300,)),))
     >>> scores = {"conv": torch.arange(300).double() // 2}
     >>> budget = Budget(torch.zeros(300, dtype=torch.int64), torch.tensor([3]))

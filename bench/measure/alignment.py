@@ -17,7 +17,9 @@ from bench.core.identity import named_seed
 from bench.core.types import Cell, Group
 from bench.masks.erk import round_to_total
 from bench.measure.shared import GRANULARITIES, Once, SharedValues, computing_order
-from bench.models.tensors import ScoreMap, UnitSpace, ascending, indices
+from bench.models.sorting import ascending, indices
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.scorers.features.controls import cut
 from bench.scorers.rank import ladder, positions
 from bench.store import schema
@@ -97,7 +99,7 @@ class MagnitudeRanks:
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> ranks = MagnitudeRanks(units, {"conv": torch.tensor([3.0, 1.0, 4.0, 2.0])}, seed=0)
     >>> scores = ScoreMap({"conv": torch.tensor([9.0, 2.0, 7.0, 1.0]).double()})
@@ -222,7 +224,7 @@ def sample_units(units: UnitSpace, seed: int, most: int = SAMPLED) -> dict[str, 
 
     Examples
     --------
-    >>> from bench.models.tensors import PrunableLayer
+    >>> from bench.models.unit_space import PrunableLayer
     >>> layers = tuple(PrunableLayer(name, (n, 1), (n,)) for name, n in (("a", 1), ("b", 20), ("c", 80)))
     >>> [len(chosen) for chosen in sample_units(UnitSpace("channel", layers), 0, 12).values()]
     [1, 3, 8]

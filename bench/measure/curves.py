@@ -14,7 +14,8 @@ from torch import nn
 from bench.core.errors import UserError
 from bench.core.registry import Plugin, Registry
 from bench.measure.seeds import features_seed
-from bench.models.tensors import FeatureMap, PrunableLayer, UnitSpace
+from bench.models.tensors import FeatureMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import Calibration, ModelView
 from bench.scorers.features.grid import GRID_POINTS, FloatArray, Function, grid, scale
 from bench.study.spec import Study

@@ -23,11 +23,13 @@ from bench.masks.order import keep_order
 from bench.measure.seeds import calibration_seed
 from bench.models.check import describe
 from bench.models.dense import DenseModel
-from bench.models.inventory import Inventory, take_inventory
+from bench.models.inventory import take_inventory
 from bench.models.macs import MaskedMacs
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.units import find_units
 from bench.models.view import MEMORY_FORMATS, Calibration, ModelView, is_out_of_memory, normalise
+from bench.models.weights import Inventory
 from bench.repairs.cancellation import uncovered_layers
 from bench.repairs.statistics import Moments, channel_moments
 from bench.store.network import Network

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 
 
 def bias_parts(model: nn.Module, layer: PrunableLayer) -> Iterator[tuple[Tensor, slice]]:
@@ -14,7 +14,7 @@ def bias_parts(model: nn.Module, layer: PrunableLayer) -> Iterator[tuple[Tensor,
 
     Examples
     --------
-    >>> from bench.models.tensors import BiasPart
+    >>> from bench.models.unit_space import BiasPart
     >>> layer = PrunableLayer("0", (2, 1), (2, 1), bias=(BiasPart("0.bias", 0, 2),))
     >>> for part, channels in bias_parts(nn.Sequential(nn.Linear(1, 2)), layer):
     ...     print(tuple(part.shape), channels)

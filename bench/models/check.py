@@ -24,11 +24,12 @@ from bench.core.types import DataFacts
 from bench.data.dataset import Dataset
 from bench.models.build import build_model, version_of
 from bench.models.checkpoints import state_digest
-from bench.models.inventory import Inventory, take_inventory
+from bench.models.inventory import take_inventory
 from bench.models.modes import evaluating
 from bench.models.outputs import describe_output, main_output
 from bench.models.products import plain_tensors
 from bench.models.units import dense_reasons, find_units
+from bench.models.weights import Inventory
 from bench.store.files import write_file
 from bench.store.network import Network
 from bench.study.spec import ModelSpec

@@ -18,12 +18,12 @@ from bench.core.registry import Registry
 from bench.data.dataset import Dataset
 from bench.models.build import build_model, resolve_recipe, version_of
 from bench.models.checkpoints import (
-    load_into,
     parse_checkpoint,
     read_metadata,
     save_checkpoint,
     state_digest,
 )
+from bench.models.load_weights import load_into
 from bench.models.train import Progress, guessing_warning, train
 from bench.store.files import Artifacts, digest_file, read_file
 from bench.study.spec import ModelSpec, Normalisation, Recipe, expand_place

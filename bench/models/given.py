@@ -19,8 +19,9 @@ from bench.core.errors import UserError
 from bench.core.registry import Registry
 from bench.core.types import DataFacts
 from bench.models.build import build_model
-from bench.models.checkpoints import is_safetensors, load_into, parse_checkpoint, read_metadata
+from bench.models.checkpoints import is_safetensors, parse_checkpoint, read_metadata
 from bench.models.dense import checkpoint_place
+from bench.models.load_weights import load_into
 from bench.store.files import read_file
 from bench.study.spec import FoundNormalisation, ModelSpec, Normalisation, Study, place_of_model
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.models.products import Operand, aten
+from bench.models.product import Operand
+from bench.models.products import aten
 
 #: Operations whose result is their argument in another shape.
 VIEWS = frozenset({aten.view, aten._unsafe_view, aten.alias, aten.detach})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import NotApplicable
 from bench.models.observe import Call, observe
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 from bench.models.view import Calibration
 
 

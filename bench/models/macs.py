@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.models.inventory import Inventory, Weight
-from bench.models.products import Product, Products, aten, once_for_all, traceable
+from bench.models.product import Product
+from bench.models.products import Products, aten, once_for_all, traceable
+from bench.models.weights import Inventory, Weight
 
 #: Activations that are exactly zero for some negative numbers.
 SILENT = frozenset({

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.bias import bias_parts
-from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 
 @torch.no_grad()

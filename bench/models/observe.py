@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from bench.core.errors import CellError
 from bench.models.bias import bias_values
-from bench.models.products import Product, Products, traceable
-from bench.models.tensors import PrunableLayer
+from bench.models.product import Product
+from bench.models.products import Products, traceable
+from bench.models.unit_space import PrunableLayer
 from bench.models.weight_parts import WeightPart, weight_parts
 
 #: Bytes of patches that are held at once on a CPU, where more leave its cache (one image's may be more).

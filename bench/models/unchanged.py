@@ -1,13 +1,10 @@
-"""Whether a plug-in left a model as it was."""
+"""What a method left on a model that it must not change."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 from torch import nn
-
-from bench.models.checkpoints import state_digest
 
 #: Path of a module -> whether it is in training mode, and the ids of its hooks.
 Marks = Mapping[str, tuple[bool, frozenset[int]]]
@@ -57,37 +54,3 @@ def left_behind(model: nn.Module, before: Marks) -> str | None:
         if hooks - had:
             return f"leaves a hook on {name or 'the model'}"
     return None
-
-
-class Pristine:
-    """A copy of a model, with which it is compared and from which it is made again.
-
-    Parameters
-    ----------
-    model : nn.Module
-        In eval mode, without gradients.
-
-    Examples
-    --------
-    >>> model = nn.Linear(1, 1).eval()
-    >>> pristine = Pristine(model)
-    >>> before = pristine.change(model)
-    >>> _ = model.weight.data.add_(1)
-    >>> before, pristine.change(model), pristine.change(pristine.copy())
-    (None, 'changes its weights or buffers', None)
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = copy.deepcopy(model)
-        self._digest = state_digest(model.state_dict())
-        self._marks = marks(model)
-
-    def change(self, model: nn.Module) -> str | None:
-        """Say what was done to a model that should be equal to the copy; None if nothing was."""
-        if state_digest(model.state_dict()) != self._digest:
-            return "changes its weights or buffers"
-        return left_behind(model, self._marks)
-
-    def copy(self) -> nn.Module:
-        """Return another copy."""
-        return copy.deepcopy(self._model)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError, suggest
 from bench.core.types import Granularity
-from bench.models.inventory import Inventory, Weight, take_inventory
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.inventory import take_inventory
+from bench.models.unit_space import PrunableLayer, UnitSpace
+from bench.models.weights import Inventory, Weight
 from bench.store.network import CUT_ALONG
 
 #: Why a prunable weight has no channel units.

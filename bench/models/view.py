@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.types import Granularity
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.study.spec import Normalisation
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.models.products import Product, Products
-from bench.models.tensors import Layout
+from bench.models.product import Product
+from bench.models.products import Products
+from bench.models.unit_space import Layout
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bench.models.tensors import UnitSpace
+from bench.models.unit_space import UnitSpace
 from bench.models.view import Calibration
 from bench.repairs.correction import scale_outputs
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from bench.core.errors import NotApplicable
 from bench.models.bias import bias_parts
-from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import Calibration
 from bench.repairs.statistics import Moments, batch_moments
 

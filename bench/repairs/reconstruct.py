@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.core.errors import CellError
 from bench.models.inputs import input_moments, refuse_uneven
 from bench.models.observe import Call, observe
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 from bench.repairs.correction import Order, RepairContext, has_shift, shift_outputs
 
 #: Bytes of input moments that are held at once (one layer's, where those alone are more).

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.observe import Call, observe
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 from bench.models.view import Calibration
 
 #: Values of one part on a CPU: 2 MiB in float64.

@@ -24,9 +24,10 @@ from bench.data.load import load_dataset
 from bench.measure.evaluation import Evaluator
 from bench.measure.pipeline import Pipeline
 from bench.models.build import build_model, constructor_of
-from bench.models.checkpoints import load_checkpoint, load_into, parse_checkpoint, read_metadata, save_checkpoint
+from bench.models.checkpoints import load_checkpoint, parse_checkpoint, read_metadata, save_checkpoint
 from bench.models.dense import obtain_dense
 from bench.models.given import stored_normalisation
+from bench.models.load_weights import load_into
 from bench.run.open_study import Session
 from bench.run.settings import apply_settings
 from bench.store.database import open_store

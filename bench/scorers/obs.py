@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bench.core.errors import CellError, NotApplicable
 from bench.models.inputs import input_moments
-from bench.models.tensors import PrunableLayer, ScoreMap
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import PrunableLayer
 from bench.models.view import Calibration, ModelView
 
 #: Bytes of Hessians that are held at once (one layer's, where that alone is more).

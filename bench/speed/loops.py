@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench.models.tensors import UnitSpace
+from bench.models.unit_space import UnitSpace
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.run.settings import synchronise

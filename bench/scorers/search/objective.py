@@ -25,7 +25,7 @@ class CandidateAccuracy:
     Examples
     --------
     >>> import torch
-    >>> from bench.models.tensors import PrunableLayer, UnitSpace
+    >>> from bench.models.unit_space import PrunableLayer, UnitSpace
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (2, 1, 1, 1), (2,)),))
     >>> def masks_of(weights):
     ...     return MaskSet(units, {"conv": torch.tensor(weights) > 0})

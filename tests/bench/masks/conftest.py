@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 
 @pytest.fixture

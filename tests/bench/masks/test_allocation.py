@@ -9,7 +9,8 @@ from bench.core.errors import NotApplicable
 from bench.masks.allocation import global_, per_output, uniform
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
-from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 Space = Callable[..., UnitSpace]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bench.core.errors import CellError
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 
 def _units(n: int) -> UnitSpace:

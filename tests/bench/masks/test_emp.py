@@ -18,7 +18,8 @@ from bench.core.registry import Plugin
 from bench.masks.build import build_masks
 from bench.masks.emp import describe, effective_number, emp, keep_of, kept_mass, lower_bound
 from bench.masks.order import keep_order
-from bench.models.tensors import ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import UnitSpace
 
 Space = Callable[..., UnitSpace]
 

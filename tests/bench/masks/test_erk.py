@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.masks.budget import keep_count
 from bench.masks.erk import densities, erk, round_to_total
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 Space = Callable[..., UnitSpace]
 

@@ -10,7 +10,8 @@ from bench.core.errors import CellError
 from bench.masks.allocation import uniform
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order, tied_units
-from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.scorers.rank import normalised_rank
 
 few_values = st.sampled_from([0.0, -0.0, 0.25, 1.0, 1.5, 3.0])

@@ -13,7 +13,9 @@ from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.masks.select import LEAST_UNITS, select_masks
-from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace, kth_largest
+from bench.models.sorting import kth_largest
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 
 def _units(*sizes: int) -> UnitSpace:

@@ -15,7 +15,7 @@ from bench.masks.allocation import global_
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.cifar import cifar_resnet20
-from bench.models.tensors import UnitSpace
+from bench.models.unit_space import UnitSpace
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.scorers.magnitude import magnitude

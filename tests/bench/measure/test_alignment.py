@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from bench.measure.alignment import MagnitudeRanks, sample_units, window
-from bench.models.tensors import PrunableLayer, ScoreMap, UnitSpace
+from bench.models.tensors import ScoreMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.scorers.rank import ladder, normalised_rank
 
 

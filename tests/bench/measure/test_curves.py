@@ -8,7 +8,7 @@ from torch import nn
 from bench.core.errors import NotApplicable, UserError
 from bench.core.registry import Plugin
 from bench.measure.curves import score_curve
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.plugins.catalogue import SCORERS
 from bench.scorers.features import controls, logistic

@@ -20,7 +20,8 @@ from bench.data.load import load_dataset
 from bench.measure.evaluation import Evaluator, emptied_layers, zero_share
 from bench.models import cifar
 from bench.models.macs import count_macs
-from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import normalise
 from bench.study.spec import DataSpec, Normalisation
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from bench.measure.working_model import WorkingModel
-from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 UNITS = UnitSpace("weight", (PrunableLayer("0", (2, 3), (2, 3)),))
 

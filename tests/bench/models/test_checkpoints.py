@@ -30,15 +30,9 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.models import cifar
-from bench.models.checkpoints import (
-    load_checkpoint,
-    load_into,
-    parse_checkpoint,
-    read_metadata,
-    save_checkpoint,
-    state_digest,
-)
+from bench.models.checkpoints import load_checkpoint, parse_checkpoint, read_metadata, save_checkpoint, state_digest
 from bench.models.digits import digits_cnn
+from bench.models.load_weights import load_into
 
 
 @pytest.fixture

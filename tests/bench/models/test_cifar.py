@@ -9,7 +9,8 @@ import torch
 
 from bench.data.parquet import ParquetSource
 from bench.models import cifar
-from bench.models.checkpoints import load_checkpoint, load_into
+from bench.models.checkpoints import load_checkpoint
+from bench.models.load_weights import load_into
 from bench.models.view import normalise
 from bench.study.spec import Normalisation
 

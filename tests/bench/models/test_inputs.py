@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.models import observe
 from bench.models.inputs import input_moments, squared_inputs
 from bench.models.observe import Call
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
 

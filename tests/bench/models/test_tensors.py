@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
 from bench.core.errors import CellError
-from bench.models.tensors import MaskSet, PrunableLayer, ScoreMap, UnitSpace
+from bench.models.tensors import MaskSet, ScoreMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 
 UNITS = UnitSpace("weight", (PrunableLayer("a", (2, 3), (2, 3)), PrunableLayer("b", (4,), (4,))))
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import Calibration
 from bench.repairs import correction
 from bench.repairs.channels import channel_changes

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs.correction import RepairContext, channelwise, repair, shift_outputs

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.models.tensors import PrunableLayer
+from bench.models.unit_space import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs.statistics import Moments, batch_moments, channel_moments

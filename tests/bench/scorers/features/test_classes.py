@@ -10,7 +10,8 @@ from torch import nn
 
 from bench.core.errors import CellError, NotApplicable
 from bench.masks.order import keep_order
-from bench.models.tensors import FeatureMap, PrunableLayer, ScoreMap, UnitSpace
+from bench.models.tensors import FeatureMap, ScoreMap
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.features import classes, logistic
 from bench.scorers.features.grid import feature_map, grid

@@ -9,7 +9,7 @@ from scipy.interpolate import make_interp_spline
 from torch import nn
 
 from bench.core.errors import NotApplicable
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.features import controls
 from bench.scorers.features.grid import grid

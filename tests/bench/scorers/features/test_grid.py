@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.core.errors import NotApplicable
-from bench.models.tensors import PrunableLayer, UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.scorers.features.grid import FloatArray, feature_map, grid, identity, known_sparsity, scale
 from bench.scorers.rank import normalised_rank

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bench.models.tensors import MaskSet, PrunableLayer, UnitSpace
+from bench.models.tensors import MaskSet
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.scorers.search.objective import CandidateAccuracy
 
 UNITS = UnitSpace("channel", (PrunableLayer("conv", (3, 1, 1, 1), (3,)),))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget, keep_count
-from bench.models.tensors import FeatureMap, ScoreMap, UnitSpace
+from bench.models.tensors import FeatureMap, ScoreMap
+from bench.models.unit_space import UnitSpace
 from bench.models.view import Calibration, ModelView
 from bench.repairs.correction import RepairContext, scale_outputs
 from bench.repairs.statistics import channel_moments
