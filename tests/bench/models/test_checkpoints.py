@@ -383,7 +383,9 @@ def test_published_weights_as_they_were_published(tmp_path, depth):
     """The checkpoints of this family were published as data-parallel `.th` files of the old format."""
     path = Path(os.environ["PRUNEBENCH_DATA"]) / "weights" / f"resnet{depth}-cifar10-akamaster.safetensors"
     state = safetensors.torch.load_file(path)
-    (tmp_path / "net.th").write_bytes(legacy({"state_dict": prefixed(state, "module."), "best_prec1": 91.7}))
+    (tmp_path / "net.th").write_bytes(
+        legacy({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}, "best_prec1": 91.7})
+    )
     models = [build() for build in 2 * [getattr(cifar, f"cifar_resnet{depth}")]]
     for net, place in zip(models, (path, tmp_path / "net.th"), strict=True):
         load_into(net, load_checkpoint(place), place)
