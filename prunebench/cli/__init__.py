@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _refuse_shadowed_packages() -> None:
-    ours, theirs = Path(__file__).resolve().parents[1], Path(str(analysis.__file__)).resolve().parents[1]
+    ours, theirs = Path(__file__).resolve().parents[2], Path(str(analysis.__file__)).resolve().parents[1]
     if ours != theirs:
         raise UserError(
             f"another package named 'analysis' ({theirs}) hides prunebench's ({ours}); rename that one or run elsewhere"
