@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pandas as pd
 
 from bench.core.errors import UserError
-from bench.core.provenance import provenance
 from bench.core.registry import Registry
-from bench.core.types import Cell, Check, DataFacts, Group, Outcome, Settings
+from bench.core.types import Cell, Check, Group, Outcome, Settings
 from bench.measure.curves import curve_table
 from bench.measure.pipeline import row_values
 from bench.run.group import (
@@ -38,7 +35,7 @@ from bench.run.progress import Reporter
 from bench.store import schema
 from bench.store.database import CHECKED, Store
 from bench.store.files import Artifacts, remove_left_over
-from bench.study.plan import Plan, axis_values
+from bench.study.plan import Plan
 
 #: A group whose process is lost so many times in a row, with no row in between, is given up.
 LOSSES = 3
@@ -347,39 +344,3 @@ class Driver:
             self.store.add_counters(self.plan.study.digest(), work.counters)
             work.counters.clear()
             work.began = None
-
-
-def register_study(
-    store: Store,
-    plan: Plan,
-    settings: Settings,
-    facts: Mapping[str, DataFacts],
-    claims_hash: str | None,
-) -> None:
-    """Write study, claims hash, settings and plan into the store, before the first cell.
-
-    Raises
-    ------
-    UserError
-        If another first run has fixed other settings since these were chosen.
-    """
-    study, fixed = plan.study, store.meta("settings")
-    if fixed is not None and replace(Settings(**json.loads(fixed)), measured=settings.measured) != settings:
-        raise UserError(
-            f"{study.folder}: another run has begun this study with other settings meanwhile; run again, and they are "
-            f"taken over"
-        )
-    found = {
-        **provenance(settings.device),
-        "datasets": {label: dataclasses.asdict(known) for label, known in facts.items()},
-    }
-    if fixed is None:
-        store.set_meta("settings", json.dumps(dataclasses.asdict(settings)))
-    store.register(
-        {
-            "study_hash": study.digest(), "name": study.file.name, "description": study.file.description,
-            "profile": study.profile, "study": json.dumps(study.resolved()), "claims_hash": claims_hash,
-            "provenance": json.dumps(found),
-        },
-        [(cell.id, cell.position, axis_values(cell)) for cell in plan.cells()],
-    )  # fmt: skip

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.freed_memory import return_freed_memory
-from bench.core.provenance import device_class
 from bench.core.types import Settings
 from bench.measure.evaluation import PRECISIONS, prepare_network
 from bench.models.view import MEMORY_FORMATS, is_out_of_memory
@@ -228,6 +227,11 @@ def apply_settings(settings: Settings) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def device_class(device: str) -> str:
+    """Return ``cpu``, or the name of the GPU: rows of different device classes are never compared."""
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
 
 
 def choose_device(device: str) -> str:

@@ -167,7 +167,7 @@ class _Speed:
                 seconds[name].append(value)
         return {
             "on": self.on, "model": self.spec.title, "repetitions": repetitions,
-            "machine": {**provenance(self.settings.device), "load": round(os.getloadavg()[0], 1)},
+            "machine": {**provenance(self.settings.device_class), "load": round(os.getloadavg()[0], 1)},
             "settings": asdict(self.settings),
             "grid": {"cells": len(self.sweep), "unique": len(states), "scorers": list(SCORERS),
                      "sparsities": list(SPARSITIES), "test_images": len(self.dataset.test),

@@ -219,7 +219,7 @@ def run(
 ) -> None:
     """Run what is missing; interrupt it whenever you like and run it again."""
     from analysis.claims.read import claims_hash
-    from bench.run.driver import Driver, RunOptions, register_study
+    from bench.run.driver import Driver, RunOptions
     from bench.run.forecast import group_work
     from bench.run.local import InProcess, local_engine
     from bench.run.open_study import changes, open_session
@@ -230,6 +230,7 @@ def run(
     from bench.store.merge import merge_study
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
+    from bench.study.registration import register_study
 
     if engine not in ENGINES:
         raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")

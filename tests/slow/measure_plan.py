@@ -15,10 +15,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.run.driver import Driver, RunOptions, register_study
+from bench.run.driver import Driver, RunOptions
 from bench.run.forecast import summarise_plan
 from bench.run.open_study import open_session
 from bench.store.database import open_store
+from bench.study.registration import register_study
 from bench.study.templates import new_study
 
 #: 22 seeds of two models: 103,048 cells.

@@ -16,13 +16,14 @@ from rich.console import Console
 from bench.core.errors import UserError
 from bench.core.types import Settings
 from bench.plugins.catalogue import make_registry
-from bench.run.driver import LOSSES, Driver, RunOptions, register_study
+from bench.run.driver import LOSSES, Driver, RunOptions
 from bench.run.group import Event, GroupTask, Lost, Row, Workbench, work_group
 from bench.run.local import InProcess, Processes, local_engine
 from bench.run.open_study import open_session
 from bench.run.progress import Reporter
 from bench.store.database import open_store
 from bench.store.reader import read_database
+from bench.study.registration import register_study
 
 #: 2 groups of 14 cells; the second scorer ends its process at its first call, unless that has happened before.
 STUDY = """\
