@@ -27,7 +27,7 @@ from bench.models.build import build_model, constructor_of
 from bench.models.checkpoints import load_checkpoint, load_into, parse_checkpoint, read_metadata, save_checkpoint
 from bench.models.dense import obtain_dense
 from bench.models.given import stored_normalisation
-from bench.run.open_study import Session
+from bench.run.open_study import OpenStudy
 from bench.run.settings import apply_settings
 from bench.store.database import open_store
 from bench.store.files import Artifacts, read_file
@@ -105,12 +105,12 @@ class _Row:
     dataset: Dataset
 
 
-def export_cell(session: Session, name: str, output: Path) -> Verification:
+def export_cell(opened: OpenStudy, name: str, output: Path) -> Verification:
     """Save the model of one cell and check that, reloaded, it has the row's accuracy.
 
     Parameters
     ----------
-    session : Session
+    opened : OpenStudy
         The study.
     name : str
         Beginning of the cell's id, or its position.
@@ -129,38 +129,38 @@ def export_cell(session: Session, name: str, output: Path) -> Verification:
     """
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: name a .safetensors file")
-    cell = session.find_cell(name)
-    row = _row(session, cell)
-    group = next(g for g in session.plan.groups if g.id == cell.group)
+    cell = opened.find_cell(name)
+    row = _row(opened, cell)
+    group = next(g for g in opened.plan.groups if g.id == cell.group)
     dense = obtain_dense(
-        row.model, row.dataset, cell.train_seed, session.registry, folder=session.study.folder,
-        artifacts=Artifacts.of(session.study.folder), device=torch.device(session.settings.device),
-        memory_format=session.settings.memory_format,
+        row.model, row.dataset, cell.train_seed, opened.registry, folder=opened.study.folder,
+        artifacts=Artifacts.of(opened.study.folder), device=torch.device(opened.settings.device),
+        memory_format=opened.settings.memory_format,
     )  # fmt: skip
-    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, session.registry, session.settings, Counter())
+    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, opened.registry, opened.settings, Counter())
     pipeline.remember([row.values])
     pruned = pipeline.repaired_model(cell)
     about = {
-        **_facts(row, dense.normalisation, session.settings),
-        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, dense.normalisation, session.settings),
-        "architecture": _architecture(row, session),
+        **_facts(row, dense.normalisation, opened.settings),
+        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, dense.normalisation, opened.settings),
+        "architecture": _architecture(row, opened),
     }
-    about["example"] = _example(about["architecture"]["kind"], output.name, session.settings.batch)
+    about["example"] = _example(about["architecture"]["kind"], output.name, opened.settings.batch)
     unverified = output.with_name(f"{output.stem}.unverified.safetensors")
     save_checkpoint(pruned.state_dict(), unverified, {}, about)
     load_into(pruned, load_checkpoint(unverified), unverified)
-    found = _verified(pruned, row, dense.normalisation, session.settings)
+    found = _verified(pruned, row, dense.normalisation, opened.settings)
     describe_verification(unverified, found)
     unverified.replace(output)
     return found
 
 
-def verify_file(session: Session, place: Path, name: str | None = None) -> Verification:
+def verify_file(opened: OpenStudy, place: Path, name: str | None = None) -> Verification:
     """Evaluate an exported file on the test split, with its own mean and deviation and the settings of the study.
 
     Parameters
     ----------
-    session : Session
+    opened : OpenStudy
         The study that the file was exported from.
     place : Path
         The file.
@@ -178,17 +178,17 @@ def verify_file(session: Session, place: Path, name: str | None = None) -> Verif
     about = read_metadata(content, place) if normalisation is not None else {}
     if normalisation is None or not isinstance(about.get("cell"), str):
         raise UserError(f"{place}: `prunebench prune` did not write this file; give one that it wrote")
-    cell = next((cell for cell in session.plan.cells() if cell.id == about["cell"]), None)
+    cell = next((cell for cell in opened.plan.cells() if cell.id == about["cell"]), None)
     if cell is None:
-        raise UserError(f"{place}: its cell is not in the plan of {session.study.folder}; give the study it is from")
-    if name is not None and session.find_cell(name).id != cell.id:
-        raise UserError(f"{place}: holds cell {cell.id[:12]}, not {session.find_cell(name).id[:12]}")
-    row = _row(session, cell)
+        raise UserError(f"{place}: its cell is not in the plan of {opened.study.folder}; give the study it is from")
+    if name is not None and opened.find_cell(name).id != cell.id:
+        raise UserError(f"{place}: holds cell {cell.id[:12]}, not {opened.find_cell(name).id[:12]}")
+    row = _row(opened, cell)
     if not len(normalisation.mean) == len(normalisation.std) == row.dataset.in_chans:
         raise UserError(f"{place}: its mean and std are not of the {row.dataset.in_chans} channels of {cell.dataset}")
-    network = build_model(row.model, session.registry, row.dataset, seed=0)
+    network = build_model(row.model, opened.registry, row.dataset, seed=0)
     load_into(network, state, place)
-    return _verified(network, row, normalisation, session.settings)
+    return _verified(network, row, normalisation, opened.settings)
 
 
 def describe_verification(place: Path, found: Verification) -> str:
@@ -222,8 +222,8 @@ def split_hash(split: ImageSet) -> str:
     return sha.hexdigest()
 
 
-def _row(session: Session, cell: Cell) -> _Row:
-    study = session.study
+def _row(opened: OpenStudy, cell: Cell) -> _Row:
+    study = opened.study
     with closing(open_store(study.folder)) as store:
         values = store.row(cell.id)
     if values is not None and values["state"] == "skipped":
@@ -231,7 +231,7 @@ def _row(session: Session, cell: Cell) -> _Row:
     if values is None or values["state"] != "done":
         state = values["state"] if values else "not run"
         raise UserError(f"cell {cell.id[:12]} is {state}; `prunebench run {study.folder} --only cell={cell.id}` first")
-    apply_settings(session.settings)
+    apply_settings(opened.settings)
     data: DataSpec = next(d for d in study.file.data if d.title == cell.dataset)
     model = next(m for m in study.file.models if m.title == cell.model)
     return _Row(cell, values, model, load_dataset(data, study.folder))
@@ -285,12 +285,12 @@ def _facts(row: _Row, normalisation: Normalisation, settings: Settings) -> dict[
     }
 
 
-def _architecture(row: _Row, session: Session) -> dict[str, Any]:
+def _architecture(row: _Row, opened: OpenStudy) -> dict[str, Any]:
     """Describe how the network is built: by timm, by an installed module, or by source code that is included."""
     spec = row.model
-    function, args = constructor_of(spec, session.registry, row.dataset)
+    function, args = constructor_of(spec, opened.registry, row.dataset)
     found: dict[str, Any] = {"name": spec.name, "args": args}
-    if session.registry.find("model", spec.name) is None:
+    if opened.registry.find("model", spec.name) is None:
         unused = ("model_name", "pretrained")
         return {**found, "kind": "timm", "args": {key: value for key, value in args.items() if key not in unused}}
     module, colon, name = spec.name.rpartition(":")

@@ -21,7 +21,7 @@ from bench.models.masking import apply_masks
 from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext, asr
 from bench.repairs.statistics import channel_moments
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.scorers.rank import normalised_rank
 from bench.store.files import Artifacts
 
@@ -30,7 +30,7 @@ SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory, write_tiny):
-    return open_session(write_tiny(tmp_path_factory.mktemp("pipeline") / "tiny"))
+    return open_study(write_tiny(tmp_path_factory.mktemp("pipeline") / "tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from bench.plugins.catalogue import make_registry
 from bench.repairs import recalibration
 from bench.repairs.statistics import batch_moments
 from bench.run.memory import measure_sizes, memory_stages
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.scorers.activation import activation
 from bench.scorers.fisher import fisher
 from bench.scorers.gradient import gradient, snip, taylor
@@ -84,7 +84,7 @@ def draw() -> Calibration:
 def finished(tmp_path, monkeypatch):
     """Outcomes of a small study: with all memory, and with little."""
     (tmp_path / "study.yaml").write_text(STUDY)
-    session = open_session(tmp_path)
+    session = open_study(tmp_path)
     data = load_dataset(session.study.file.data[0], tmp_path)
     dense = DenseModel(seeded_net(), "hash", data.normalisation, "no", {}, {}, 0.0)
 
@@ -212,7 +212,7 @@ def forecast(tmp_path):
 
     def make(text: str = STUDY, net: nn.Module | None = None, **settings: object) -> dict[str, dict[str, int]]:
         (tmp_path / "study.yaml").write_text(text)
-        session = open_session(tmp_path)
+        session = open_study(tmp_path)
         used = replace(SETTINGS, **settings)
         facts = session.facts["digits"]
         sizes = measure_sizes(view_of(net or seeded_net()), (1, 8, 8), used)
@@ -247,7 +247,7 @@ def test_a_training_step_holds_what_autograd_saves_and_some_gradients():
 
 
 def test_the_memory_of_training_by_hand(tiny):
-    session = open_session(tiny)
+    session = open_study(tiny)
     facts = session.facts["digits"]
     sizes = replace(measure_sizes(view_of(seeded_net()), (1, 8, 8), SETTINGS), state=1000, training=3000)
 

@@ -12,7 +12,7 @@ import pytest
 from bench.core.errors import UserError
 from bench.core.provenance import package_versions
 from bench.run.group import GroupTask
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.store.files import Artifacts
 
 
@@ -73,7 +73,7 @@ def test_plugins_reach_a_worker_that_does_not_see_the_study(engine, tmp_path):
 
 @pytest.fixture
 def task(tiny) -> GroupTask:
-    session = open_session(tiny)
+    session = open_study(tiny)
     return GroupTask(
         "group 1/2", session.plan.groups[0], 2, session.study.file.data[0], session.study.file.models[0],
         session.settings, tiny, Artifacts.of(tiny), None, None, frozenset(), (), False, frozenset(),

@@ -16,10 +16,10 @@ from rich.console import Console
 from bench.core.errors import UserError
 from bench.core.types import Settings
 from bench.plugins.catalogue import make_registry
-from bench.run.driver import LOSSES, Driver, RunOptions
-from bench.run.group import Event, GroupTask, Lost, Row, Workbench, work_group
-from bench.run.local import InProcess, Processes, local_engine
-from bench.run.open_study import open_session
+from bench.run.driver import MAX_LOSSES, Driver, RunOptions
+from bench.run.group import Event, GroupTask, Lost, Row, Workbench, compute_group
+from bench.run.local import InProcessEngine, MultiProcessEngine, local_engine
+from bench.run.open_study import open_study
 from bench.run.progress import Reporter
 from bench.store.database import open_store
 from bench.store.reader import read_database
@@ -60,7 +60,7 @@ def write_small(folder: Path, *, harmless: bool) -> Path:
 
 def run(folder: Path, make_engine: Callable[..., object], **options: object):
     """Run a study with an engine; return summary and what was told."""
-    session, told = open_session(folder), StringIO()
+    session, told = open_study(folder), StringIO()
     store = open_store(folder, create=True)
     register_study(store, session.plan, session.settings, session.facts, None)
     driver = Driver(session.plan, session.registry, session.settings, store, RunOptions(**options))
@@ -75,7 +75,7 @@ def run(folder: Path, make_engine: Callable[..., object], **options: object):
 def expected(tmp_path_factory) -> Path:
     """The study run in this process; not to be changed."""
     folder = write_small(tmp_path_factory.mktemp("inline") / "small", harmless=True)
-    summary, _ = run(folder, lambda session: InProcess(session.registry, print))
+    summary, _ = run(folder, lambda session: InProcessEngine(session.registry, print))
     assert (summary.done, summary.failed) == (28, 0)
     assert len(Evidence.of(folder).tables) == 4
     return folder
@@ -102,7 +102,7 @@ class Flaky:
         while (task := next_task()) is not None:
             self.sent += 1
             rows = 0
-            for event in work_group(task, Workbench(make_registry(task.folder))):
+            for event in compute_group(task, Workbench(make_registry(task.folder))):
                 if isinstance(event, Row):
                     rows += 1
                     if rows > self.rows:
@@ -112,7 +112,7 @@ class Flaky:
 
 
 def test_the_most_costly_groups_are_handed_out_first(tmp_path):
-    session = open_session(write_small(tmp_path / "small", harmless=True))
+    session = open_study(write_small(tmp_path / "small", harmless=True))
     first, second = (group.id for group in session.plan.groups)
     handed = []
 
@@ -141,10 +141,10 @@ def test_a_group_that_gets_on_is_sent_again_however_often_it_is_lost(tmp_path, e
 def test_a_group_that_gets_no_further_is_given_up_and_can_be_retried(tmp_path, expected):
     folder, engine = write_small(tmp_path / "small", harmless=True), Flaky(rows=0)
     summary, _ = run(folder, lambda _: engine)
-    assert engine.sent == 2 * LOSSES
+    assert engine.sent == 2 * MAX_LOSSES
     assert (summary.done, summary.failed) == (0, 28)
-    assert set(summary.failures) == {f"gone, {LOSSES} times in a row"}
-    run(folder, lambda session: InProcess(session.registry, print), retry_failed=True)
+    assert set(summary.failures) == {f"gone, {MAX_LOSSES} times in a row"}
+    run(folder, lambda session: InProcessEngine(session.registry, print), retry_failed=True)
     assert_same(folder, expected)
 
 
@@ -153,18 +153,18 @@ def test_other_code_or_data_than_planned_is_refused(tmp_path):
 
     def edited(session):
         (folder / "mine.py").write_text(PLUGIN.replace("* 2", "* 3"))
-        return InProcess(make_registry(folder), print)
+        return InProcessEngine(make_registry(folder), print)
 
     with pytest.raises(UserError, match=r"scorer './mine.py:deadly': has another version than when the run began"):
         run(folder, edited)
 
 
 def test_other_data_or_models_than_planned_are_refused(tmp_path):
-    class Other(InProcess):
+    class Other(InProcessEngine):
         def events(self, next_task):
             task = next_task()
             recipe = task.model.model_copy(update={"recipe": {"epochs": 2}})
-            for event in work_group(replace(task, model=recipe), self._bench):
+            for event in compute_group(replace(task, model=recipe), self._bench):
                 yield task.group.id, event
 
     with pytest.raises(UserError, match="the model's code or its checkpoint is not what it was when the run began"):
@@ -176,9 +176,9 @@ def test_gpus_are_dealt_out(monkeypatch):
     settings = Settings("float32", "contiguous", 512, "cuda", 1)
     assert local_engine(settings, None, Path(), None, print).places == ["2", "GPU-8a"]
     assert local_engine(settings, None, Path(), 3, print).places == ["2", "GPU-8a", "2"]
-    assert isinstance(local_engine(settings, None, Path(), 1, print), InProcess)
+    assert isinstance(local_engine(settings, None, Path(), 1, print), InProcessEngine)
     on_cpu = Settings("float32", "contiguous", 512, "cpu", 1)
-    assert isinstance(local_engine(on_cpu, None, Path(), None, print), InProcess)
+    assert isinstance(local_engine(on_cpu, None, Path(), None, print), InProcessEngine)
     many = local_engine(on_cpu, None, Path(), 2, print)
-    assert isinstance(many, Processes)
+    assert isinstance(many, MultiProcessEngine)
     assert many.places == [None, None]
