@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import CellError, Deadline, NotApplicable
-from bench.core.freed_memory import HeapKeeper, return_freed_memory
+from bench.core.freed_memory import FreedMemoryTimer, return_freed_memory
 from bench.core.identity import canonical_json, digest, named_seed
 from bench.core.registry import Plugin, Registry
 from bench.core.types import CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
@@ -125,7 +125,7 @@ class Pipeline:
         self._work_masks: MaskSet | None = None
         self._mask_facts: dict[str, Mapping[str, Any]] = {}
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
-        self._heap = HeapKeeper()
+        self._heap = FreedMemoryTimer()
         self._known: dict[str, Mapping[str, Any]] = {}
         self._searches: dict[str, Mapping[str, Any]] = {}
         self._candidates: dict[str, dict[str, float]] = {}
@@ -718,7 +718,7 @@ class Pipeline:
 
     def _evaluated(self, precision: str) -> Evaluation:
         self._counters["forward_passes"] += len(self.dataset.test)
-        self._heap.tend()
+        self._heap.return_if_due()
         return self._evaluator("test", precision).evaluate(self._work, deadline=self._deadline)
 
     def _evaluator(self, split: str, precision: str) -> Evaluator:

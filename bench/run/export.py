@@ -1,4 +1,4 @@
-"""Write a pruned network with everything that is needed to use it elsewhere, and evaluate such a file again."""
+"""Export a pruned network with all that its use outside prunebench requires, and verify such a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from bench.store.files import Artifacts, read_file
 from bench.study.plan import axis_values
 from bench.study.spec import DataSpec, ModelSpec, Normalisation
 
-#: How the network of a row is built without prunebench, by the kind of its architecture.
+#: Code that builds the network of a row without prunebench, by the kind of its architecture.
 BUILD = {
     "timm": (
         "import json, safetensors, timm, torch",
@@ -68,22 +68,22 @@ accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
 
 @dataclass(frozen=True)
 class Verification:
-    """An exported file, evaluated again.
+    """Outcome of evaluating an exported file.
 
     Attributes
     ----------
     cell : str
-        Id of the cell that the file is of.
+        Id of the cell.
     row, file : float
-        Accuracy of the row, and of the file under the settings of the study; fractions.
+        Accuracy of the row, and of the file under the settings of the study, as fractions.
     float32 : float
-        Accuracy of the file in float32, contiguous, as the example in it computes it.
+        Accuracy of the file in float32, contiguous, as the example in the file computes it.
     settings : str
         Precision and memory format of the row.
     differing : int
-        Test images that the file and the row classify differently, right or wrong.
+        Test images that only one of the file and the row classifies correctly.
     images : int
-        Test images.
+        Number of test images.
     """
 
     cell: str
@@ -97,7 +97,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Row:
-    """A finished cell with what its evaluation takes."""
+    """A finished cell with its stored values, its model and its data set."""
 
     cell: Cell
     values: Mapping[str, Any]
@@ -106,21 +106,21 @@ class _Row:
 
 
 def export_cell(opened: OpenStudy, name: str, output: Path) -> Verification:
-    """Save the model of one cell and check that, reloaded, it has the row's accuracy.
+    """Save the network of one cell, and verify that the reloaded file reproduces the row.
 
     Parameters
     ----------
     opened : OpenStudy
         The study.
     name : str
-        Beginning of the cell's id, or its position.
+        Beginning of the id of the cell, or its position in the plan.
     output : Path
-        A ``.safetensors`` file to write. Each entry of its metadata is JSON text: see docs/CHECKPOINTS.md.
+        The ``.safetensors`` file to write; docs/CHECKPOINTS.md describes its metadata.
 
     Returns
     -------
     Verification
-        Of the file, reloaded.
+        Of the reloaded file.
 
     Raises
     ------
@@ -156,16 +156,16 @@ def export_cell(opened: OpenStudy, name: str, output: Path) -> Verification:
 
 
 def verify_file(opened: OpenStudy, place: Path, name: str | None = None) -> Verification:
-    """Evaluate an exported file on the test split, with its own mean and deviation and the settings of the study.
+    """Evaluate an exported file on the test split, with its own normalisation and the settings of the study.
 
     Parameters
     ----------
     opened : OpenStudy
         The study that the file was exported from.
     place : Path
-        The file.
+        The exported file.
     name : str, optional
-        Beginning of the id of the cell that the file must be of, or its position.
+        Beginning of the id of the expected cell, or its position in the plan.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def describe_verification(place: Path, found: Verification) -> str:
 
 
 def split_hash(split: ImageSet) -> str:
-    """SHA-256 of a split: the bytes of its images (uint8, in order), then those of its labels (int64).
+    """Return the SHA-256 of a split: the bytes of its images (uint8, in order), then of its labels (int64).
 
     Examples
     --------
@@ -238,7 +238,7 @@ def _row(opened: OpenStudy, cell: Cell) -> _Row:
 
 
 def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, settings: Settings) -> Verification:
-    """Evaluate a model as its row was, and in plain float32."""
+    """Evaluate a network in the precision of its row, and in float32."""
     try:
         found = Evaluator(
             model, row.dataset.test, normalisation, replace(settings, precision=row.cell.precision)
@@ -255,7 +255,7 @@ def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, setting
 
 
 def _plain_accuracy(model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings) -> float:
-    """Return the accuracy in float32, contiguous: what plain PyTorch gives."""
+    """Return the accuracy in float32, contiguous, as PyTorch computes it by default."""
     plain = replace(settings, precision="float32", memory_format="contiguous")
     return Evaluator(model, test, normalisation, plain).evaluate(model).accuracy
 
@@ -286,7 +286,7 @@ def _facts(row: _Row, normalisation: Normalisation, settings: Settings) -> dict[
 
 
 def _architecture(row: _Row, opened: OpenStudy) -> dict[str, Any]:
-    """Describe how the network is built: by timm, by an installed module, or by source code that is included."""
+    """Return how the network is built: by timm, by an installed module, or by source code, which is included."""
     spec = row.model
     function, args = constructor_of(spec, opened.registry, row.dataset)
     found: dict[str, Any] = {"name": spec.name, "args": args}

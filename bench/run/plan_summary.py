@@ -49,6 +49,7 @@ def summarise_plan(opened: OpenStudy) -> dict[str, Any]:
     trainings = Counter((group.dataset, group.model) for group in plan.groups if is_trained(opened, group, todo))
     forecasts = _forecasts(opened, trainings)
     times = [group_seconds(opened, group, todo, forecasts[group.dataset, group.model]) for group in plan.groups]
+    seconds = sum(sorted(times, reverse=True))
     stage, memory, parts = _most_memory(forecasts)
     gain = _bfloat16_gain(opened)
     training = [
@@ -65,14 +66,14 @@ def summarise_plan(opened: OpenStudy) -> dict[str, Any]:
         **_describe_settings(opened.settings),
         **({"precision": describe_gain(gain)} if gain is not None else {}),
         "training": "; ".join(map(_describe_training, training)) or "nothing: every model is given, or trained already",
-        "time, about": f"{duration(sum(times))} of training and evaluation (from timed batches of each model)",
+        "time, about": f"{duration(seconds)} of training and evaluation (from timed batches of each model)",
         "on more workers": describe_workers(times),
         "memory, about": f"{_mebibytes(memory)} in addition to the libraries, {stage}: "
         + ", ".join(f"{part} {_mebibytes(size)}" for part, size in parts.items()),
     }
     return {
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
-        "seconds": sum(sorted(times, reverse=True)), "memory": memory, "bfloat16_gain": gain, "training": training,
+        "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training,
         "warnings": [*opened.notes, *warnings, *_warnings(opened, forecasts)],
         "networks": [
             network.describe(data, model, study.file.granularities)
@@ -97,7 +98,7 @@ def _todo(opened: OpenStudy) -> tuple[set[str], Counter[str], list[str]]:
     return todo, known, warnings
 
 
-def _forecasts(opened: OpenStudy, trainings: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], ModelForecast]:
+def _forecasts(opened: OpenStudy, trainings: Counter[tuple[str, str]]) -> dict[tuple[str, str], ModelForecast]:
     """Forecast each (data set, model) of the study."""
     cells_of: dict[tuple[str, str], list[Cell]] = {}
     for group in opened.plan.groups:
@@ -216,9 +217,10 @@ def describe_gain(gain: float) -> str:
 
 
 def _describe_training(training: Mapping[str, Any]) -> str:
-    models = f"{training['models']} models" if one["models"] > 1 else "1 model"
+    models = f"{training['models']} models" if training["models"] > 1 else "1 model"
     return (
-        f"{training['model']} on {training['dataset']}: {_seconds(training['epoch_seconds'])} per epoch, {training['epochs']} epochs, "
+        f"{training['model']} on {training['dataset']}: {_seconds(training['epoch_seconds'])} per epoch, "
+        f"{training['epochs']} epochs, "
         f"{_seconds(training['model_seconds'])} per model, {models}, peak memory {_mebibytes(training['memory'])}"
     )
 

@@ -97,7 +97,8 @@ def choose_settings(
 
 def _fastest(settings: Settings, execution: Execution, stopwatch: Stopwatch, *, fast_bfloat16: bool) -> Settings:
     """Choose what is ``auto`` by time. The candidates of one comparison take turns, so that all meet the same load."""
-    precisions, formats = (settings.precision,), (settings.memory_format,)
+    precisions: tuple[str, ...] = (settings.precision,)
+    formats: tuple[str, ...] = (settings.memory_format,)
     if execution.precision == "auto" and fast_bfloat16:
         precisions = PRECISION_CANDIDATES
     if execution.memory_format == "auto":
