@@ -17,7 +17,7 @@ from bench.core.errors import UserError
 from bench.core.types import Settings
 from bench.plugins.catalogue import make_registry
 from bench.run.driver import MAX_LOSSES, Driver, RunOptions
-from bench.run.group import Event, GroupTask, Lost, Row, Workbench, compute_group
+from bench.run.group import CellFinished, Event, GroupLost, GroupTask, Workbench, compute_group
 from bench.run.local import InProcessEngine, MultiProcessEngine, local_engine
 from bench.run.open_study import open_study
 from bench.run.progress import Reporter
@@ -86,7 +86,7 @@ def test_a_worker_killed_in_mid_group_is_replaced_and_the_rows_are_the_same(tmp_
     result = command("run", folder, "--workers", "2")
     assert result.code == 0, result.err
     assert "28 cells done, 0 failed" in result.out
-    assert result.out.count("a worker process ended (SIGKILL); sent again, with what is done: group") == 1
+    assert result.out.count("a worker process ended (SIGKILL); another process continues after the finished cells: group") == 1
     assert_same(folder, expected)
     assert read_database(folder).meta["counters"]["cells"] == 28
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
@@ -103,10 +103,10 @@ class Flaky:
             self.sent += 1
             rows = 0
             for event in compute_group(task, Workbench(make_registry(task.folder))):
-                if isinstance(event, Row):
+                if isinstance(event, CellFinished):
                     rows += 1
                     if rows > self.rows:
-                        yield task.group.id, Lost("gone")
+                        yield task.group.id, GroupLost("gone")
                         break
                 yield task.group.id, event
 
@@ -134,7 +134,7 @@ def test_a_group_that_gets_on_is_sent_again_however_often_it_is_lost(tmp_path, e
     summary, told = run(folder, lambda _: engine)
     assert (summary.done, summary.failed) == (28, 0)
     assert engine.sent == 2 * 4  # 4 + 4 + 4 + 2 rows
-    assert told.count("gone; sent again, with what is done: group 1/2: digits, digits_cnn, seed 0") == 3
+    assert told.count("gone; another process continues after the finished cells: group 1/2: digits, digits_cnn, seed 0") == 3
     assert_same(folder, expected)
 
 
