@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import replace
 
@@ -12,17 +11,14 @@ import torch
 from torch import nn
 
 from bench.core.errors import CellError
-from bench.core.types import Settings
 from bench.data.load import load_dataset
 from bench.measure.pipeline import Pipeline
 from bench.models.dense import DenseModel
 from bench.models.digits import DigitsCNN, digits_cnn
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, is_out_of_memory
-from bench.plugins.catalogue import make_registry
 from bench.repairs import recalibration
 from bench.repairs.statistics import batch_moments
-from bench.run.memory import measure_sizes, memory_stages
 from bench.run.open_study import open_study
 from bench.scorers.activation import activation
 from bench.scorers.fisher import fisher
@@ -31,7 +27,6 @@ from bench.scorers.grasp import grasp
 from bench.scorers.obs import obs
 from bench.scorers.wanda import wanda
 from bench.store.reader import read_database
-from bench.study.spec import Recipe
 
 FITTING = 4
 STUDY = """\

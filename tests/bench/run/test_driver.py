@@ -1,184 +1,127 @@
-"""Several worker processes give the rows of one, whatever becomes of them."""
+"""Tests of `bench.run.driver`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 
-import psutil
 import pytest
 from evidence import Evidence, assert_same
 from rich.console import Console
 
 from bench.core.errors import UserError
-from bench.core.types import Settings
 from bench.plugins.catalogue import make_registry
 from bench.run.driver import MAX_LOSSES, Driver, RunOptions
-from bench.run.group import CellFinished, Event, GroupLost, GroupTask, Workbench, compute_group
-from bench.run.local import InProcessEngine, MultiProcessEngine, local_engine
+from bench.run.group import CellFinished, Event, GroupFailed, GroupLost, GroupTask, Workbench, compute_group
+from bench.run.local import InProcessEngine
 from bench.run.open_study import open_study
 from bench.run.progress import Reporter
 from bench.store.database import open_store
 from bench.store.reader import read_database
-from bench.study.registration import register_study
-
-#: 2 groups of 14 cells; the second scorer ends its process at its first call, unless that has happened before.
-STUDY = """\
-name: small
-data: [digits]
-models: [{name: digits_cnn, recipe: {epochs: 1}}]
-train_seeds: 2
-scorers: [magnitude, './mine.py:deadly', exp_magnitude]
-sparsities: [0.5, 0.8]
-recalibrations: [none, cumulative]
-"""
-PLUGIN = """\
-import os, signal
-from pathlib import Path
-from bench.models.tensors import ScoreMap
-
-def deadly(view, calibration, generator):
-    try:
-        Path(__file__).with_name("happened").touch(exist_ok=False)
-    except FileExistsError:
-        return ScoreMap({name: m * 2 for name, m in view.magnitudes().items()})
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
-def write_small(folder: Path, *, harmless: bool) -> Path:
-    folder.mkdir()
-    (folder / "study.yaml").write_text(STUDY)
-    (folder / "mine.py").write_text(PLUGIN)
-    if harmless:
-        (folder / "happened").touch()
-    return folder
+class LosingEngine:
+    """Loses every process after so many finished cells."""
 
-
-def run(folder: Path, make_engine: Callable[..., object], **options: object):
-    """Run a study with an engine; return summary and what was told."""
-    session, told = open_study(folder), StringIO()
-    store = open_store(folder, create=True)
-    register_study(store, session.plan, session.settings, session.facts, None)
-    driver = Driver(session.plan, session.registry, session.settings, store, RunOptions(**options))
-    todo = driver.todo()
-    with Reporter(len(todo), Console(file=told, width=200)) as reporter:
-        summary = driver.run(make_engine(session), reporter, todo)
-    store.close()
-    return summary, told.getvalue()
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory) -> Path:
-    """The study run in this process; not to be changed."""
-    folder = write_small(tmp_path_factory.mktemp("inline") / "small", harmless=True)
-    summary, _ = run(folder, lambda session: InProcessEngine(session.registry, print))
-    assert (summary.done, summary.failed) == (28, 0)
-    assert len(Evidence.of(folder).tables) == 4
-    return folder
-
-
-def test_a_worker_killed_in_mid_group_is_replaced_and_the_rows_are_the_same(tmp_path, expected, command):
-    folder = write_small(tmp_path / "small", harmless=False)
-    result = command("run", folder, "--workers", "2")
-    assert result.code == 0, result.err
-    assert "28 cells done, 0 failed" in result.out
-    assert result.out.count("a worker process ended (SIGKILL); another process continues after the finished cells: group") == 1
-    assert_same(folder, expected)
-    assert read_database(folder).meta["counters"]["cells"] == 28
-    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
-
-
-class Flaky:
-    """Loses every process after so many rows."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows, self.sent = rows, 0
+    def __init__(self, cells: int) -> None:
+        self.cells, self.sent = cells, 0
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Iterator[tuple[str, Event]]:
         while (task := next_task()) is not None:
             self.sent += 1
-            rows = 0
+            finished = 0
             for event in compute_group(task, Workbench(make_registry(task.folder))):
                 if isinstance(event, CellFinished):
-                    rows += 1
-                    if rows > self.rows:
+                    finished += 1
+                    if finished > self.cells:
                         yield task.group.id, GroupLost("gone")
                         break
                 yield task.group.id, event
 
 
-def test_the_most_costly_groups_are_handed_out_first(tmp_path):
-    session = open_study(write_small(tmp_path / "small", harmless=True))
-    first, second = (group.id for group in session.plan.groups)
-    handed = []
+class RecordingEngine:
+    """Notes the tasks and yields the given events for each of them."""
 
-    class Recording:
-        def events(self, next_task: Callable[[], GroupTask | None]) -> Iterator[tuple[str, Event]]:
-            while (task := next_task()) is not None:
-                handed.append(task.group.id)
-            yield from ()
+    def __init__(self, *events: Event) -> None:
+        self.tasks: list[GroupTask] = []
+        self._events = events
 
-    for work in (None, {first: 1.0, second: 2.0}, {first: 2.0, second: 2.0}):
+    def events(self, next_task: Callable[[], GroupTask | None]) -> Iterator[tuple[str, Event]]:
+        while (task := next_task()) is not None:
+            self.tasks.append(task)
+            for event in self._events:
+                yield task.group.id, event
+
+
+def test_the_most_costly_groups_are_handed_out_first(tmp_path, write_small):
+    opened = open_study(write_small(tmp_path / "small"))
+    first, second = (group.id for group in opened.plan.groups)
+    engine = RecordingEngine()
+    for costs in (None, {first: 1.0, second: 2.0}, {first: 2.0, second: 2.0}):
         with closing(open_store(tmp_path / "small", create=True)) as store:
-            driver = Driver(session.plan, session.registry, session.settings, store, RunOptions())
-            driver.run(Recording(), Reporter(0, Console(file=StringIO())), driver.todo(), work)
-    assert handed == [first, second, second, first, first, second]
+            driver = Driver(opened.plan, opened.registry, opened.settings, store, RunOptions())
+            driver.run(engine, Reporter(0, Console(file=StringIO())), driver.todo(), costs)
+    assert [task.group.id for task in engine.tasks] == [first, second, second, first, first, second]
 
 
-def test_a_group_that_gets_on_is_sent_again_however_often_it_is_lost(tmp_path, expected):
-    folder, engine = write_small(tmp_path / "small", harmless=True), Flaky(rows=4)
-    summary, told = run(folder, lambda _: engine)
+def test_a_limit_leaves_the_other_cells_and_the_checks_for_later(tmp_path, write_small, run_with):
+    engine = RecordingEngine()
+    summary, _ = run_with(write_small(tmp_path / "small"), lambda _: engine, limit=3)
+    assert (summary.reused, summary.left) == (0, 25)
+    [task] = engine.tasks
+    assert len(task.todo) == 3
+    assert not task.completes
+
+
+def test_a_lost_group_that_advances_is_continued_however_often_it_is_lost(
+    tmp_path, write_small, run_with, finished_small
+):
+    folder, engine = write_small(tmp_path / "small"), LosingEngine(cells=4)
+    summary, output = run_with(folder, lambda _: engine)
     assert (summary.done, summary.failed) == (28, 0)
-    assert engine.sent == 2 * 4  # 4 + 4 + 4 + 2 rows
-    assert told.count("gone; another process continues after the finished cells: group 1/2: digits, digits_cnn, seed 0") == 3
-    assert_same(folder, expected)
+    assert engine.sent == 2 * 4  # 4 + 4 + 4 + 2 cells
+    line = "gone; another process continues after the finished cells: group 1/2: digits, digits_cnn, seed 0"
+    assert output.count(line) == 3
+    assert_same(folder, finished_small)
 
 
-def test_a_group_that_gets_no_further_is_given_up_and_can_be_retried(tmp_path, expected):
-    folder, engine = write_small(tmp_path / "small", harmless=True), Flaky(rows=0)
-    summary, _ = run(folder, lambda _: engine)
+def test_a_lost_group_that_does_not_advance_is_given_up_and_can_be_retried(
+    tmp_path, write_small, run_with, finished_small
+):
+    folder, engine = write_small(tmp_path / "small"), LosingEngine(cells=0)
+    summary, _ = run_with(folder, lambda _: engine)
     assert engine.sent == 2 * MAX_LOSSES
     assert (summary.done, summary.failed) == (0, 28)
     assert set(summary.failures) == {f"gone, {MAX_LOSSES} times in a row"}
-    run(folder, lambda session: InProcessEngine(session.registry, print), retry_failed=True)
-    assert_same(folder, expected)
+    run_with(folder, lambda opened: InProcessEngine(opened.registry, print), retry_failed=True)
+    assert_same(folder, finished_small)
 
 
-def test_other_code_or_data_than_planned_is_refused(tmp_path):
-    folder = write_small(tmp_path / "small", harmless=True)
+def test_a_group_that_is_lost_during_its_checks_ends_the_run_with_one_line(tmp_path, write_small, run_with):
+    folder = write_small(tmp_path / "small")
 
-    def edited(session):
-        (folder / "mine.py").write_text(PLUGIN.replace("* 2", "* 3"))
-        return InProcessEngine(make_registry(folder), print)
-
-    with pytest.raises(UserError, match=r"scorer './mine.py:deadly': has another version than when the run began"):
-        run(folder, edited)
-
-
-def test_other_data_or_models_than_planned_are_refused(tmp_path):
-    class Other(InProcessEngine):
+    class LostInChecks:
         def events(self, next_task):
-            task = next_task()
-            recipe = task.model.model_copy(update={"recipe": {"epochs": 2}})
-            for event in compute_group(replace(task, model=recipe), self._bench):
-                yield task.group.id, event
+            while (task := next_task()) is not None:
+                for event in compute_group(task, Workbench(make_registry(task.folder))):
+                    if task.todo and isinstance(event, CellFinished):
+                        yield task.group.id, event
+                yield task.group.id, GroupLost("gone")
 
-    with pytest.raises(UserError, match="the model's code or its checkpoint is not what it was when the run began"):
-        run(write_small(tmp_path / "small", harmless=True), lambda session: Other(session.registry, print))
+    with pytest.raises(UserError, match="gone, 3 times in a row; run again to repeat the checks of this group"):
+        run_with(folder, lambda _: LostInChecks())
+    assert set(read_database(folder).rows["state"]) == {"done"}
 
 
-def test_gpus_are_dealt_out(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-8a")
-    settings = Settings("float32", "contiguous", 512, "cuda", 1)
-    assert local_engine(settings, None, Path(), None, print).places == ["2", "GPU-8a"]
-    assert local_engine(settings, None, Path(), 3, print).places == ["2", "GPU-8a", "2"]
-    assert isinstance(local_engine(settings, None, Path(), 1, print), InProcessEngine)
-    on_cpu = Settings("float32", "contiguous", 512, "cpu", 1)
-    assert isinstance(local_engine(on_cpu, None, Path(), None, print), InProcessEngine)
-    many = local_engine(on_cpu, None, Path(), 2, print)
-    assert isinstance(many, MultiProcessEngine)
-    assert many.places == [None, None]
+def test_a_group_that_fails_has_a_row_with_the_reason_for_every_cell(tmp_path, write_small, run_with):
+    folder = write_small(tmp_path / "small")
+    summary, _ = run_with(folder, lambda _: RecordingEngine(GroupFailed("dense model: broken", "the traceback")))
+    assert (summary.failed, summary.stopped) == (28, None)
+    rows = read_database(folder).rows
+    assert set(rows["reason"]) == {"dense model: broken"}
+    assert set(rows["traceback"]) == {"the traceback"}
+
+
+def test_the_finished_study_has_four_tables_of_alignment(finished_small):
+    assert len(Evidence.of(finished_small).tables) == 4
