@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and reasons for which a cell is skipped."""
+"""Exceptions of the project: errors that a user can correct, and reasons for which a cell is skipped or fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done; the message says what, where and how to mend it.
+    """A request of the user cannot be fulfilled; the message states what is wrong, where, and how to correct it.
 
     The command line prints the message as one line and exits with code 2.
     """
@@ -18,19 +18,26 @@ class NotApplicable(Exception):  # noqa: N818 - no error: the cell is skipped
 
 
 class CellError(Exception):
-    """A cell cannot be computed (NaN scores, wrong shape); it fails, the run goes on."""
+    """A cell cannot be computed (NaN scores, wrong shape); the cell fails and the run continues."""
 
 
-class Deadline(CellError):  # noqa: N818 - the base class says that it is one
-    """A cell ran longer than ``--cell-timeout``."""
+class Deadline(CellError):  # noqa: N818 - its base class is named an error
+    """A cell exceeded ``--cell-timeout``."""
 
 
-class Held(Exception):  # noqa: N818 - the store turns it into a UserError that says by whom
-    """Another run holds the study."""
+class Held(Exception):  # noqa: N818 - the store converts it to a UserError that names the holder
+    """Another run has locked the study."""
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
-    """Return a hint naming the nearest valid name, or all of them when none is near.
+    """Return a hint with the valid name nearest to a mistyped one, or with all valid names if none is near.
+
+    Parameters
+    ----------
+    name : str
+        The mistyped name.
+    valid : iterable of str
+        Valid names; at most 12 of them are listed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The C library's heap, which keeps what was freed."""
+"""Return of freed memory to the operating system, which the C library otherwise retains."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import time
 
 
 def return_freed_memory() -> None:
-    """Give what the heap keeps of freed memory back to the system (glibc; elsewhere nothing is done).
+    """Return the freed memory that the C library retains to the operating system (glibc only).
 
-    Work that allocates in other sizes could not use it, so that a process would hold the sum of its stages, not the
-    largest of them.
+    Later work that allocates blocks of other sizes could not reuse it, so that a process would hold the sum of its
+    stages instead of the largest of them.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
@@ -19,20 +19,22 @@ def return_freed_memory() -> None:
             trim(0)
 
 
-class HeapKeeper:
-    """Gives freed memory back now and then: between evaluations in large batches the heap grows by what it cannot fit.
+class FreedMemoryTimer:
+    """Returns freed memory to the operating system from time to time.
+
+    Between evaluations in large batches a process grows by the freed memory that it cannot reuse.
 
     Parameters
     ----------
     seconds : float
-        Least time between two returns, each of which costs what touching that memory again does.
+        Least time between two returns. Each has a cost, because the memory must be requested again.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
         self._seconds, self._last = seconds, time.monotonic()
 
-    def tend(self) -> None:
-        """Return freed memory if the last return is long enough ago."""
+    def return_if_due(self) -> None:
+        """Return freed memory if the last return is at least `seconds` ago."""
         if time.monotonic() - self._last >= self._seconds:
             return_freed_memory()
             self._last = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a number must be traceable to: versions, hardware, source revision."""
+"""Provenance of a study's numbers: versions of packages, hardware and source revision, stored with every study."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
+#: Packages whose version may change a number.
 PACKAGES = (
     "prunebench", "torch", "torchvision", "timm", "numpy", "scipy", "statsmodels", "pingouin", "pandas", "scikit-learn",
     "pyarrow", "SQLAlchemy", "pydantic", "matplotlib",
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Installed version of each package whose version may matter to a number."""
+    """Return the installed version of each package in `PACKAGES`; ``absent`` if it is not installed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -29,13 +29,8 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def device_class(device: str) -> str:
-    """Return ``cpu``, or the GPU's name: rows of different device classes are never compared."""
-    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
-
-
 def processor_name() -> str:
-    """Return the processor's model name."""
+    """Return the model name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -45,14 +40,26 @@ def processor_name() -> str:
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:
-    """Commit of the repository that `folder` lies in and whether it has changes; None outside one."""
+    """Return the commit of the repository that tracks a folder, and whether its files were modified.
+
+    Parameters
+    ----------
+    folder : Path
+        Any folder.
+
+    Returns
+    -------
+    dict or None
+        ``commit`` (40 hexadecimal digits) and ``uncommitted_changes`` (bool). None if Git is not installed, or if no
+        repository tracks the folder.
+    """
     try:
-        _git(folder, "ls-files", "--error-unmatch", ".")  # an installed copy inside some repository is not its code
+        _git(folder, "ls-files", "--error-unmatch", ".")  # fails for a copy that is installed inside a repository
         commit = _git(folder, "rev-parse", "HEAD")
-        dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"commit": commit, "uncommitted_changes": dirty}
+    return {"commit": commit, "uncommitted_changes": bool(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -60,8 +67,19 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def provenance(device: str) -> dict[str, Any]:
-    """Versions, hardware and the revision of this source tree, as plain JSON values."""
+def provenance(device_class: str) -> dict[str, Any]:
+    """Return versions, hardware and the revision of this source tree.
+
+    Parameters
+    ----------
+    device_class : str
+        ``cpu``, or the name of the GPU that computes.
+
+    Returns
+    -------
+    dict
+        Plain JSON values; memory in GiB.
+    """
     return {
         "python": sys.version.split()[0],
         "system": f"{platform.system()} {platform.machine()}",
@@ -69,6 +87,6 @@ def provenance(device: str) -> dict[str, Any]:
         "processor": processor_name(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "device": device_class(device),
+        "device": device_class,
         "git": git_revision(Path(__file__).parent),
     }

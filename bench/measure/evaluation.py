@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from bench.core.errors import CellError, Deadline
-from bench.core.freed_memory import HeapKeeper
+from bench.core.freed_memory import FreedMemoryTimer
 from bench.core.identity import digest
 from bench.core.types import Cell, Settings
 from bench.data.dataset import ImageSet
@@ -302,7 +302,7 @@ class Evaluations:
         self._shared, self._repair = shared, repair
         self._known: dict[str, Mapping[str, Any]] = {}
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
-        self._heap = HeapKeeper()
+        self._freed_memory = FreedMemoryTimer()
 
     def remember(self, row: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
         """Keep the evaluation of a stored row, so that it is not repeated."""
@@ -331,7 +331,7 @@ class Evaluations:
         """Repair the working model and evaluate it on the test split, whether or not that is known."""
         repaired = self._repair.apply(cell, masks, compare_channels=compare_channels)
         self._shared.counters["forward_passes"] += len(self._shared.dataset.test)
-        self._heap.tend()
+        self._freed_memory.return_if_due()
         result = self._evaluator("test", precision).evaluate(repaired.model, deadline=self.deadline)
         return {
             "accuracy": result.accuracy, "loss": result.loss, "n_test": len(result.correct),

@@ -1,82 +1,88 @@
-"""The driver of a run: asks an engine for the work of the groups, and alone writes what comes."""
+"""The driver of a run: hands the groups of a plan to an engine and writes what the engine reports.
+
+The driver is the only process that writes to the store. It lays out the work, hands out one task per group, and
+writes each event as it arrives:
+
+    driver = Driver(plan, registry, settings, store, RunOptions())
+    summary = driver.run(engine, reporter, driver.todo())
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pandas as pd
 
 from bench.core.errors import UserError
-from bench.core.provenance import provenance
 from bench.core.registry import Registry
-from bench.core.types import Cell, Check, DataFacts, Group, Outcome, Settings
+from bench.core.types import Cell, Check, Group, Outcome, Settings
 from bench.measure.curves import curve_table
 from bench.measure.pipeline import row_values
+from bench.measure.shared import computing_order
 from bench.run.group import (
+    AlignmentTables,
+    CellFinished,
     ChecksFailed,
-    DenseFacts,
-    Ended,
+    DenseModelModified,
+    DenseModelReady,
+    DenseModelWarning,
     Event,
+    GroupEnded,
     GroupFailed,
+    GroupLost,
     GroupTask,
-    Lost,
-    Row,
     Stage,
-    Tables,
-    Warned,
 )
 from bench.run.progress import Reporter
 from bench.store import schema
 from bench.store.database import CHECKED, Store
 from bench.store.files import Artifacts, remove_left_over
-from bench.study.plan import Plan, axis_values
+from bench.study.plan import Plan
 
-#: A group whose process is lost so many times in a row, with no row in between, is given up.
-LOSSES = 3
+#: A group is given up after so many losses of its process in a row, with no finished cell in between.
+MAX_LOSSES = 3
 
 
 class Engine(Protocol):
-    """Where the groups are worked on."""
+    """Computes groups, in this process or in others."""
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Work on every task that `next_task` gives, until it gives None and nothing is at work.
+        """Compute every task that `next_task` returns, until it returns None and no task is in progress.
 
         Closing the generator stops all work at once.
 
         Parameters
         ----------
         next_task : callable
-            Returns a task, or None where there is none for now: a lost group comes again.
+            Returns a task, or None if there is none at the moment; a lost group may be returned again later.
 
         Yields
         ------
         str, Event
-            Id of the group, and what came of it. The events of one group are in order.
+            Id of the group, and its next event. The events of one group are in order.
         """
         ...
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line may ask of a run.
+    """Options of a run on the command line.
 
     Attributes
     ----------
     limit : int or None
-        Stop after so many cells.
+        Largest number of cells to compute.
     retry_failed : bool
-        Compute failed cells again.
+        Whether to compute failed cells again.
     only : frozenset or None
-        Ids of cells; the others are left for later.
+        Ids of the cells to compute; None for all.
     cell_timeout : float or None
         Seconds after which a cell fails.
     cache : Artifacts or None
@@ -92,9 +98,24 @@ class RunOptions:
 
 @dataclass
 class RunSummary:
-    """Cells by state, those already finished before, those left for another run; why it stopped early, if it did.
+    """Outcome of a run.
 
-    `unchecked`: the groups whose checks failed, with the reason. `warnings`: what was printed about dense models.
+    Attributes
+    ----------
+    done, failed, skipped : int
+        Cells of this run by state.
+    reused : int
+        Cells that were finished before.
+    left : int
+        Unfinished cells that this run does not compute.
+    stopped : str or None
+        Why the run stopped early.
+    failures : Counter
+        Reason -> failed cells.
+    unchecked : list of str
+        Groups whose checks failed, with the reason.
+    warnings : list of str
+        Warnings about dense models.
     """
 
     done: int = 0
@@ -115,75 +136,86 @@ class RunSummary:
 
 
 @dataclass
-class _Work:
-    """A group that has something left to do: the cells without a row, in plan order."""
+class _GroupWork:
+    """A group that needs work.
+
+    Attributes
+    ----------
+    title : str
+        Name of the group in messages.
+    group : Group
+        Its cells.
+    remaining : dict
+        Id -> cell, of the cells still to compute, in the order in which they are computed.
+    done : list of Cell
+        Cells that are done since the group was handed out.
+    completes : bool
+        Whether every cell of the group has a row after this run.
+    counters : Counter
+        Work counted since the last addition to the counters of the study.
+    started : float or None
+        Value of the clock when the group was started; None before and after.
+    losses : int
+        Losses of its process since its last finished cell.
+    """
 
     title: str
     group: Group
-    left: dict[str, Cell]
+    remaining: dict[str, Cell]
     completes: bool
+    done: list[Cell] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
-    began: float | None = None
+    started: float | None = None
     losses: int = 0
 
 
 class Driver:
-    """Runs what is missing of a plan.
+    """Computes the missing cells of a plan.
 
     Parameters
     ----------
     plan : Plan
-        The study's cells.
+        Cells of the study.
     registry : Registry
-        Finds the methods that the cells name.
+        Methods that the cells name.
     settings : Settings
-        Execution settings, already kept in the store.
+        Execution settings, as stored.
     store : Store
         Rows are written here, each in its own transaction.
     options : RunOptions
-        What the command line asked for.
+        Options of this run.
     """
 
     def __init__(self, plan: Plan, registry: Registry, settings: Settings, store: Store, options: RunOptions) -> None:
-        self.plan, self.registry, self.settings, self.store, self.options = (
-            plan,
-            registry,
-            settings,
-            store,
-            options,
-        )
+        self.plan, self.registry, self.settings, self.store, self.options = plan, registry, settings, store, options
         self.summary = RunSummary()
+        self._study_hash = plan.study.digest()
         self._artifacts = Artifacts.of(plan.study.folder)
-        self._waiting: deque[_Work] = deque()
+        self._waiting: deque[_GroupWork] = deque()
         self._failed_before: set[str] = set()
-        self._alike: Counter[tuple[str, str]] = Counter()
+        self._equal_failures: Counter[tuple[str, str]] = Counter()
 
     def todo(self) -> list[Cell]:
-        """Cells that are neither done nor skipped (nor failed, unless they are to be retried)."""
+        """Return the cells to compute: neither done nor skipped, nor failed unless failed cells are retried."""
         cells = [cell for cell in self._unfinished() if self.options.only is None or cell.id in self.options.only]
         return cells[: self.options.limit]
 
-    def _unfinished(self) -> list[Cell]:
-        states = self.store.states()
-        finished = {"done", "skipped"} | (set() if self.options.retry_failed else {"failed"})
-        return [cell for cell in self.plan.cells() if states.get(cell.id) not in finished]
-
     def run(
-        self, engine: Engine, reporter: Reporter, todo: list[Cell], work: Mapping[str, float] | None = None
+        self, engine: Engine, reporter: Reporter, todo: list[Cell], costs: Mapping[str, float] | None = None
     ) -> RunSummary:
-        """Have `todo` computed, then the checks of the groups that are complete.
+        """Compute cells, then run the checks of the groups that are complete.
 
         Parameters
         ----------
         engine : Engine
-            Where the groups are worked on.
+            Computes the groups.
         reporter : Reporter
-            Tells how far it is.
+            Shows the progress.
         todo : list of Cell
             As `Driver.todo` returns them.
-        work : mapping of str to float, optional
-            Group id -> what it costs: the most costly is handed out first, so that none is left for the end. In plan
-            order where None.
+        costs : mapping of str to float, optional
+            Group id -> cost. The most expensive group is handed out first, so that it does not run alone at the end.
+            In plan order by default.
         """
         remove_left_over(self.plan.study.folder)
         if todo:
@@ -192,58 +224,65 @@ class Driver:
         unfinished = len(self._unfinished())
         self.summary.reused = sum(1 for _ in self.plan.cells()) - unfinished
         self.summary.left = unfinished - len(todo)
-        run = self.store.start_run(self.plan.study.digest(), os.getpid(), socket.gethostname())
-        works = {one.group.id: one for one in self._works({cell.id for cell in todo})}
-        self._waiting.extend(sorted(works.values(), key=lambda one: -(work or {}).get(one.group.id, 0.0)))
+        run = self.store.start_run(self._study_hash, os.getpid(), socket.gethostname())
+        work_of = {work.group.id: work for work in self._lay_out({cell.id for cell in todo})}
+        self._waiting.extend(sorted(work_of.values(), key=lambda work: -(costs or {}).get(work.group.id, 0.0)))
         events = engine.events(self._next_task)
         with closing(events):
             for group, event in events:
-                self._take(works[group], event, reporter)
+                self._write(work_of[group], event, reporter)
                 if self.summary.stopped:
                     break
-        for one in works.values():
-            self._add_counters(one)
+        for work in work_of.values():
+            self._write_counters(work)
         self.store.end_run(run)
         return self.summary
 
     def _write_curves(self) -> None:
-        """Keep the curves of the study's scorers, which the analysis draws and measures."""
-        name = f"curves/{self.plan.study.digest()}.parquet"
+        """Write the curves of the study's scorers, which the analysis draws."""
+        name = f"curves/{self._study_hash}.parquet"
         table = pd.DataFrame() if self._artifacts.exists(name) else curve_table(self.plan.study, self.registry)
         if not table.empty:
             self._artifacts.write_table(name, table, schema.CURVES)
 
-    # ---------------------------------------------------------------- what is to be done
+    # ---------------------------------------------------------------- lay out the work
 
-    def _works(self, wanted: set[str]) -> Iterator[_Work]:
-        """Find the groups with something left to do."""
+    def _unfinished(self) -> list[Cell]:
         states = self.store.states()
-        # a failed row stays until its cell is done again: a kill must not lose its traceback
+        finished = {"done", "skipped"} | (set() if self.options.retry_failed else {"failed"})
+        return [cell for cell in self.plan.cells() if states.get(cell.id) not in finished]
+
+    def _lay_out(self, todo: set[str]) -> Iterator[_GroupWork]:
+        """Find the groups that have cells to compute, or checks and alignment to finish."""
+        states = self.store.states()
+        # a failed row stays until its cell has finished again: a kill must not lose its traceback
         self._failed_before = {cell for cell, state in states.items() if state == "failed"}
         for number, group in enumerate(self.plan.groups, 1):
-            left = {cell.id: cell for cell in group.cells if cell.id in wanted}
-            if left or self._lacks_checks(group, states):
+            remaining = {cell.id: cell for cell in computing_order(group.cells) if cell.id in todo}
+            if remaining or self._lacks_checks(group, states):
                 seed = "" if group.train_seed is None else f", seed {group.train_seed}"
                 title = f"group {number}/{len(self.plan.groups)}: {group.dataset}, {group.model}{seed}"
-                completes = all(cell.id in left or cell.id in states for cell in group.cells)
-                yield _Work(title, group, left, completes)
+                completes = all(cell.id in remaining or cell.id in states for cell in group.cells)
+                yield _GroupWork(title, group, remaining, completes)
 
     def _lacks_checks(self, group: Group, states: Mapping[str, str]) -> bool:
-        """Whether a group without cells to compute has checks to make or alignment to keep."""
+        """Whether a group without cells to compute lacks its checks or its alignment."""
         if any(cell.id not in states for cell in group.cells):
-            return False  # left for another run by --only or --limit
+            return False  # --only or --limit leave some of its cells for another run
         if not any(states[cell.id] == "done" for cell in group.cells):
             return False  # its dense model could not be made; --retry-failed tries again
-        kept = all(self._artifacts.exists(name) for name in self._alignment_files(group))
-        return not kept or self.store.meta(self._checked_key(group)) is None
+        aligned = all(self._artifacts.exists(name) for name in self._alignment_files(group))
+        return not aligned or self.store.meta(self._checked_key(group)) is None
 
     def _alignment_files(self, group: Group) -> tuple[str, str]:
-        """Where a group's alignment and its sampled units are kept."""
-        file = f"{self.plan.study.digest()}/{group.id}.parquet"
+        """Return the names of a group's artifacts: its alignment and its sampled units."""
+        file = f"{self._study_hash}/{group.id}.parquet"
         return f"alignment/{file}", f"units/{file}"
 
     def _checked_key(self, group: Group) -> str:
-        return f"{CHECKED}:{self.plan.study.digest()}:{group.id}"
+        return f"{CHECKED}:{self._study_hash}:{group.id}"
+
+    # ---------------------------------------------------------------- hand out tasks
 
     def _next_task(self) -> GroupTask | None:
         if not self._waiting:
@@ -256,130 +295,109 @@ class Driver:
             model=next(spec for spec in file.models if spec.title == group.model),
             settings=self.settings, folder=folder, artifacts=self._artifacts, cache=self.options.cache,
             cell_timeout=self.options.cell_timeout,
-            todo=frozenset(work.left), done=tuple(self.store.rows_of_group(group.id)), completes=work.completes,
+            todo=frozenset(work.remaining), done=tuple(self.store.rows_of_group(group.id)), completes=work.completes,
             checked=frozenset(self.store.checks_of([cell.id for cell in group.cells])),
         )  # fmt: skip
 
-    # ---------------------------------------------------------------- what comes of it
+    # ---------------------------------------------------------------- write what the engine reports
 
-    def _take(self, work: _Work, event: Event, reporter: Reporter) -> None:
+    def _write(self, work: _GroupWork, event: Event, reporter: Reporter) -> None:
         match event:
             case Stage(text):
-                work.began = work.began or time.perf_counter()
+                work.started = work.started or time.perf_counter()
                 reporter.stage(text)
-            case Warned(text):
-                if text not in self.summary.warnings:  # a lost group comes again
+            case DenseModelWarning(text):
+                if text not in self.summary.warnings:  # a lost group yields it again
                     self.summary.warnings.append(text)
                     reporter.warn(text)
-            case DenseFacts(values):
+            case DenseModelReady(values):
                 self.store.write_dense(values)
-                upcoming = self._upcoming(work)
-                if upcoming is not None:
-                    self.store.write_row(upcoming)
-            case Row(outcome, counted):
-                work.left.pop(outcome.cell.id)
+                running = self._next_running(work)
+                if running is not None:
+                    self.store.write_row(running)
+            case CellFinished(outcome, counted):
+                work.remaining.pop(outcome.cell.id)
                 work.losses = 0
                 work.counters.update(counted)
-                self.store.write_row(row_values(outcome), self._upcoming(work))
+                self.store.write_row(row_values(outcome), self._next_running(work))
                 self._count(outcome, reporter)
+                if outcome.state == "done":
+                    work.done.append(outcome.cell)
+                if outcome.state == "failed":
+                    self._stop_after("cells", outcome.reason or "unknown")
             case Check(cell, kind, accuracy, mismatches):
                 self.store.write_check({"cell": cell.id, "kind": kind, "accuracy": accuracy, "mismatches": mismatches})
-            case Tables(alignment, units):
-                first, second = self._alignment_files(work.group)
-                self._artifacts.write_table(first, alignment, schema.ALIGNMENT)
-                self._artifacts.write_table(second, units, schema.UNITS)
+            case AlignmentTables(layers, units):
+                layers_file, units_file = self._alignment_files(work.group)
+                self._artifacts.write_table(layers_file, layers, schema.ALIGNMENT)
+                self._artifacts.write_table(units_file, units, schema.UNITS)
                 self.store.set_meta(self._checked_key(work.group), "yes")
             case ChecksFailed(reason):
                 self.summary.unchecked.append(f"{work.title}: {reason}")
                 reporter.stage(f"checks failed: {work.title}: {reason}")
+            case DenseModelModified(reason):
+                self._invalidate(work, reason, reporter)
             case GroupFailed(reason, trace):
-                self._fail(work, reason, trace, reporter)
-            case Ended(counted):
+                self._write_failures(work, reason, trace, reporter)
+            case GroupEnded(counted):
                 work.counters.update(counted)
-                self._add_counters(work)
-            case Lost(reason):
-                self._lose(work, reason, reporter)
+                self._write_counters(work)
+            case GroupLost(reason):
+                self._hand_out_again(work, reason, reporter)
 
-    def _upcoming(self, work: _Work) -> dict[str, Any] | None:
-        """Return the row that marks the next cell of a group as running, if that may be written."""
-        cell = next(iter(work.left.values()), None)
+    def _next_running(self, work: _GroupWork) -> dict[str, Any] | None:
+        """Return a row that marks the group's next cell as running; None if it would replace a failed row."""
+        cell = next(iter(work.remaining.values()), None)
         return None if cell is None or cell.id in self._failed_before else row_values(Outcome(cell, "running"))
 
-    def _fail(self, work: _Work, reason: str, trace: str | None, reporter: Reporter) -> None:
-        while work.left:
-            cell = work.left.pop(next(iter(work.left)))
+    def _write_failures(self, work: _GroupWork, reason: str, trace: str | None, reporter: Reporter) -> None:
+        """Write all remaining cells of a group as failed; cells that the plan skips stay skipped."""
+        while work.remaining:
+            cell = work.remaining.pop(next(iter(work.remaining)))
             if cell.skip is not None:
                 outcome = Outcome(cell, "skipped", reason=cell.skip)
             else:
                 outcome = Outcome(cell, "failed", reason=reason, traceback=trace)
             self.store.write_row(row_values(outcome))
-            self.summary.count(outcome)
-            reporter.cell(failed=outcome.state == "failed")
-        self._stop_after("groups", reason)  # one failure, however many cells it has: the other groups go on
+            self._count(outcome, reporter)
+        self._stop_after("groups", reason)  # counted once, however many cells the group has
 
-    def _lose(self, work: _Work, reason: str, reporter: Reporter) -> None:
+    def _invalidate(self, work: _GroupWork, reason: str, reporter: Reporter) -> None:
+        """Write the cells that were computed with a modified dense model as failed."""
+        for cell in work.done:
+            self.store.write_row(row_values(Outcome(cell, "failed", reason=reason)))
+            self.summary.done -= 1
+            self.summary.count(Outcome(cell, "failed", reason=reason))
+        reporter.stage(f"{len(work.done)} cells are not valid: {work.title}: {reason}")
+        self._stop_after("groups", reason)
+
+    def _hand_out_again(self, work: _GroupWork, reason: str, reporter: Reporter) -> None:
+        """Let another process continue a lost group, unless it has been lost `MAX_LOSSES` times in a row."""
         work.losses += 1
-        if work.losses < LOSSES:
-            reporter.stage(f"{reason}; sent again, with what is done: {work.title}")
+        if work.losses < MAX_LOSSES:
+            reporter.stage(f"{reason}; another process continues after the finished cells: {work.title}")
             self._waiting.appendleft(work)
             return
         reason = f"{reason}, {work.losses} times in a row"
-        if not work.left:
+        if not work.remaining:
             raise UserError(f"{work.title}: {reason}; run again to repeat the checks of this group")
-        self._fail(work, reason, None, reporter)
+        self._write_failures(work, reason, None, reporter)
 
     def _count(self, outcome: Outcome, reporter: Reporter) -> None:
         self.summary.count(outcome)
         reporter.cell(failed=outcome.state == "failed")
-        if outcome.state == "failed":
-            self._stop_after("cells", outcome.reason or "unknown")
 
     def _stop_after(self, what: str, reason: str) -> None:
-        """Stop the run once so many cells or whole groups have failed for one reason as the study allows."""
-        self._alike[what, reason] += 1
-        if self._alike[what, reason] >= self.plan.study.file.stop_after_failures:
-            self.summary.stopped = f"{self._alike[what, reason]} {what} failed in the same way: {reason}"
+        """Stop the run when as many cells (or whole groups) have failed for one reason as the study allows."""
+        self._equal_failures[what, reason] += 1
+        count = self._equal_failures[what, reason]
+        if count >= self.plan.study.file.stop_after_failures:
+            self.summary.stopped = f"{count} {what} failed in the same way: {reason}"
 
-    def _add_counters(self, work: _Work) -> None:
-        """Add what a group has cost to the study's counters."""
-        if work.began is not None:
-            work.counters["seconds"] = round(time.perf_counter() - work.began)
-            self.store.add_counters(self.plan.study.digest(), work.counters)
+    def _write_counters(self, work: _GroupWork) -> None:
+        """Add the work counted for a group, and its time, to the counters of the study."""
+        if work.started is not None:
+            work.counters["seconds"] = round(time.perf_counter() - work.started)
+            self.store.add_counters(self._study_hash, work.counters)
             work.counters.clear()
-            work.began = None
-
-
-def register_study(
-    store: Store,
-    plan: Plan,
-    settings: Settings,
-    facts: Mapping[str, DataFacts],
-    claims_hash: str | None,
-) -> None:
-    """Write study, claims hash, settings and plan into the store, before the first cell.
-
-    Raises
-    ------
-    UserError
-        If another first run has fixed other settings since these were chosen.
-    """
-    study, fixed = plan.study, store.meta("settings")
-    if fixed is not None and replace(Settings(**json.loads(fixed)), measured=settings.measured) != settings:
-        raise UserError(
-            f"{study.folder}: another run has begun this study with other settings meanwhile; run again, and they are "
-            f"taken over"
-        )
-    found = {
-        **provenance(settings.device),
-        "datasets": {label: dataclasses.asdict(known) for label, known in facts.items()},
-    }
-    if fixed is None:
-        store.set_meta("settings", json.dumps(dataclasses.asdict(settings)))
-    store.register(
-        {
-            "study_hash": study.digest(), "name": study.file.name, "description": study.file.description,
-            "profile": study.profile, "study": json.dumps(study.resolved()), "claims_hash": claims_hash,
-            "provenance": json.dumps(found),
-        },
-        [(cell.id, cell.position, axis_values(cell)) for cell in plan.cells()],
-    )  # fmt: skip
+            work.started = None

@@ -1,4 +1,4 @@
-"""Write a pruned network with everything that is needed to use it elsewhere, and evaluate such a file again."""
+"""Export a pruned network with all that its use outside prunebench requires, and verify such a file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bench.models.checkpoints import load_checkpoint, parse_checkpoint, read_met
 from bench.models.dense import obtain_dense
 from bench.models.given import stored_normalisation
 from bench.models.load_weights import load_into
-from bench.run.open_study import Session
+from bench.run.open_study import OpenStudy
 from bench.run.settings import apply_settings
 from bench.store.database import open_store
 from bench.store.files import Artifacts, read_file
 from bench.study.plan import axis_values
 from bench.study.spec import DataSpec, ModelSpec, Normalisation
 
-#: How the network of a row is built without prunebench, by the kind of its architecture.
+#: Code that builds the network of a row without prunebench, by the kind of its architecture.
 BUILD = {
     "timm": (
         "import json, safetensors, timm, torch",
@@ -69,22 +69,22 @@ accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
 
 @dataclass(frozen=True)
 class Verification:
-    """An exported file, evaluated again.
+    """Outcome of evaluating an exported file.
 
     Attributes
     ----------
     cell : str
-        Id of the cell that the file is of.
+        Id of the cell.
     row, file : float
-        Accuracy of the row, and of the file under the settings of the study; fractions.
+        Accuracy of the row, and of the file under the settings of the study, as fractions.
     float32 : float
-        Accuracy of the file in float32, contiguous, as the example in it computes it.
+        Accuracy of the file in float32, contiguous, as the example in the file computes it.
     settings : str
         Precision and memory format of the row.
     differing : int
-        Test images that the file and the row classify differently, right or wrong.
+        Test images that only one of the file and the row classifies correctly.
     images : int
-        Test images.
+        Number of test images.
     """
 
     cell: str
@@ -98,7 +98,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Row:
-    """A finished cell with what its evaluation takes."""
+    """A finished cell with its stored values, its model and its data set."""
 
     cell: Cell
     values: Mapping[str, Any]
@@ -106,22 +106,22 @@ class _Row:
     dataset: Dataset
 
 
-def export_cell(session: Session, name: str, output: Path) -> Verification:
-    """Save the model of one cell and check that, reloaded, it has the row's accuracy.
+def export_cell(opened: OpenStudy, name: str, output: Path) -> Verification:
+    """Save the network of one cell, and verify that the reloaded file reproduces the row.
 
     Parameters
     ----------
-    session : Session
+    opened : OpenStudy
         The study.
     name : str
-        Beginning of the cell's id, or its position.
+        Beginning of the id of the cell, or its position in the plan.
     output : Path
-        A ``.safetensors`` file to write. Each entry of its metadata is JSON text: see docs/CHECKPOINTS.md.
+        The ``.safetensors`` file to write; docs/CHECKPOINTS.md describes its metadata.
 
     Returns
     -------
     Verification
-        Of the file, reloaded.
+        Of the reloaded file.
 
     Raises
     ------
@@ -130,43 +130,43 @@ def export_cell(session: Session, name: str, output: Path) -> Verification:
     """
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: name a .safetensors file")
-    cell = session.find_cell(name)
-    row = _row(session, cell)
-    group = next(g for g in session.plan.groups if g.id == cell.group)
+    cell = opened.find_cell(name)
+    row = _row(opened, cell)
+    group = next(g for g in opened.plan.groups if g.id == cell.group)
     dense = obtain_dense(
-        row.model, row.dataset, cell.train_seed, session.registry, folder=session.study.folder,
-        artifacts=Artifacts.of(session.study.folder), device=torch.device(session.settings.device),
-        memory_format=session.settings.memory_format,
+        row.model, row.dataset, cell.train_seed, opened.registry, folder=opened.study.folder,
+        artifacts=Artifacts.of(opened.study.folder), device=torch.device(opened.settings.device),
+        memory_format=opened.settings.memory_format,
     )  # fmt: skip
-    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, session.registry, session.settings, Counter())
+    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, opened.registry, opened.settings, Counter())
     pipeline.remember([row.values])
     pruned = pipeline.repaired_model(cell)
     about = {
-        **_facts(row, dense.normalisation, session.settings),
-        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, dense.normalisation, session.settings),
-        "architecture": _architecture(row, session),
+        **_facts(row, dense.normalisation, opened.settings),
+        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, dense.normalisation, opened.settings),
+        "architecture": _architecture(row, opened),
     }
-    about["example"] = _example(about["architecture"]["kind"], output.name, session.settings.batch)
+    about["example"] = _example(about["architecture"]["kind"], output.name, opened.settings.batch)
     unverified = output.with_name(f"{output.stem}.unverified.safetensors")
     save_checkpoint(pruned.state_dict(), unverified, {}, about)
     load_into(pruned, load_checkpoint(unverified), unverified)
-    found = _verified(pruned, row, dense.normalisation, session.settings)
+    found = _verified(pruned, row, dense.normalisation, opened.settings)
     describe_verification(unverified, found)
     unverified.replace(output)
     return found
 
 
-def verify_file(session: Session, place: Path, name: str | None = None) -> Verification:
-    """Evaluate an exported file on the test split, with its own mean and deviation and the settings of the study.
+def verify_file(opened: OpenStudy, place: Path, name: str | None = None) -> Verification:
+    """Evaluate an exported file on the test split, with its own normalisation and the settings of the study.
 
     Parameters
     ----------
-    session : Session
+    opened : OpenStudy
         The study that the file was exported from.
     place : Path
-        The file.
+        The exported file.
     name : str, optional
-        Beginning of the id of the cell that the file must be of, or its position.
+        Beginning of the id of the expected cell, or its position in the plan.
 
     Raises
     ------
@@ -179,17 +179,17 @@ def verify_file(session: Session, place: Path, name: str | None = None) -> Verif
     about = read_metadata(content, place) if normalisation is not None else {}
     if normalisation is None or not isinstance(about.get("cell"), str):
         raise UserError(f"{place}: `prunebench prune` did not write this file; give one that it wrote")
-    cell = next((cell for cell in session.plan.cells() if cell.id == about["cell"]), None)
+    cell = next((cell for cell in opened.plan.cells() if cell.id == about["cell"]), None)
     if cell is None:
-        raise UserError(f"{place}: its cell is not in the plan of {session.study.folder}; give the study it is from")
-    if name is not None and session.find_cell(name).id != cell.id:
-        raise UserError(f"{place}: holds cell {cell.id[:12]}, not {session.find_cell(name).id[:12]}")
-    row = _row(session, cell)
+        raise UserError(f"{place}: its cell is not in the plan of {opened.study.folder}; give the study it is from")
+    if name is not None and opened.find_cell(name).id != cell.id:
+        raise UserError(f"{place}: holds cell {cell.id[:12]}, not {opened.find_cell(name).id[:12]}")
+    row = _row(opened, cell)
     if not len(normalisation.mean) == len(normalisation.std) == row.dataset.in_chans:
         raise UserError(f"{place}: its mean and std are not of the {row.dataset.in_chans} channels of {cell.dataset}")
-    network = build_model(row.model, session.registry, row.dataset, seed=0)
+    network = build_model(row.model, opened.registry, row.dataset, seed=0)
     load_into(network, state, place)
-    return _verified(network, row, normalisation, session.settings)
+    return _verified(network, row, normalisation, opened.settings)
 
 
 def describe_verification(place: Path, found: Verification) -> str:
@@ -210,7 +210,7 @@ def describe_verification(place: Path, found: Verification) -> str:
 
 
 def split_hash(split: ImageSet) -> str:
-    """SHA-256 of a split: the bytes of its images (uint8, in order), then those of its labels (int64).
+    """Return the SHA-256 of a split: the bytes of its images (uint8, in order), then of its labels (int64).
 
     Examples
     --------
@@ -223,8 +223,8 @@ def split_hash(split: ImageSet) -> str:
     return sha.hexdigest()
 
 
-def _row(session: Session, cell: Cell) -> _Row:
-    study = session.study
+def _row(opened: OpenStudy, cell: Cell) -> _Row:
+    study = opened.study
     with closing(open_store(study.folder)) as store:
         values = store.row(cell.id)
     if values is not None and values["state"] == "skipped":
@@ -232,14 +232,14 @@ def _row(session: Session, cell: Cell) -> _Row:
     if values is None or values["state"] != "done":
         state = values["state"] if values else "not run"
         raise UserError(f"cell {cell.id[:12]} is {state}; `prunebench run {study.folder} --only cell={cell.id}` first")
-    apply_settings(session.settings)
+    apply_settings(opened.settings)
     data: DataSpec = next(d for d in study.file.data if d.title == cell.dataset)
     model = next(m for m in study.file.models if m.title == cell.model)
     return _Row(cell, values, model, load_dataset(data, study.folder))
 
 
 def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, settings: Settings) -> Verification:
-    """Evaluate a model as its row was, and in plain float32."""
+    """Evaluate a network in the precision of its row, and in float32."""
     try:
         found = Evaluator(
             model, row.dataset.test, normalisation, replace(settings, precision=row.cell.precision)
@@ -256,7 +256,7 @@ def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, setting
 
 
 def _plain_accuracy(model: nn.Module, test: ImageSet, normalisation: Normalisation, settings: Settings) -> float:
-    """Return the accuracy in float32, contiguous: what plain PyTorch gives."""
+    """Return the accuracy in float32, contiguous, as PyTorch computes it by default."""
     plain = replace(settings, precision="float32", memory_format="contiguous")
     return Evaluator(model, test, normalisation, plain).evaluate(model).accuracy
 
@@ -286,12 +286,12 @@ def _facts(row: _Row, normalisation: Normalisation, settings: Settings) -> dict[
     }
 
 
-def _architecture(row: _Row, session: Session) -> dict[str, Any]:
-    """Describe how the network is built: by timm, by an installed module, or by source code that is included."""
+def _architecture(row: _Row, opened: OpenStudy) -> dict[str, Any]:
+    """Return how the network is built: by timm, by an installed module, or by source code, which is included."""
     spec = row.model
-    function, args = constructor_of(spec, session.registry, row.dataset)
+    function, args = constructor_of(spec, opened.registry, row.dataset)
     found: dict[str, Any] = {"name": spec.name, "args": args}
-    if session.registry.find("model", spec.name) is None:
+    if opened.registry.find("model", spec.name) is None:
         unused = ("model_name", "pretrained")
         return {**found, "kind": "timm", "args": {key: value for key, value in args.items() if key not in unused}}
     module, colon, name = spec.name.rpartition(":")

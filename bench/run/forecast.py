@@ -1,13 +1,12 @@
-"""What ``prunebench plan`` prints: cells, work, and a forecast of time and memory."""
+"""Forecast of time and memory: models are built and timed on noise, and their cells are counted."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,46 +17,36 @@ from bench.core.types import Cell, DataFacts, Group, Settings
 from bench.data.dataset import ImageSet
 from bench.measure.evaluation import Evaluator
 from bench.models.build import build_model, resolve_recipe
-from bench.models.given import describe_normalisations
 from bench.models.train import train
 from bench.models.units import find_units
 from bench.models.view import ModelView, is_out_of_memory
-from bench.run.driver import Driver, RunOptions
 from bench.run.memory import measure_sizes, memory_stages
-from bench.run.open_study import Session, changes, largest_model, widest_data
-from bench.run.progress import duration
-from bench.run.scaling import makespan
-from bench.run.settings import apply_settings, bfloat16_gain
-from bench.store.database import NothingRun, open_store
-from bench.store.places import is_begun
+from bench.run.open_study import OpenStudy
 from bench.study.plan import NO_SEARCH
 from bench.study.spec import ModelSpec, Normalisation, Recipe
 
 #: A training step costs about three forward passes: forward, gradient of inputs, gradient of weights.
 STEP_COST = 3
-#: Training steps are timed on more and more images until one takes so long, in seconds, or the batch is reached: two
-#: sizes at least, since a step has a cost of its own, unless the first takes longer than the second value.
-STEP_SECONDS, SINGLE_STEP_SECONDS = 0.5, 2.0
-#: A smaller gain than this is called none.
-WORTHWHILE = 1.1
-#: Workers for which the time is forecast.
-WORKERS = (2, 4, 8, 16, 32, 64, 128)
-#: A layer with more than this share of all prunable weights gets a notice.
+#: Training steps are timed on more and more images, until a step takes so many seconds or the batch is reached.
+STEP_SECONDS = 0.5
+#: At least two sizes are timed, since a step has a fixed cost, unless the first step takes so many seconds.
+SINGLE_STEP_SECONDS = 2.0
+#: A layer with a larger share of all prunable weights gets a notice.
 DOMINANT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class TrainingForecast:
-    """What training one model takes.
+    """Forecast of the training of one model.
 
     Attributes
     ----------
     epochs : int
-        Of its recipe.
+        Epochs of its recipe.
     epoch_seconds : float
-        Time of one epoch, from a timed step on noise.
+        Time of one epoch, from steps timed on noise.
     memory : int
-        Bytes at the peak, in addition to the libraries.
+        Peak in bytes, in addition to the libraries.
     """
 
     epochs: int
@@ -72,7 +61,7 @@ class TrainingForecast:
 
 @dataclass(frozen=True)
 class ModelForecast:
-    """Measured and derived sizes of one model.
+    """Forecast of the work on one model.
 
     Attributes
     ----------
@@ -81,9 +70,9 @@ class ModelForecast:
     memory : mapping
         Stage of the work -> part -> bytes.
     dominant : str or None
-        A layer that holds most of the prunable weights.
+        Name of a layer that holds most of the prunable weights.
     training : TrainingForecast or None
-        None where the model is given, or trained already.
+        None if the model is given or already trained.
     """
 
     images_per_second: float
@@ -93,41 +82,44 @@ class ModelForecast:
 
     @property
     def largest(self) -> tuple[str, int]:
-        """The stage that needs the most memory, and how many bytes."""
+        """Stage that needs the most memory, and its bytes."""
         return max(((stage, sum(parts.values())) for stage, parts in self.memory.items()), key=lambda found: found[1])
 
 
 def forecast_model(
-    spec: ModelSpec, session: Session, facts: DataFacts, cells: Iterable[Cell], trained: bool = True
+    spec: ModelSpec, opened: OpenStudy, facts: DataFacts, cells: Iterable[Cell], *, trained: bool = True
 ) -> ModelForecast:
-    """Build a model, time one batch of inference and a training step on noise, and measure its sizes.
+    """Build a model, time a batch of inference and a training step on noise, and measure its sizes.
 
     Parameters
     ----------
     spec : ModelSpec
         Entry of study.yaml.
-    session : Session
+    opened : OpenStudy
         The study.
     facts : DataFacts
-        The data set's.
+        Sizes of the data set.
     cells : iterable of Cell
-        The model's cells.
+        Cells of the model.
     trained : bool
-        Whether the study's next run trains it; only then is a training step timed.
+        Whether the next run of the study trains the model; a training step is timed only then.
 
     Raises
     ------
     UserError
         If a training step fails.
     """
-    settings = session.settings
-    model = build_model(spec, session.registry, facts, seed=0)
+    settings = opened.settings
+    model = build_model(spec, opened.registry, facts, seed=0)
     image = (facts.in_chans, *facts.image_size)
     units = find_units(model, "weight", spec.exclude, torch.zeros(1, *image))
-    recipe = resolve_recipe(spec, session.registry) if spec.checkpoint is None else None
-    seconds = _epoch_seconds(spec.title, model, recipe, facts, settings) if recipe is not None and trained else None
+    recipe = resolve_recipe(spec, opened.registry) if spec.checkpoint is None else None
+    seconds = None
+    if recipe is not None and trained:
+        time_step = partial(_step_seconds, model, recipe, facts, settings)
+        seconds = forecast_epoch(spec.title, time_step, min(recipe.batch, facts.fit), facts.fit)
     sizes = measure_sizes(ModelView(model, units), image, settings, trained=recipe is not None)
-    memory = memory_stages(sizes, facts, settings, cells, session.registry, recipe)
+    memory = memory_stages(sizes, facts, settings, cells, opened.registry, recipe)
     largest = max(units.layers, key=lambda layer: layer.size)
     dominant = largest.name if largest.size > DOMINANT_SHARE * units.total and len(units.layers) > 1 else None
     training = None
@@ -136,14 +128,37 @@ def forecast_model(
     return ModelForecast(_images_per_second(model, facts, settings), memory, dominant, training)
 
 
-def _epoch_seconds(title: str, model: nn.Module, recipe: Recipe, facts: DataFacts, settings: Settings) -> float:
-    """Time a training step on noise and return the seconds of an epoch."""
-    batch = min(recipe.batch, facts.fit)
+def forecast_epoch(title: str, time_step: Callable[[int], float], batch: int, images: int) -> float:
+    """Time training steps on more and more images, and extrapolate to the seconds of an epoch.
+
+    Parameters
+    ----------
+    title : str
+        Name of the model, for messages.
+    time_step : callable
+        Number of images -> seconds of a training step on them.
+    batch : int
+        Images in a batch.
+    images : int
+        Images of an epoch; a last, incomplete batch is dropped.
+
+    Raises
+    ------
+    UserError
+        If a step fails. Memory that runs out after a smaller step has succeeded is no failure.
+
+    Examples
+    --------
+    Steps of 0.1 s and 0.01 s per image: 9 steps on 100 images each.
+
+    >>> round(forecast_epoch("net", lambda count: 0.1 + 0.01 * count, 100, 950), 6)
+    9.9
+    """
     count = min(2, batch)
     timed: list[tuple[int, float]] = []
     try:
         while True:
-            seconds = _step_seconds(model, recipe, facts, settings, count)
+            seconds = time_step(count)
             timed.append((count, seconds))
             if count == batch or seconds >= (STEP_SECONDS if len(timed) > 1 else SINGLE_STEP_SECONDS):
                 break
@@ -151,31 +166,38 @@ def _epoch_seconds(title: str, model: nn.Module, recipe: Recipe, facts: DataFact
     except CellError as error:
         raise UserError(f"model {title!r}: its training loss on {count} images of noise is NaN or infinite") from error
     except Exception as error:  # a user's network may raise anything
-        if not timed or not is_out_of_memory(error):  # what was timed before is extrapolated
+        if not timed or not is_out_of_memory(error):
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
             raise UserError(f"model {title!r}: a training step on {count} images fails: {reason}") from error
-    return _extrapolate(timed, batch) * (facts.fit // batch)
+    return extrapolate(timed, batch) * (images // batch)
 
 
-def _extrapolate(timed: Sequence[tuple[int, float]], images: int) -> float:
-    """Return the seconds of a step on so many images, by the line through the last two timed steps.
+def extrapolate(timed: Sequence[tuple[int, float]], images: int) -> float:
+    """Return the seconds of a training step, on the line through the last two timed steps.
+
+    Parameters
+    ----------
+    timed : sequence of (int, float)
+        Number of images and seconds of each timed step; the numbers increase. A single step is scaled in proportion.
+    images : int
+        Images of the step.
 
     Examples
     --------
-    >>> _extrapolate([(2, 1.0), (10, 2.0)], 18)
+    >>> extrapolate([(2, 1.0), (10, 2.0)], 18)
     3.0
-    >>> _extrapolate([(2, 3.0)], 128)
+    >>> extrapolate([(2, 3.0)], 128)
     192.0
     """
     count, seconds = timed[-1]
     if len(timed) == 1:
         return seconds / count * images
-    before, less = timed[-2]
-    return seconds + max(0.0, seconds - less) / (count - before) * (images - count)
+    smaller_count, smaller_seconds = timed[-2]
+    return seconds + max(0.0, seconds - smaller_seconds) / (count - smaller_count) * (images - count)
 
 
 def _step_seconds(model: nn.Module, recipe: Recipe, facts: DataFacts, settings: Settings, count: int) -> float:
-    """Time training steps on `count` images of noise, after one to warm up; the faster of two counts."""
+    """Return the time of a training step on `count` images of noise: the faster of two, after a warm-up."""
     noise = torch.Generator().manual_seed(0)
     images = ImageSet(
         torch.randint(256, (count, facts.in_chans, *facts.image_size), generator=noise, dtype=torch.uint8),
@@ -192,7 +214,7 @@ def _step_seconds(model: nn.Module, recipe: Recipe, facts: DataFacts, settings: 
 
 
 def _images_per_second(model: nn.Module, facts: DataFacts, settings: Settings) -> float:
-    """Time one batch of noise, after one to warm up."""
+    """Return the rate of inference on one batch of noise, after a warm-up."""
     noise = torch.Generator().manual_seed(0)
     shape = (min(settings.batch, facts.test), facts.in_chans, *facts.image_size)
     images = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
@@ -205,171 +227,12 @@ def _images_per_second(model: nn.Module, facts: DataFacts, settings: Settings) -
     return len(images) / (time.perf_counter() - start)
 
 
-def summarise_plan(session: Session) -> dict[str, Any]:
-    """Describe a plan.
-
-    Returns
-    -------
-    dict
-        ``lines`` (for people), ``cells``, ``todo``, ``seconds``, ``memory``, ``bfloat16_gain`` (numbers), ``training``
-        (a mapping per model that is to be trained), ``warnings``, ``networks`` (the layers of every model), ``study``
-        (resolved) and ``study_hash``.
-    """
-    plan, study, settings = session.plan, session.study, session.settings
-    cells = list(plan.cells())
-    todo, states, warnings = _todo(session)
-    warnings = [*session.notes, *warnings]
-    apply_settings(settings)
-    of_model: dict[tuple[str, str], list[Cell]] = {}
-    trainings: Counter[tuple[str, str]] = Counter()
-    for group in plan.groups:
-        of_model.setdefault((group.dataset, group.model), []).extend(group.cells)
-        trainings[group.dataset, group.model] += _is_trained(session, group, todo)
-    forecasts = {
-        (data.title, model.title): forecast_model(
-            model, session, session.facts[data.title], of_model[data.title, model.title],
-            trained=trainings[data.title, model.title] > 0,
-        )
-        for data in study.file.data
-        for model in study.file.models
-    }  # fmt: skip
-    times = sorted((_group_seconds(session, g, todo, forecasts[g.dataset, g.model]) for g in plan.groups), reverse=True)
-    seconds, busy = sum(times), sum(1 for each in times if each)
-    stage, memory, largest = _most_memory(forecasts)
-    for (_, title), forecast in forecasts.items():
-        if forecast.dominant:
-            warnings.append(f"{title}: the layer {forecast.dominant} holds more than half of all prunable weights")
-    if not study.file.train_seeds[5:] and any(model.seeded for model in study.file.models):
-        warnings.append("fewer than 6 models per setting: every verdict will read 'descriptive only'")
-    skips = Counter(cell.skip for cell in cells if cell.skip)
-    searches = _searches([cell for cell in cells if not cell.skip])
-    passes = {(c.group, c.calibration, c.granularity, c.scorer.label, c.search.label) for c in cells if not c.skip}
-    gain = _bfloat16_gain(session)
-    training = [
-        {
-            "dataset": dataset, "model": model, "models": trainings[dataset, model], "epochs": found.training.epochs,
-            "epoch_seconds": found.training.epoch_seconds, "model_seconds": found.training.seconds,
-            "memory": found.training.memory,
-        }
-        for (dataset, model), found in forecasts.items() if found.training is not None
-    ]  # fmt: skip
-    lines = {
-        "data": "; ".join(_describe_data(title, facts) for title, facts in session.facts.items()),
-        "cells": f"{len(cells)} in {len(plan.groups)} groups (one dense model each)",
-        "already there": ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none",
-        "to do": f"{len(todo)}, at most: a mask set evaluated once is shared by all cells that have it",
-        "shared work": f"{len(passes)} score passes and as many sorts serve all sparsities",
-        "searches": f"{len(searches)} for fusion weights, at most {sum(searches.values())} masked evaluations",
-        "skipped": "; ".join(f"{count}: {reason}" for reason, count in skips.items()) or "none known beforehand",
-        "excluded": "; ".join(f"{count}: {name}" for name, count in plan.excluded.items()) or "none",
-        "normalisation": describe_normalisations(study),
-        "settings": ", ".join(f"{name} {value}" for name, value in asdict(settings).items() if name != "measured"),
-        "measured": "; ".join(f"{name}: {speed:g} images/s" for name, speed in settings.measured.items())
-        or "nothing: small inputs, or fixed by the study",
-        **({"precision": _gain_line(gain)} if gain is not None else {}),
-        "training": "; ".join(_training_line(one) for one in training)
-        or "nothing: every model is given, or trained already",
-        "time, about": f"{duration(seconds)} of training and evaluation (from timed batches of each model)",
-        "on more workers": ", ".join(f"{n}: {duration(makespan(times, n))}" for n in WORKERS if n <= busy)
-        or "no shorter: a group is worked on as a whole",
-        "memory, about": f"{_mib(memory)} in addition to the libraries, {stage}: "
-        + ", ".join(f"{part} {_mib(size)}" for part, size in largest.items()),
-    }
-    return {
-        "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
-        "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training, "warnings": warnings,
-        "networks": [
-            network.describe(data, model, study.file.granularities)
-            for (data, model), network in session.networks.items()
-        ],
-        "study": study.resolved(),
-    }  # fmt: skip
-
-
-def _describe_data(title: str, facts: DataFacts) -> str:
-    height, width = facts.image_size
-    return (
-        f"{title}: {facts.num_classes} classes, {width}x{height} pixels, {'grey' if facts.in_chans == 1 else 'RGB'}; "
-        f"{facts.fit} images to fit, {facts.calibration} for calibration, {facts.search} for search, "
-        f"{facts.test} to test"
-    )
-
-
-def _most_memory(forecasts: Mapping[tuple[str, str], ModelForecast]) -> tuple[str, int, Mapping[str, int]]:
-    """Return what is done when the most memory is needed, how many bytes, and their parts."""
-    (_, title), forecast = max(forecasts.items(), key=lambda item: item[1].largest[1])
-    stage, memory = forecast.largest
-    return f"{stage} ({title})", memory, forecast.memory[stage]
-
-
-def _bfloat16_gain(session: Session) -> float | None:
-    """Time bfloat16 against float32 as long as the study's precision is not fixed by a first run."""
-    if is_begun(session.study.folder):
-        return None
-    data = widest_data(session.facts)
-    model = largest_model(session.study, session.registry, data)
-    return bfloat16_gain(session.settings, model, (data.in_chans, *data.image_size))
-
-
-def _gain_line(gain: float) -> str:
-    if gain < WORTHWHILE:
-        return "float32; bfloat16 would not be faster"
-    return f"float32; bfloat16 would evaluate {gain:.1f} times as fast: write `execution: {{precision: bfloat16}}`"
-
-
-def _training_line(one: Mapping[str, Any]) -> str:
-    models = f"{one['models']} models" if one["models"] > 1 else "1 model"
-    return (
-        f"{one['model']} on {one['dataset']}: {_short(one['epoch_seconds'])} per epoch, {one['epochs']} epochs, "
-        f"{_short(one['model_seconds'])} per model, {models}, peak memory {_mib(one['memory'])}"
-    )
-
-
-def _short(seconds: float) -> str:
-    """Write a time span, two digits of it where it is short.
-
-    Examples
-    --------
-    >>> _short(0.0123), _short(9.6), _short(75)
-    ('0.012 s', '9.6 s', '1 min 15 s')
-    """
-    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
-
-
-def _mib(size: int) -> str:
-    """Write a size of memory.
-
-    Examples
-    --------
-    >>> _mib(3 * 2**19), _mib(300 * 2**20), _mib(3 * 2**29)
-    ('1.5 MiB', '300 MiB', '1.5 GiB')
-    """
-    if size >= 2**30:
-        return f"{size / 2**30:.1f} GiB"
-    return f"{size / 2**20:.{0 if size >= 10 * 2**20 else 1}f} MiB"
-
-
-def _todo(session: Session) -> tuple[set[str], Counter[str], list[str]]:
-    """Ids of the cells to do, the states of the others, and what changed since earlier runs."""
-    try:
-        store = open_store(session.study.folder)
-    except NothingRun:
-        return {cell.id for cell in session.plan.cells()}, Counter(), []
-    with closing(store):
-        driver = Driver(session.plan, session.registry, session.settings, store, RunOptions())
-        todo = {cell.id for cell in driver.todo()}
-        states = store.states()
-        warnings = changes(store, session)
-    known = Counter(states[cell.id] for cell in session.plan.cells() if cell.id in states and cell.id not in todo)
-    return todo, known, warnings
-
-
-def group_work(session: Session, todo: set[str]) -> dict[str, float]:
-    """Forecast what the groups cost beside each other, the same whenever it is asked: their MACs.
+def group_work(opened: OpenStudy, todo: set[str]) -> dict[str, float]:
+    """Return the relative cost of each group, by which the driver orders them; it does not depend on timings.
 
     Parameters
     ----------
-    session : Session
+    opened : OpenStudy
         The study.
     todo : set of str
         Ids of the cells to compute.
@@ -380,42 +243,42 @@ def group_work(session: Session, todo: set[str]) -> dict[str, float]:
         Group id -> multiply-accumulate operations of its forward passes.
     """
     work = {}
-    for group in session.plan.groups:
-        images = _evaluated_images(session, group, todo)
-        if _is_trained(session, group, todo):
-            recipe = resolve_recipe(_model(session, group), session.registry)
-            images += STEP_COST * session.facts[group.dataset].fit * recipe.epochs
-        work[group.id] = float(images * session.networks[group.dataset, group.model].macs)
+    for group in opened.plan.groups:
+        images = _evaluated_images(opened, group, todo)
+        if is_trained(opened, group, todo):
+            recipe = resolve_recipe(_model(opened, group), opened.registry)
+            images += STEP_COST * opened.facts[group.dataset].fit * recipe.epochs
+        work[group.id] = float(images * opened.networks[group.dataset, group.model].macs)
     return work
 
 
-def _group_seconds(session: Session, group: Group, todo: set[str], forecast: ModelForecast) -> float:
-    """Forecast the time of a group: its training, if any, and its forward passes."""
-    training = forecast.training.seconds if forecast.training and _is_trained(session, group, todo) else 0.0
-    return training + _evaluated_images(session, group, todo) / forecast.images_per_second
+def group_seconds(opened: OpenStudy, group: Group, todo: set[str], forecast: ModelForecast) -> float:
+    """Return the forecast time of a group: its training, if any, and its forward passes."""
+    training = forecast.training.seconds if forecast.training and is_trained(opened, group, todo) else 0.0
+    return training + _evaluated_images(opened, group, todo) / forecast.images_per_second
 
 
-def _evaluated_images(session: Session, group: Group, todo: set[str]) -> int:
-    """Images that pass through a group's network once it is trained, at most."""
+def _evaluated_images(opened: OpenStudy, group: Group, todo: set[str]) -> int:
+    """Return the largest number of images that pass through a group's network after its training."""
     cells = [cell for cell in group.cells if cell.id in todo and not cell.skip]
-    facts = session.facts[group.dataset]
+    facts = opened.facts[group.dataset]
     images = sum(facts.test + cell.calibration.images * _passes(cell) for cell in cells)
-    return images + facts.search * sum(_searches(cells).values())
+    return images + facts.search * sum(search_budgets(cells).values())
 
 
-def _is_trained(session: Session, group: Group, todo: set[str]) -> bool:
-    """Whether a run of `todo` trains the group's dense model: it is not given, and no earlier run has used it."""
-    if _model(session, group).checkpoint is not None or any(cell.id not in todo for cell in group.cells):
+def is_trained(opened: OpenStudy, group: Group, todo: set[str]) -> bool:
+    """Return whether a run of `todo` trains the group's dense model: it is not given, and no earlier run used it."""
+    if _model(opened, group).checkpoint is not None or any(cell.id not in todo for cell in group.cells):
         return False
     return any(not cell.skip for cell in group.cells)
 
 
-def _model(session: Session, group: Group) -> ModelSpec:
-    return next(model for model in session.study.file.models if model.title == group.model)
+def _model(opened: OpenStudy, group: Group) -> ModelSpec:
+    return next(model for model in opened.study.file.models if model.title == group.model)
 
 
-def _searches(cells: list[Cell]) -> dict[Any, int]:
-    """Budget of every search, in evaluations; the cells of one block share it."""
+def search_budgets(cells: list[Cell]) -> dict[Any, int]:
+    """Return the budget of every search, in evaluations; the cells of one block share a search."""
     return {
         (c.group, c.calibration, c.granularity, c.scorer.label, c.search.label,
          c.allocation.label if c.allocation else None, c.sparsity):
@@ -426,4 +289,5 @@ def _searches(cells: list[Cell]) -> dict[Any, int]:
 
 
 def _passes(cell: Cell) -> int:
+    """Return how often a repair passes its calibration images through the network."""
     return int(cell.correction.name != "none") + int(cell.recalibration.name != "none")

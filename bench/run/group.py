@@ -1,4 +1,8 @@
-"""The work of one group, from its dense model to its last check, as events; the store is not known here."""
+"""The work of one group, from its dense model to its last check, as a stream of events.
+
+An engine calls `compute_group` with a `GroupTask` in any process; the driver writes the events. Nothing here reads or
+writes the store.
+"""
 
 from __future__ import annotations
 
@@ -25,35 +29,37 @@ from bench.measure.pipeline import Pipeline
 from bench.models.dense import DenseModel, model_identity, obtain_dense
 from bench.models.given import normalisation_source
 from bench.run.progress import INTERVAL
-from bench.run.settings import apply_settings, refuse_other_device
+from bench.run.settings import apply_settings
 from bench.store.files import Artifacts
 from bench.study.plan import group_id
 from bench.study.spec import DataSpec, ModelSpec
 
-#: Attributes of a cell that name a plug-in of that kind.
+#: Kinds of plug-in; a cell has an attribute of each name.
 PLUGIN_KINDS = ("scorer", "search", "allocation", "correction", "recalibration")
 
 
 @dataclass(frozen=True)
 class GroupTask:
-    """All that the work of one group needs to know; it can be pickled.
+    """Everything that the computation of one group needs; it can be pickled.
 
     Attributes
     ----------
     title : str
-        The group, for people.
+        Name of the group in messages.
     group : Group
         Its cells in plan order.
     groups : int
-        Number of groups of the study; the least number of checks is spread over them.
-    data, model
-        The group's entries of study.yaml.
+        Number of groups of the study, over which the least number of checks is spread.
+    data : DataSpec
+        The group's data set in study.yaml.
+    model : ModelSpec
+        The group's model in study.yaml.
     settings : Settings
         Execution settings of the study.
     folder : Path
-        Study folder, where relative paths start.
+        Study folder; relative paths start there.
     artifacts : Artifacts
-        Where trained dense models are kept.
+        Place of the trained dense models.
     cache : Artifacts or None
         Dense models that studies share.
     cell_timeout : float or None
@@ -61,11 +67,11 @@ class GroupTask:
     todo : frozenset of str
         Ids of the cells to compute.
     done : tuple of mapping
-        The group's done rows; what they hold is not computed again.
+        The group's done rows, whose results are reused.
     completes : bool
-        Whether every cell has a row once `todo` is computed: then checks and alignment are made.
+        Whether every cell has a row once `todo` is computed; checks and alignment follow only then.
     checked : frozenset of (cell, kind)
-        Checks that an earlier run has made.
+        Checks of earlier runs, which are not repeated.
     """
 
     title: str
@@ -84,189 +90,235 @@ class GroupTask:
     checked: frozenset[tuple[str, str]]
 
 
+# ---------------------------------------------------------------- events
+
+
 @dataclass(frozen=True)
 class Stage:
-    """What is being worked on, for people."""
+    """A line for people: what is being computed."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Warned:
-    """A warning about the group's results, for people."""
+class DenseModelWarning:
+    """A warning for people about the group's dense model."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class DenseFacts:
-    """The columns of `schema.DENSE`: the dense model is there, the first cell is begun."""
+class DenseModelReady:
+    """The dense model is available and the first cell has started; `values` are the columns of `schema.DENSE`."""
 
     values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
-    """What became of one cell, and the work counted since the last row; the next cell is begun."""
+class CellFinished:
+    """A cell is done, failed or skipped, and the next one has started.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        Of the cell.
+    counted : mapping of str to int
+        Work counted since the last finished cell.
+    """
 
     outcome: Outcome
     counted: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The columns of `schema.ALIGNMENT` and `schema.UNITS`, once all checks are made."""
+class AlignmentTables:
+    """The alignment of the group's scores, after its last check: columns of `schema.ALIGNMENT`, `schema.UNITS`."""
 
-    alignment: pd.DataFrame
+    layers: pd.DataFrame
     units: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class ChecksFailed:
-    """The cells are there, but a check or the alignment could not be made: another run tries again."""
+    """All cells are finished, but a check or the alignment raised an error; another run repeats them."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class DenseModelModified:
+    """A method modified the dense model: none of the cells that were computed since is valid."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class GroupFailed:
-    """None of the cells that are left can be computed."""
+    """None of the remaining cells can be computed."""
 
     reason: str
     traceback: str | None
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The last event of a group, with the work counted since the last row."""
+class GroupEnded:
+    """The last event of a group, with the work counted since the last finished cell."""
 
     counted: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The process that worked on the group is gone, and with it the cell in work."""
+class GroupLost:
+    """The process that computed the group has ended; the cell in progress is lost."""
 
     reason: str
 
 
-Event: TypeAlias = Stage | Warned | DenseFacts | Row | Check | Tables | ChecksFailed | GroupFailed | Ended | Lost
+Event: TypeAlias = (
+    Stage | DenseModelWarning | DenseModelReady | CellFinished | Check | AlignmentTables | ChecksFailed
+    | DenseModelModified | GroupFailed | GroupEnded | GroupLost
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------- work
 
 
 class Workbench:
-    """What a process keeps from group to group: its plug-ins and the latest data set.
+    """State that a process keeps from group to group: its plug-ins and the latest data set.
 
     Parameters
     ----------
     registry : Registry
         Plug-ins of this process.
-    tell : callable, optional
-        Called with a line for people now and then while a model is trained, between two events.
+    show : callable, optional
+        Called with a line for people at most every `INTERVAL` seconds while a model is trained.
     """
 
-    def __init__(self, registry: Registry, tell: Callable[[str], object] | None = None) -> None:
-        self.registry, self._tell = registry, tell
+    def __init__(self, registry: Registry, show: Callable[[str], object] | None = None) -> None:
+        self.registry, self._show = registry, show
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, spec: DataSpec, folder: Path) -> Dataset:
-        """Load a data set, unless it is the latest one; one at a time is held."""
+        """Return a data set, loading it unless it is the latest one; only one is held at a time."""
         if spec.title not in self._datasets:
-            self._datasets = {}
+            self._datasets = {}  # frees the latest one before the next is loaded
             self._datasets = {spec.title: load_dataset(spec, folder)}
             return_freed_memory()
         return self._datasets[spec.title]
 
     def dense(self, task: GroupTask, dataset: Dataset) -> DenseModel:
-        """Return the group's dense model, training it where it is neither given nor kept."""
+        """Return the group's dense model, training it unless it is given or stored."""
         shown = time.monotonic()
 
-        def trained(epoch: int, epochs: int, loss: float, lr: float) -> None:
+        def show_epoch(epoch: int, epochs: int, loss: float, lr: float) -> None:
             nonlocal shown
-            if self._tell is not None and (epoch in (1, epochs) or time.monotonic() - shown >= INTERVAL):
+            if self._show is not None and (epoch in (1, epochs) or time.monotonic() - shown >= INTERVAL):
                 shown = time.monotonic()
                 name = f"training {task.group.model}, seed {task.group.train_seed}"
-                self._tell(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}, learning rate {lr:.2g}")
+                self._show(f"{name}: epoch {epoch}/{epochs}, loss {loss:.3f}, learning rate {lr:.2g}")
 
         dense = obtain_dense(
             task.model, dataset, task.group.train_seed, self.registry,
             folder=task.folder, artifacts=task.artifacts, device=torch.device(task.settings.device),
-            cache=task.cache, progress=trained, memory_format=task.settings.memory_format,
+            cache=task.cache, progress=show_epoch, memory_format=task.settings.memory_format,
         )  # fmt: skip
         return_freed_memory()
         return dense
 
 
-def work_group(task: GroupTask, bench: Workbench) -> Iterator[Event]:
-    """Compute what is missing of a group.
+def compute_group(task: GroupTask, workbench: Workbench) -> Iterator[Event]:
+    """Compute the missing cells of a group, then its checks and alignment.
 
     Parameters
     ----------
     task : GroupTask
-        What is there and what is missing.
-    bench : Workbench
-        This process's.
+        The group, its finished rows and the cells to compute.
+    workbench : Workbench
+        State of this process.
 
     Yields
     ------
     Event
-        In this order: the dense model, one row per cell of `task.todo` in plan order, checks, tables (or that those
+        In this order: the dense model, one finished cell per id of `task.todo`, checks, alignment (or that these
         failed), the end.
 
     Raises
     ------
     UserError
-        If this machine's hardware, data or plug-ins are not those of the plan, or the dense model is not the one of
-        the done rows.
+        If the data, plug-ins or checkpoint are not those of the plan, or the dense model is not the one of the done
+        rows.
     """
     group, counters = task.group, Counter[str]()
     yield Stage(task.title)
-    refuse_other_device(task.settings)
     apply_settings(task.settings)
-    _refuse_other_plugins(group, bench.registry)
+    _refuse_other_plugins(group, workbench.registry)
     try:
-        dataset = bench.dataset(task.data, task.folder)
-        given = task.model.checkpoint is not None
-        if not given:  # before it is trained
-            _refuse_other_inputs(task, dataset, bench.registry)
-        dense = bench.dense(task, dataset)
-        if given:  # by the bytes that were loaded: a large file is fetched once
-            _refuse_other_inputs(task, dataset, bench.registry, dense.file)
-        _refuse_other_model(task, dense)
+        dataset = workbench.dataset(task.data, task.folder)
+        dense = _dense_model(task, dataset, workbench)
         pipeline = Pipeline(
-            group, dense, dataset, task.model.exclude, bench.registry, task.settings, counters, task.cell_timeout
+            group, dense, dataset, task.model.exclude, workbench.registry, task.settings, counters, task.cell_timeout
         )
         facts = _dense_facts(task, dataset, dense, pipeline)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:  # a dense model that cannot be made fails its group alone
-        reason = f"dense model: {type(error).__name__}: {' '.join(str(error).split())}"[:500]
-        yield GroupFailed(reason, traceback.format_exc())
-        yield Ended(_taken(counters))
+    except (Exception, SystemExit) as error:  # a dense model that cannot be made fails its own group only
+        yield GroupFailed(f"dense model: {_reason(error)}"[:500], traceback.format_exc())
+        yield GroupEnded(_reset(counters))
         return
-    yield DenseFacts(facts)
+    yield DenseModelReady(facts)
     if dense.warning is not None:
         seed = "" if group.train_seed is None else f", seed {group.train_seed}"
-        yield Warned(f"{group.dataset}, {group.model}{seed}: {dense.warning}")
+        yield DenseModelWarning(f"{group.dataset}, {group.model}{seed}: {dense.warning}")
     pipeline.remember(task.done)
     rows = {row["cell"]: row for row in task.done}
     for outcome in pipeline.run(set(task.todo)):
         if outcome.state == "done":
             rows[outcome.cell.id] = outcome.values
-        yield Row(outcome, _taken(counters))
-    if task.completes:
+        yield CellFinished(outcome, _reset(counters))
+    change = pipeline.dense_model_change()
+    if change is not None:
+        yield DenseModelModified(_modified(group, workbench.registry, change))
+    elif task.completes:
         yield Stage(f"evaluating a sample again: {group.dataset}, {group.model}")
         try:
             yield from pipeline.checks(rows, task.groups, set(task.checked))
-            yield Tables(*pipeline.alignment(rows))
-        except (Exception, SystemExit) as error:  # as one cell's failure: the other groups go on
-            yield ChecksFailed(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
-    yield Ended(_taken(counters))
+            yield AlignmentTables(*pipeline.alignment(rows))
+        except (Exception, SystemExit) as error:  # like the failure of a cell: the other groups continue
+            yield ChecksFailed(_reason(error)[:500])
+    yield GroupEnded(_reset(counters))
 
 
-def _taken(counters: Counter[str]) -> dict[str, int]:
-    taken = dict(counters)
+def _dense_model(task: GroupTask, dataset: Dataset, workbench: Workbench) -> DenseModel:
+    """Return the dense model, once its inputs are known to be those of the plan."""
+    if task.model.checkpoint is None:
+        _refuse_other_inputs(task, dataset, workbench.registry)  # before hours of training
+        dense = workbench.dense(task, dataset)
+    else:
+        dense = workbench.dense(task, dataset)
+        _refuse_other_inputs(task, dataset, workbench.registry, dense.file)  # a large file is fetched only once
+    _refuse_other_model(task, dense)
+    return dense
+
+
+def _modified(group: Group, registry: Registry, change: str) -> str:
+    """Describe what a method did to the dense model; methods of the user are named, since ours are checked."""
+    used = {(kind, getattr(cell, kind).name) for cell in group.cells if not cell.is_dense for kind in PLUGIN_KINDS}
+    users = sorted(name for kind, name in used if isinstance(registry.get(kind, name).version, str))
+    return (
+        f"a method modified the dense model, which all cells of the group share (it {change}); `prunebench check` "
+        f"shows which one: {', '.join(users) or 'no method of yours is used, so please report this as a bug'}"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _reset(counters: Counter[str]) -> dict[str, int]:
+    """Return what was counted and start again from zero."""
+    counted = dict(counters)
     counters.clear()
-    return taken
+    return counted
 
 
 def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline: Pipeline) -> dict[str, Any]:
@@ -284,19 +336,19 @@ def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline:
 
 
 def _refuse_other_plugins(group: Group, registry: Registry) -> None:
-    """Refuse a process whose plug-ins are not of the version that the cells' ids name."""
+    """Raise `UserError` if a plug-in of this process has another version than the plan."""
     for kind in PLUGIN_KINDS:
         cells = (getattr(cell, kind) for cell in group.cells if not cell.is_dense)
         for name, version in {choice.name: choice.version for choice in cells}.items():
             if registry.get(kind, name).version != version:
                 raise UserError(
-                    f"{kind} {name!r}: has another version than when the run began; use the same code everywhere, and "
-                    f"run again if you have edited it"
+                    f"{kind} {name!r}: has another version than when the run began; use the same code on every "
+                    f"machine, and run again if you have edited it"
                 )
 
 
 def _refuse_other_inputs(task: GroupTask, dataset: Dataset, registry: Registry, file: str | None = None) -> None:
-    """Refuse a data set, recipe or given checkpoint (by its content hash) that is not the one of the group's id."""
+    """Raise `UserError` if the data set, recipe or given checkpoint (by content hash) is not that of the group's id."""
     group = task.group
     identity = model_identity(
         task.model, group.train_seed, dataset.hash, registry, task.folder, digest_of=lambda _place: str(file),
@@ -305,12 +357,13 @@ def _refuse_other_inputs(task: GroupTask, dataset: Dataset, registry: Registry, 
     if group_id(dataset.hash, identity, group.train_seed) != group.id:
         raise UserError(
             f"{group.dataset}, {group.model}, seed {group.train_seed}: the data set, the model's code or its "
-            f"checkpoint is not what it was when the run began; use the same everywhere, run again if it has changed"
+            f"checkpoint is not what it was when the run began; use the same files on every machine, and run again if "
+            f"you have changed them"
         )
 
 
 def _refuse_other_model(task: GroupTask, dense: DenseModel) -> None:
-    """Refuse to add rows of another dense model to a group, as when a lost one was trained otherwise."""
+    """Raise `UserError` if the done rows were computed with another dense model, e.g. one that is lost since."""
     group = task.group
     others = {row["checkpoint"] for row in task.done} - {dense.checkpoint}
     if others:

@@ -1,4 +1,8 @@
-"""How much memory the work on one model needs: its sizes measured on a few images, the rest reckoned stage by stage."""
+"""Forecast of the memory that the work on one model needs.
+
+The sizes of the model are measured on a few images (`measure_sizes`); the stages of the work are computed from them
+(`memory_stages`).
+"""
 
 from __future__ import annotations
 
@@ -25,23 +29,25 @@ from bench.scorers.gradient import stand_ins, summed_loss
 from bench.scorers.obs import PART
 from bench.study.spec import Recipe
 
+#: Bytes of a value.
 FLOAT64, FLOAT = 8, 4
-#: Copies of all images while a data set is decoded and divided, its files among them; afterwards, with what the
-#: heap keeps of that.
-READING, READ = 5, 2
-#: Float64 or int64 values per prunable weight that stay from cell to cell: scores, magnitudes, their orders and ranks.
+#: Copies of all images while a data set is decoded and split, including its files.
+READING = 5
+#: Copies of all images afterwards, including freed memory that the C library retains.
+READ = 2
+#: Float64 or int64 values per prunable weight that are kept between cells: scores, magnitudes, their orders and ranks.
 KEPT = 6
-#: The same that sorting and building masks take beside them.
+#: Additional values per prunable weight while masks are sorted and built.
 SORTING = 9
-#: Beside those, where many scores are equal, as zero gradients are: what settles ties.
+#: Additional values per prunable weight while ties are broken, if many scores are equal, as zero gradients are.
 SETTLING = 8
-#: Features per unit, the most that a scorer of ours has, each once more while it is scaled.
+#: Values per unit for features: the largest number of any built-in scorer, twice, because they are copied when scaled.
 FEATURES = 12
-#: Buffers of the libraries, tables of rows and their like: 8 to 39 MiB were measured beside small networks.
+#: Buffers of the libraries and tables of rows, in bytes; 8 to 39 MiB were measured with small networks.
 BUFFERS = 20 * 2**20
-#: Growth of the heap in training, relative to its tensors, whose freed parts leave holes; 1.5 to 2.3 were measured.
+#: Memory of the process in training relative to its tensors, because of fragmentation; 1.5 to 2.3 were measured.
 HOLES = 1.8
-#: Matrices as large as a layer's Hessian while that is inverted.
+#: Matrices of the size of a layer's Hessian that are held while it is inverted.
 INVERTING = 4
 #: Scorers that look at weights, ranks or forward passes alone; any other may keep activations for a gradient.
 FORWARD = frozenset({
@@ -52,20 +58,21 @@ FORWARD = frozenset({
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """What a model takes, in bytes.
+    """Sizes of a model in bytes.
 
     Attributes
     ----------
     state : int
         Parameters and buffers.
     units : int
-        Prunable weights (a count).
+        Number of prunable weights.
     evaluation, forward, backward : int
-        Activations per image: in the evaluation's precision, in float32, and in float32 with a gradient to come.
+        Activations per image: in the precision of the evaluation, in float32, and in float32 with those kept for a
+        gradient.
     hessians : tuple of int
-        Second moments of each prunable layer's inputs, float64.
+        Second moments of the inputs of each prunable layer, float64.
     training : int
-        Activations and their gradients per image in a training step; 0 where that was not measured.
+        Activations and their gradients per image in a training step; 0 if not measured.
     """
 
     state: int
@@ -78,7 +85,7 @@ class ModelSizes:
 
 
 def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings, trained: bool = False) -> ModelSizes:
-    """Count the bytes of a model, and of its activations on a few images of noise.
+    """Measure the bytes of a model, and of its activations on a few images of noise.
 
     Parameters
     ----------
@@ -87,9 +94,9 @@ def measure_sizes(view: ModelView, image: tuple[int, ...], settings: Settings, t
     image : tuple of int
         Channels, height and width.
     settings : Settings
-        Of the evaluation.
+        Settings of the evaluation.
     trained : bool
-        Whether a training step is measured, too.
+        Whether to measure a training step, too.
     """
     network = prepare_network(view.model, replace(settings, device="cpu"))
     dtype = PRECISIONS[settings.precision]
@@ -121,13 +128,13 @@ def _forward(network: nn.Module, x: Tensor) -> Any:
 def _training_step(model: nn.Module) -> Callable[[Tensor], None]:
     """Return the forward and backward pass of a training step, on a copy of the model."""
     network = copy.deepcopy(model).train()
-    for parameter in network.parameters():  # weights' gradients are counted apart: on few images they would be the peak
+    for parameter in network.parameters():  # counted with the model: on few images they would dominate
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_free_gradient)  # type: ignore[no-untyped-call]
 
     def step(x: Tensor) -> None:
         logits = main_output(network(x))
-        assert logits is not None  # `bench.models.check` has looked
+        assert logits is not None  # `bench.models.check` refuses other networks
         torch.autograd.backward(F.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64)))
 
     return step
@@ -138,12 +145,12 @@ def _free_gradient(parameter: Tensor) -> None:
 
 
 def _per_image(measure: Callable[[int], int]) -> int:
-    """Slope of a measurement over the number of images: what does not grow with it drops out."""
+    """Return the slope of a measurement over the number of images, which excludes constant parts."""
     return max(0, measure(4) - measure(2)) // 2
 
 
 class _Alive(TorchDispatchMode):
-    """Follows the bytes of the tensors that are made and not yet freed."""
+    """Counts the bytes of the tensors that are alive during a computation."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -174,24 +181,22 @@ def memory_stages(
     sizes: ModelSizes, facts: DataFacts, settings: Settings, cells: Iterable[Cell], registry: Registry,
     recipe: Recipe | None,
 ) -> dict[str, dict[str, int]]:  # fmt: skip
-    """Reckon what each stage of the work on a model needs.
-
-    On a GPU it is the memory of the device.
+    """Compute the memory of each stage of the work on a model; on a GPU that of the device.
 
     Parameters
     ----------
     sizes : ModelSizes
-        The model's.
+        Of the model.
     facts : DataFacts
-        The data set's.
+        Sizes of the data set.
     settings : Settings
         Device, precision and batch.
     cells : iterable of Cell
-        The model's cells that are to be computed.
+        Cells of the model that will be computed.
     registry : Registry
         Knows which scorers fuse features.
     recipe : Recipe or None
-        How the model is to be trained; None where it is given.
+        Training recipe; None if the model is given.
 
     Returns
     -------
@@ -205,7 +210,7 @@ def memory_stages(
     all_images = (facts.fit + facts.calibration + facts.search + facts.test) * pixels
     images = READ * all_images if on_cpu else evaluated * pixels
 
-    precisions = {settings.precision, "float32"}  # a sample of the cells is evaluated in float32, too
+    precisions = {settings.precision, "float32"}  # a sample of the cells is evaluated again in float32
     itemsizes = [PRECISIONS[name].itemsize for name in precisions]
     models = 2 * sizes.state + sum(
         sizes.state * size // 4 * (2 if evaluated > facts.test and size == min(itemsizes) else 1) for size in itemsizes
@@ -240,14 +245,14 @@ def memory_stages(
         stages["reading the images"] = {"images": READING * all_images}
     if recipe is not None:
         moments = 2 if recipe.optimizer == "adamw" else 1
-        per_image = sizes.training + (1 + FLOAT) * pixels  # with the image itself
+        per_image = sizes.training + (1 + FLOAT) * pixels  # including the image itself
         stages["training"] = {
             "images": images if on_cpu else facts.fit * pixels,
             "models": (3 + moments) * sizes.state,  # weights, gradients, moments and the step
             "activations": round(min(recipe.batch, facts.fit) * per_image * (HOLES if on_cpu else 1)),
             "buffers": BUFFERS if on_cpu else 0,
         }
-    if settings.measured:  # at the first run; a later one needs no more
+    if settings.measured:  # only in the first run
         tried = max(int(name.split()[-1]) for name in settings.measured)
         stages["timing settings"] = {
             "images": images, "models": 8 * sizes.state, "activations": tried * sizes.forward,

@@ -1,4 +1,8 @@
-"""A study folder opened for work: registry, settings, plan and store, as every command needs them."""
+"""A study folder, opened: its resolved study, plug-ins, settings and plan, as every command needs them.
+
+opened = open_study(folder)
+cells = list(opened.plan.cells())
+"""
 
 from __future__ import annotations
 
@@ -30,24 +34,31 @@ from bench.store.schema import SCHEMA_VERSION
 from bench.study.plan import Plan, make_plan
 from bench.study.spec import STUDY_FILE, ModelSpec, Study, load_study
 
-#: Where what is known of networks is kept, by the hash of all that it depends on.
+#: Cache of the facts about networks, below the home folder of the user.
 NETWORKS = Path(".cache", "prunebench", "networks")
 
 
 @dataclass(frozen=True)
-class Session:
-    """A study folder with everything resolved; nothing has been run.
+class OpenStudy:
+    """A study with everything resolved, before anything is computed.
 
     Attributes
     ----------
-    study, registry, settings, plan
-        What their classes say.
-    facts : mapping
-        Data set label -> what is known of it.
-    networks : mapping
-        (data set label, model label) -> what is known of the network, once it has passed `check_network`.
+    study : Study
+        Content of study.yaml, with the chosen profile.
+    registry : Registry
+        Plug-ins of prunebench and of the study folder.
+    settings : Settings
+        Execution settings: those of the first run, or those that it would store.
+    plan : Plan
+        Cells of the study.
+    facts : mapping of str to DataFacts
+        Label of a data set -> its sizes and content hash.
+    networks : mapping of (str, str) to Network
+        (label of a data set, label of a model) -> layers, parameters and operations of the network, which has passed
+        `check_network`.
     notes : tuple of str
-        What the user should know of data sets, networks and given checkpoints, a line each.
+        Remarks for the user on data sets, networks and given checkpoints, one line each.
     """
 
     study: Study
@@ -59,15 +70,15 @@ class Session:
     notes: tuple[str, ...] = ()
 
     def find_cell(self, name: str) -> Cell:
-        """Find a cell by the beginning of its id or by its position."""
+        """Return the cell with a position in the plan, or whose id begins with `name`."""
         cells = list(self.plan.cells())
         return cells[pick_cell(name, [cell.id for cell in cells])]
 
 
-def open_session(
-    folder: Path, profile: str | None = None, device: str = "auto", asked: Places | None = None
-) -> Session:
-    """Load a study and lay out its plan.
+def open_study(
+    folder: Path, profile: str | None = None, device: str = "auto", places: Places | None = None
+) -> OpenStudy:
+    """Read a study and lay out its plan.
 
     Parameters
     ----------
@@ -77,13 +88,13 @@ def open_session(
         One of its profiles.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
-    asked : Places, optional
-        Where a first run is told to put rows and artifacts; kept in the folder.
+    places : Places, optional
+        Where a first run stores rows and artifacts; written to the folder.
 
     Raises
     ------
     UserError
-        For anything in the study, its data or its checkpoints that cannot be used.
+        If anything in the study, its data or its checkpoints cannot be used.
     """
     registry = make_registry(folder)
     study = load_study(folder, registry, profile)
@@ -98,11 +109,11 @@ def open_session(
     _refuse_nothing_to_prune(study, networks)
     given = resolve_models(study, registry, facts)
     study = given.study
-    if asked is not None:
+    if places is not None:
         refuse_links(folder)
-        if asked.artifacts is not None:
-            asked = replace(asked, artifacts=settle_artifacts(folder, asked.artifacts))
-        settle_places(folder, asked, study.file.name, study.digest())
+        if places.artifacts is not None:
+            places = replace(places, artifacts=settle_artifacts(folder, places.artifacts))
+        settle_places(folder, places, study.file.name, study.digest())
     widest = widest_data(facts)
 
     def largest() -> tuple[nn.Module, int]:
@@ -128,7 +139,7 @@ def open_session(
         ),
         *given.notes,
     )
-    return Session(study, registry, settings, plan, facts, networks, notes)
+    return OpenStudy(study, registry, settings, plan, facts, networks, notes)
 
 
 def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:
@@ -147,7 +158,7 @@ def widest_data(facts: Mapping[str, DataFacts]) -> DataFacts:
 
 
 def largest_model(study: Study, registry: Registry, data: DataFacts) -> nn.Module:
-    """Build the study's model with the most parameters, for a data set."""
+    """Build all models of a study for a data set and return the one with the most parameters."""
     models = [build_model(spec, registry, data, seed=0) for spec in study.file.models]
     return max(models, key=lambda model: sum(p.numel() for p in model.parameters()))
 
@@ -160,25 +171,25 @@ def _stored_settings(folder: Path) -> str | None:
         return None
 
 
-def changes(store: Store, session: Session) -> list[str]:
-    """Say which inputs of a study are not those of an earlier run in its store: their cells are new.
+def changed_inputs(store: Store, opened: OpenStudy) -> list[str]:
+    """Return which inputs of a study differ from those of the earlier runs in its store; their cells are new.
 
     Parameters
     ----------
     store : Store
-        The study's.
-    session : Session
+        Of the study.
+    opened : OpenStudy
         The study as it is now.
 
     Returns
     -------
     list of str
-        A line per plug-in of another version, and per model whose dense model would be another one; for a store of an
-        older schema, why the study cannot be run there.
+        One line per plug-in with another version, and per model whose dense model would differ. For a store of an older
+        schema, the reason why the study cannot be run there.
     """
     if store.schema != SCHEMA_VERSION:
         return [store.outdated(store.schema)]
-    return [*_changed_plugins(store.studies(), session.study), *_changed_models(store.dense_models(), session)]
+    return [*_changed_plugins(store.studies(), opened.study), *_changed_models(store.dense_models(), opened)]
 
 
 def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
@@ -193,24 +204,24 @@ def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
     ]
 
 
-def _changed_models(stored: list[dict[str, Any]], session: Session) -> list[str]:
-    plan = {(g.dataset, g.model, g.train_seed): g.id for g in session.plan.groups}
+def _changed_models(stored: list[dict[str, Any]], opened: OpenStudy) -> list[str]:
+    plan = {(g.dataset, g.model, g.train_seed): g.id for g in opened.plan.groups}
     kept = {row["group"] for row in stored}
     lines = {}
     for row in stored:
         dataset, model = row["dataset"], row["model"]
         if plan.get((dataset, model, row["train_seed"]), row["group"]) in kept:
-            continue  # not in this study any more, or as it was
-        what = _changed_input(row, session)
-        lines[dataset, model] = f"{dataset}, {model}: {what} changed since an earlier run: its cells are new"
+            continue  # removed from the study, or unchanged
+        changed = _changed_input(row, opened)
+        lines[dataset, model] = f"{dataset}, {model}: {changed} changed since an earlier run: its cells are new"
     return list(lines.values())
 
 
-def _changed_input(row: Mapping[str, Any], session: Session) -> str:
-    """Name what of a stored dense model is not as in the study; models of version 0.1 were trained contiguous."""
-    if row["dataset_hash"] != session.facts[row["dataset"]].hash:
+def _changed_input(row: Mapping[str, Any], opened: OpenStudy) -> str:
+    """Return which input of a stored dense model differs from the study; version 0.1 trained in contiguous format."""
+    if row["dataset_hash"] != opened.facts[row["dataset"]].hash:
         return "its images"
     recipe = json.loads(row["recipe"])
-    if "checkpoint" not in recipe and recipe.get("memory_format", "contiguous") != session.settings.memory_format:
+    if "checkpoint" not in recipe and recipe.get("memory_format", "contiguous") != opened.settings.memory_format:
         return "the memory format of its training"
     return "its recipe, code or checkpoint"

@@ -1,4 +1,4 @@
-"""Progress of a run: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live bar on a terminal, plain lines in a file or pipe."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-#: Seconds between two plain lines.
+#: Seconds between two plain lines of progress.
 INTERVAL = 10.0
 
 
 class Reporter:
-    """Shows cells done, rate, time left and failures.
+    """Shows finished cells, rate, remaining time and failures.
 
     Parameters
     ----------
     total : int
-        Cells to do.
+        Cells to compute.
     console : Console
-        Where to write; a terminal gets a live bar.
+        Destination; a terminal gets a live bar.
+    interval : float
+        Least number of seconds between two plain lines.
     """
 
-    def __init__(self, total: int, console: Console) -> None:
-        self._total, self._console = total, console
+    def __init__(self, total: int, console: Console, interval: float = INTERVAL) -> None:
+        self._total, self._console, self._interval = total, console, interval
         self._done = self._failed = 0
         self._start = self._printed = time.monotonic()
         self._bar = Progress(
@@ -45,7 +47,7 @@ class Reporter:
         self._bar.stop()
 
     def stage(self, text: str) -> None:
-        """Say what is being worked on."""
+        """Show what is being computed."""
         self._bar.update(self._task, description=text)
         if not self._console.is_terminal:
             self._console.print(text, highlight=False)
@@ -61,18 +63,18 @@ class Reporter:
         elapsed = time.monotonic() - self._start
         rate = self._done / elapsed if elapsed else 0.0
         self._bar.update(self._task, advance=1, rate=rate, failed=self._failed)
-        if not self._console.is_terminal and time.monotonic() - self._printed >= INTERVAL:
+        if not self._console.is_terminal and time.monotonic() - self._printed >= self._interval:
             self._printed = time.monotonic()
-            left = (self._total - self._done) / rate
+            remaining = (self._total - self._done) / rate
             self._console.print(
-                f"{self._done}/{self._total} cells, {rate:.1f} cells/s, about {duration(left)} left, "
+                f"{self._done}/{self._total} cells, {rate:.1f} cells/s, about {duration(remaining)} left, "
                 f"{self._failed} failed",
                 highlight=False,
             )
 
 
 def duration(seconds: float) -> str:
-    """Write a time span for people.
+    """Format a time span in seconds for people.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How a study's run would gain from more workers: its groups, as long as they took, handed out in turn."""
+"""Simulation of a run on more workers, from the times that the groups of a finished study took."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 from bench.store.reader import read_database
 
-#: A run that takes at most so many times T/R scales well (T: time on one worker, R: workers).
-WELL = 1.15
+#: A run scales well if it takes at most so many times T/R (T: time on one worker, R: number of workers).
+GOOD_RATIO = 1.15
 
 
 @dataclass(frozen=True)
 class GroupTimes:
-    """What the groups of a study took.
+    """Times of the groups of a study.
 
     Attributes
     ----------
     seconds : mapping of str to float
-        Group id -> its dense model, cells and overhead, in the order in which groups are handed out.
+        Group id -> time of its dense model, cells and overhead, in the order in which groups are handed out.
     overhead : float
-        The part of each that is neither dense model nor cell: checks, alignment, loading; their mean.
+        Mean time per group for neither dense model nor cells: checks, alignment, loading.
     rows : int
-        Rows that the one writer has to write.
+        Rows that the driver writes.
     """
 
     seconds: Mapping[str, float]
@@ -40,13 +40,13 @@ class Scaling:
     Attributes
     ----------
     workers : int
-        How many, each with one group at a time.
+        Number of workers; each computes one group at a time.
     seconds : float
         From the start to the end of the last group.
     ratio : float
-        `seconds` over T/R; 1 is the best.
+        `seconds` over T/R; 1 is ideal.
     limit : str
-        What keeps it from being shorter; empty where the ratio is at most `WELL`.
+        What prevents a shorter run; empty if the ratio is at most `GOOD_RATIO`.
     """
 
     workers: int
@@ -56,12 +56,12 @@ class Scaling:
 
 
 def group_times(folder: Path, profile: str | None = None) -> GroupTimes:
-    """Read what the groups of a finished study took, from its store, in plan order.
+    """Read the times of the groups of a finished study from its store, in plan order.
 
     Raises
     ------
     UserError
-        If nothing was run there.
+        If no run has written to the folder.
     """
     data = read_database(folder, profile)
     cells = data.rows.groupby("group", sort=False)["seconds"].sum()
@@ -77,7 +77,7 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     Parameters
     ----------
     seconds : sequence of float
-        Of the groups, in the order in which they are handed out.
+        Times of the groups, in the order in which they are handed out.
     workers : int
         At least 1.
 
@@ -89,8 +89,8 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     (5.0, 9.0, 4.0)
     """
     free = [0.0] * min(workers, max(1, len(seconds)))
-    for each in seconds:
-        heapq.heapreplace(free, free[0] + each)
+    for duration in seconds:
+        heapq.heapreplace(free, free[0] + duration)
     return max(free)
 
 
@@ -100,11 +100,11 @@ def simulate(times: GroupTimes, workers: int, rows_per_second: float = math.inf)
     Parameters
     ----------
     times : GroupTimes
-        What its groups take.
+        Times of its groups.
     workers : int
         At least 1.
     rows_per_second : float
-        What the one writer can take.
+        Largest rate at which the driver can write.
 
     Examples
     --------
@@ -114,17 +114,17 @@ def simulate(times: GroupTimes, workers: int, rows_per_second: float = math.inf)
     >>> simulate(times, 4).limit
     'fewer groups than workers'
     """
-    taken = list(times.seconds.values())
-    computing, writing = makespan(taken, workers), times.rows / rows_per_second
-    longest, share = max(taken), sum(taken) / workers
+    seconds_of_groups = list(times.seconds.values())
+    computing, writing = makespan(seconds_of_groups, workers), times.rows / rows_per_second
+    longest, share = max(seconds_of_groups), sum(seconds_of_groups) / workers
     seconds = max(computing, writing)
     ratio = round(seconds / share, 2)
-    if ratio <= WELL:
+    if ratio <= GOOD_RATIO:
         limit = ""
     elif writing > computing:
         limit = "the writer"
     elif longest > share:
-        limit = "the longest group" if workers <= len(taken) else "fewer groups than workers"
+        limit = "the longest group" if workers <= len(seconds_of_groups) else "fewer groups than workers"
     else:
         limit = "the last groups, while other workers have none left"
     return Scaling(workers, seconds, ratio, limit)

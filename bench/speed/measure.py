@@ -29,7 +29,7 @@ from bench.measure.evaluation import prepare_images, prepare_network
 from bench.measure.pipeline import Pipeline, row_values
 from bench.models.dense import DenseModel, obtain_dense
 from bench.models.view import Calibration, normalise
-from bench.run.open_study import Session, open_session
+from bench.run.open_study import OpenStudy, open_study
 from bench.run.settings import apply_settings
 from bench.speed.loops import (
     LoopCell,
@@ -118,7 +118,7 @@ class _Speed:
     def __init__(self, on: str, folder: Path, device: str, images: int | None) -> None:
         (folder / "study.yaml").write_text(json.dumps(_study(on)), encoding="utf-8")
         self.on, self.folder = on, folder
-        self.session: Session = open_session(folder, device=device)
+        self.session: OpenStudy = open_study(folder, device=device)
         self.settings = self.session.settings
         apply_settings(self.settings)
         self.device = torch.device(self.settings.device)
@@ -167,7 +167,7 @@ class _Speed:
                 seconds[name].append(value)
         return {
             "on": self.on, "model": self.spec.title, "repetitions": repetitions,
-            "machine": {**provenance(self.settings.device), "load": round(os.getloadavg()[0], 1)},
+            "machine": {**provenance(self.settings.device_class), "load": round(os.getloadavg()[0], 1)},
             "settings": asdict(self.settings),
             "grid": {"cells": len(self.sweep), "unique": len(states), "scorers": list(SCORERS),
                      "sparsities": list(SPARSITIES), "test_images": len(self.dataset.test),

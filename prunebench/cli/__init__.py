@@ -117,10 +117,10 @@ def new(
 def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", as_json: AsJson = False) -> None:
     """Show what a run would do: cells, shared work, already done, forecast; runs nothing."""
     from analysis.stats.power import least_effect, least_margin
-    from bench.run.forecast import summarise_plan
-    from bench.run.open_study import open_session
+    from bench.run.open_study import open_study
+    from bench.run.plan_summary import summarise_plan
 
-    session = open_session(study, profile, device)
+    session = open_study(study, profile, device)
     models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
     summary = summarise_plan(session)
     summary["decidable"] = {
@@ -219,10 +219,10 @@ def run(
 ) -> None:
     """Run what is missing; interrupt it whenever you like and run it again."""
     from analysis.claims.read import claims_hash
-    from bench.run.driver import Driver, RunOptions, register_study
+    from bench.run.driver import Driver, RunOptions
     from bench.run.forecast import group_work
-    from bench.run.local import InProcess, local_engine
-    from bench.run.open_study import changes, open_session
+    from bench.run.local import InProcessEngine, local_engine
+    from bench.run.open_study import changed_inputs, open_study
     from bench.run.progress import Reporter
     from bench.store.database import open_store
     from bench.store.dense_accuracy import read_dense_warnings
@@ -230,6 +230,7 @@ def run(
     from bench.store.merge import merge_study
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
+    from bench.study.registration import register_study
 
     if engine not in ENGINES:
         raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
@@ -241,7 +242,7 @@ def run(
     ray_engine = _ray_engine() if engine == "ray" else None
     shared = Artifacts.at(cache) if cache else None
     named = _parse_only(only or [])
-    session = open_session(study, profile, device, Places(store_url, artifacts))
+    session = open_study(study, profile, device, Places(store_url, artifacts))
     claims = study / "claims.yaml"
     registered = claims_hash(claims) if claims.exists() else None
     cells = cells_asked_for(session.plan, named) if named else None
@@ -254,9 +255,9 @@ def run(
     on_ray = None
     if ray_engine is not None:
         on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
-        on_ray.refuse_silent()
+        on_ray.check_address()
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
-        for note in (*session.notes, *changes(store, session)):
+        for note in (*session.notes, *changed_inputs(store, session)):
             console.print(f"note: {note}", style="yellow")
         register_study(store, session.plan, session.settings, session.facts, registered)
         for other in merge or []:
@@ -266,7 +267,7 @@ def run(
         todo = driver.todo()
         with Reporter(len(todo), console) as reporter:
             chosen = on_ray or local_engine(session.settings, session.registry, study, workers, reporter.stage)
-            together = not isinstance(chosen, InProcess)
+            together = not isinstance(chosen, InProcessEngine)
             work = group_work(session, {cell.id for cell in todo}) if together else None
             summary = driver.run(chosen, reporter, todo, work)
     left = f", {summary.left} left for another run" if summary.left else ""
@@ -625,11 +626,11 @@ def _spread_source(sd: float | None, pilot: Path | None, own: bool) -> str:
 
 def _planned(study: Path, profile: str | None) -> pd.DataFrame:
     """Rows of a study that nothing was run of: its plan needs the plug-ins, and so loads torch."""
-    from bench.run.open_study import open_session
+    from bench.run.open_study import open_study
     from bench.store.reader import planned_rows
     from bench.study.plan import axis_values
 
-    return planned_rows({**axis_values(cell), "cell": cell.id} for cell in open_session(study, profile).plan.cells())
+    return planned_rows({**axis_values(cell), "cell": cell.id} for cell in open_study(study, profile).plan.cells())
 
 
 @app.command("list")
@@ -767,12 +768,12 @@ def prune(
 ) -> None:
     """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
     from bench.run.export import describe_verification, export_cell, verify_file
-    from bench.run.open_study import open_session
+    from bench.run.open_study import open_study
 
     if verify is not None and output is None:
-        typer.echo(describe_verification(verify, verify_file(open_session(study, profile), verify, cell)))
+        typer.echo(describe_verification(verify, verify_file(open_study(study, profile), verify, cell)))
     elif verify is None and cell is not None and output is not None:
-        found = export_cell(open_session(study, profile), cell, output)
+        found = export_cell(open_study(study, profile), cell, output)
         typer.echo(f"wrote {describe_verification(output, found)}")
     else:
         raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate one again")

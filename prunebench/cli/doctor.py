@@ -12,8 +12,8 @@ import psutil
 import torch
 
 from bench.core.errors import UserError
-from bench.core.provenance import device_class, package_versions, processor_name
-from bench.run.settings import has_fast_bfloat16
+from bench.core.provenance import package_versions, processor_name
+from bench.run.settings import device_class, has_fast_bfloat16
 from bench.store.database import open_store
 
 

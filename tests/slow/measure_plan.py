@@ -15,10 +15,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.run.driver import Driver, RunOptions, register_study
-from bench.run.forecast import summarise_plan
-from bench.run.open_study import open_session
+from bench.run.driver import Driver, RunOptions
+from bench.run.open_study import open_study
+from bench.run.plan_summary import summarise_plan
 from bench.store.database import open_store
+from bench.study.registration import register_study
 from bench.study.templates import new_study
 
 #: 22 seeds of two models: 103,048 cells.
@@ -32,7 +33,7 @@ def main() -> None:
         new_study(folder, "digits", [], None)
         file = folder / "study.yaml"
         file.write_text(file.read_text().replace("train_seeds: 10", f"train_seeds: {SEEDS}", 1))
-        session = least("open_session: read the study, lay out its plan", lambda: open_session(folder))
+        session = least("open_study: read the study, lay out its plan", lambda: open_study(folder))
         summary = least("summarise_plan", lambda: summarise_plan(session))
         print(f"{summary['cells']:,} cells in {len(session.plan.groups)} groups")
         least("`prunebench plan`, imports included", lambda: command("plan", folder))

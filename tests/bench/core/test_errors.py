@@ -1,4 +1,4 @@
-"""Suggestions of the nearest name."""
+"""Tests of `bench.core.errors`."""
 
 from __future__ import annotations
 

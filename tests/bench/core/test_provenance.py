@@ -1,9 +1,12 @@
-"""Where a number comes from."""
+"""Tests of `bench.core.provenance`."""
 
 from __future__ import annotations
 
+import json
+import platform
 import subprocess
-from importlib.metadata import version
+import sys
+from importlib.metadata import PackageNotFoundError, version
 
 from bench.core.provenance import git_revision, package_versions, provenance
 
@@ -32,8 +35,30 @@ def test_git_revision_is_that_of_the_folder(tmp_path):
     assert git_revision(tmp_path)["uncommitted_changes"] is True
 
 
-def test_provenance_names_the_device():
-    found = provenance("cpu")
-    assert found["device"] == "cpu"
+def test_provenance_holds_plain_json_values():
+    found = provenance("NVIDIA H200")
+    assert json.loads(json.dumps(found)) == found
+    assert found["device"] == "NVIDIA H200"
+    assert found["python"] == platform.python_version()
+    assert found["packages"] == package_versions()
     assert found["cores"] >= 1
     assert found["memory_gib"] > 0
+
+
+def test_provenance_does_not_load_torch():
+    code = "import sys, bench.core.provenance as p; p.provenance('cpu'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_an_absent_package_is_stored_as_absent(monkeypatch):
+    def no_version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("bench.core.provenance.version", no_version)
+    assert set(package_versions().values()) == {"absent"}
+
+
+def test_a_folder_without_git_has_no_revision(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_revision(tmp_path) is None

@@ -14,7 +14,7 @@ from bench.data.load import load_dataset
 from bench.measure.pipeline import Pipeline
 from bench.measure.shared import SharedValues
 from bench.models.dense import DenseModel, obtain_dense
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.store.files import Artifacts
 
 SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, device="cpu", threads=1)
@@ -27,7 +27,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="package")
 def session(tmp_path_factory, write_tiny):
-    return open_session(write_tiny(tmp_path_factory.mktemp("measure") / "tiny"))
+    return open_study(write_tiny(tmp_path_factory.mktemp("measure") / "tiny"))
 
 
 @pytest.fixture(scope="package")

@@ -7,12 +7,12 @@ import random
 import pytest
 
 from bench.measure.recheck import CHECKED_SHARE, LEAST_SHARED_CHECKS, cells_to_check
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory, write_tiny):
-    session = open_session(write_tiny(tmp_path_factory.mktemp("checks") / "tiny"))
+    session = open_study(write_tiny(tmp_path_factory.mktemp("checks") / "tiny"))
     return session.plan.groups[0].cells
 
 

@@ -20,7 +20,7 @@ from bench.measure.pipeline import Pipeline
 from bench.models.dense import obtain_dense
 from bench.models.masking import apply_masks
 from bench.models.view import Calibration, ModelView
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.scorers.features.classes import v1
 from bench.store.files import Artifacts
 
@@ -45,7 +45,7 @@ recalibrations: [none, cumulative]
 def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     (folder / "study.yaml").write_text(STUDY)
-    return open_session(folder, device="cpu")
+    return open_study(folder, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from bench.data.load import load_dataset
 from bench.models.checkpoints import save_checkpoint
 from bench.run.export import split_hash
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.store.reader import read_database
 from bench.study.spec import DataSpec, Normalisation, load_study
 
@@ -272,7 +272,7 @@ def test_every_way_of_building_a_network_can_be_followed(colour_study, command, 
     result = command("prune", folder, row["cell"], "-o", path)
     assert result.code == 0, result.err
     assert about(path)["architecture"]["kind"] == kind
-    test = load_dataset(load_study(folder, open_session(folder).registry).file.data[0], folder).test
+    test = load_dataset(load_study(folder, open_study(folder).registry).file.data[0], folder).test
     assert follow(path, test)[0] == row["accuracy"]
 
 
@@ -287,7 +287,7 @@ def test_a_row_in_another_precision_is_verified_in_it_and_shown_in_float32(colou
     found = about(path)
     assert (found["precision"], found["memory_format"]) == ("bfloat16", "channels_last")
     assert found["accuracy"] == row["accuracy"]
-    test = load_dataset(load_study(folder, open_session(folder).registry).file.data[0], folder).test
+    test = load_dataset(load_study(folder, open_study(folder).registry).file.data[0], folder).test
     assert follow(path, test)[0] == found["accuracy_float32"]
     result = command("prune", folder, "--verify", path)
     assert result.code == 0

@@ -16,13 +16,13 @@ from bench.models.build import build_model
 from bench.models.train import train
 from bench.run import forecast
 from bench.run.forecast import forecast_model, group_work, summarise_plan
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.run.settings import apply_settings
 from bench.study.spec import ModelSpec, Recipe
 
 
 def test_numbers_are_those_of_the_plan(tiny):
-    session = open_session(tiny)
+    session = open_study(tiny)
     summary = summarise_plan(session)
     cells = list(session.plan.cells())
     assert summary["cells"] == summary["todo"] == len(cells) == 2 * 98
@@ -32,14 +32,14 @@ def test_numbers_are_those_of_the_plan(tiny):
 
 
 def test_a_finished_study_has_nothing_to_do(finished_tiny):
-    summary = summarise_plan(open_session(finished_tiny))
+    summary = summarise_plan(open_study(finished_tiny))
     assert summary["todo"] == 0
     assert summary["seconds"] == 0
     assert summary["lines"]["already there"] == "180 done, 16 skipped"
 
 
 def test_a_larger_model_needs_more(tiny):
-    session = open_session(tiny)
+    session = open_study(tiny)
     facts, cells = session.facts["digits"], session.plan.groups[0].cells
     small = forecast_model(ModelSpec(name="digits_cnn"), session, facts, cells)
     large = forecast_model(ModelSpec(name="resnet10t"), session, facts, cells)
@@ -49,10 +49,10 @@ def test_a_larger_model_needs_more(tiny):
 
 
 def test_more_workers_are_forecast_up_to_one_per_group(tiny):
-    summary = summarise_plan(open_session(tiny))
+    summary = summarise_plan(open_study(tiny))
     assert summary["lines"]["on more workers"].startswith("2: ")
     assert "4: " not in summary["lines"]["on more workers"]  # two groups
-    alone = summarise_plan(open_session(tiny, "one"))
+    alone = summarise_plan(open_study(tiny, "one"))
     assert alone["lines"]["on more workers"] == "no shorter: a group is worked on as a whole"
 
 
@@ -62,7 +62,7 @@ def test_the_work_of_a_group_counted_by_hand(tiny):
         "granularities: [weight]\nscorers: [magnitude]\nsparsities: [0.5]\n"
         "recalibrations: [none, cumulative]\ncalibration: {images: 32}\n"
     )
-    session = open_session(tiny)
+    session = open_study(tiny)
     [group] = session.plan.groups
     todo = {cell.id for cell in group.cells}
     facts = session.facts["digits"]
@@ -109,7 +109,7 @@ def training_of(session, **recipe):
 
 
 def test_an_epoch_is_forecast_from_a_step_of_the_whole_batch_where_that_is_quick(tiny, timed_steps):
-    session = open_session(tiny)
+    session = open_study(tiny)
     batches = timed_steps(1e-3)
     found = training_of(session, batch=64, epochs=7)
     assert batches == [2, 8, 32, 64]
@@ -122,7 +122,7 @@ def test_an_epoch_is_forecast_from_a_step_of_the_whole_batch_where_that_is_quick
     ("per_step", "per_image", "counts"), [(0.0, 0.15, [2, 8]), (1.0, 0.01, [2, 8]), (0.0, 1.5, [2])]
 )
 def test_a_slow_network_is_timed_on_few_images(tiny, timed_steps, per_step, per_image, counts):
-    session = open_session(tiny)
+    session = open_study(tiny)
     batches = timed_steps(per_image, seconds_per_step=per_step)
     found = training_of(session, batch=64)
     assert batches == counts
@@ -131,7 +131,7 @@ def test_a_slow_network_is_timed_on_few_images(tiny, timed_steps, per_step, per_
 
 
 def test_a_batch_that_does_not_fit_is_extrapolated_from_one_that_does(tiny, timed_steps):
-    session = open_session(tiny)
+    session = open_study(tiny)
     batches = timed_steps(1e-3, 8, torch.OutOfMemoryError("2.00 GiB"))
     found = training_of(session, batch=64)
     assert batches == [2, 8, 32]
@@ -149,7 +149,7 @@ def test_a_batch_that_does_not_fit_is_extrapolated_from_one_that_does(tiny, time
 def test_a_step_that_fails_is_one_line(tiny, timed_steps, error, message):
     timed_steps(1e-3, 0, error)
     with pytest.raises(UserError, match=message):
-        training_of(open_session(tiny))
+        training_of(open_study(tiny))
 
 
 def test_a_network_that_fails_in_training_mode_alone_is_found_by_plan(tiny, command):
@@ -169,7 +169,7 @@ def test_a_network_that_fails_in_training_mode_alone_is_found_by_plan(tiny, comm
 
 
 def test_the_forecast_of_an_epoch_is_near_its_time(tiny):
-    session = open_session(tiny)
+    session = open_study(tiny)
     apply_settings(session.settings)
     dataset = load_dataset(session.study.file.data[0], tiny)
     recipe = Recipe(epochs=3, batch=64)
@@ -182,7 +182,7 @@ def test_the_forecast_of_an_epoch_is_near_its_time(tiny):
 
 
 def test_what_is_to_be_trained_is_shown(tiny, finished_tiny, command):
-    summary = summarise_plan(open_session(tiny))
+    summary = summarise_plan(open_study(tiny))
     [one] = summary["training"]
     assert (one["model"], one["models"], one["epochs"]) == ("digits_cnn", 2, 3)
     assert one["model_seconds"] == pytest.approx(3 * one["epoch_seconds"])
@@ -193,7 +193,7 @@ def test_what_is_to_be_trained_is_shown(tiny, finished_tiny, command):
     assert " s per epoch, 3 epochs, " in line
     assert " per model, 2 models, peak memory " in line
     assert summary["seconds"] > 2 * one["model_seconds"]
-    finished = summarise_plan(open_session(finished_tiny))
+    finished = summarise_plan(open_study(finished_tiny))
     assert finished["training"] == []
     assert finished["lines"]["training"] == "nothing: every model is given, or trained already"
 
@@ -206,7 +206,7 @@ def test_the_gain_of_bfloat16_is_shown_until_the_first_run(tiny, finished_tiny, 
         return 2.9
 
     monkeypatch.setattr(forecast, "bfloat16_gain", gain)
-    summary = summarise_plan(open_session(tiny))
+    summary = summarise_plan(open_study(tiny))
     assert calls == [(True, (1, 8, 8))]
     assert summary["bfloat16_gain"] == 2.9
     assert (
@@ -214,7 +214,7 @@ def test_the_gain_of_bfloat16_is_shown_until_the_first_run(tiny, finished_tiny, 
         in (summary["lines"]["precision"])
     )
     monkeypatch.setattr(forecast, "bfloat16_gain", lambda *_: 0.8)
-    assert "bfloat16 would not be faster" in summarise_plan(open_session(tiny))["lines"]["precision"]
-    finished = summarise_plan(open_session(finished_tiny))  # its precision is fixed
+    assert "bfloat16 would not be faster" in summarise_plan(open_study(tiny))["lines"]["precision"]
+    finished = summarise_plan(open_study(finished_tiny))  # its precision is fixed
     assert finished["bfloat16_gain"] is None
     assert "precision" not in finished["lines"]

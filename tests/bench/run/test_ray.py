@@ -1,4 +1,4 @@
-"""What the Ray engine does without a cluster; see tests/slow/test_ray.py for one."""
+"""Tests of `bench.run.ray` without a cluster; tests/slow/test_ray.py starts one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from bench.core.errors import UserError
 from bench.core.provenance import package_versions
 from bench.run.group import GroupTask
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.store.files import Artifacts
 
 
@@ -42,17 +42,16 @@ def engine():
     ("address", "reason"),
     [("127.0.0.1:1", "refused"), ("127.0.0.1:x", "HOST:PORT"), ("ray://h:1", "HOST:PORT"), ("garbage", "HOST:PORT")],
 )
-def test_an_address_without_a_cluster_is_told_at_once(engine, address, reason):
+def test_an_address_without_a_cluster_is_one_line(engine, address, reason):
     with pytest.raises(UserError, match=f"--engine ray: no cluster at {address}: .*{reason}"):
-        engine.refuse_silent(address)
+        engine.check_address(address)
 
 
-def test_a_server_that_is_no_cluster_is_told_in_time(engine, monkeypatch):
-    monkeypatch.setattr(engine, "HEALTH_SECONDS", 3)
+def test_a_server_that_is_no_cluster_is_refused_in_time(engine):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(UserError, match=f"no cluster at {address}: what listens there is not Ray's head node"):
-            engine.refuse_silent(address)
+        with pytest.raises(UserError, match=f"no cluster at {address}: the server there is not the head node of Ray"):
+            engine.check_address(address, seconds=3)
 
 
 def test_plugins_reach_a_worker_that_does_not_see_the_study(engine, tmp_path):
@@ -66,31 +65,29 @@ def test_plugins_reach_a_worker_that_does_not_see_the_study(engine, tmp_path):
     files = engine.python_files(study)
     assert [name for name, _ in files] == ["mine.py", "parts/deep.py"]
     shutil.rmtree(study)
-    registry = engine._workbench(files).registry
+    registry = engine.workbench_of(files).registry
     assert registry.get("scorer", "./mine.py:f").function(None, None, None) == 42
     assert registry.get("scorer", "./parts/deep.py:g").function(None, None, None) == 43
 
 
 @pytest.fixture
 def task(tiny) -> GroupTask:
-    session = open_session(tiny)
+    session = open_study(tiny)
     return GroupTask(
         "group 1/2", session.plan.groups[0], 2, session.study.file.data[0], session.study.file.models[0],
         session.settings, tiny, Artifacts.of(tiny), None, None, frozenset(), (), False, frozenset(),
     )  # fmt: skip
 
 
-def test_a_node_unlike_the_driver_says_what_is_wrong(engine, task):
+def test_a_node_unlike_the_driver_is_refused_by_name(engine, task):
     versions = package_versions()
     with pytest.raises(UserError, match=r"^node .*: torch is .* here and 1.0 where the run was started"):
-        next(engine._work(task, (), {**versions, "torch": "1.0"}))
+        next(engine.compute_on_node(task, (), {**versions, "torch": "1.0"}))
     elsewhere = replace(task, folder=task.folder / "absent")
     with pytest.raises(UserError, match="where the dense models are kept: begin the study with `run --artifacts URL`"):
-        next(engine._work(elsewhere, (), versions))
+        next(engine.compute_on_node(elsewhere, (), versions))
     shared = replace(elsewhere, artifacts=Artifacts.at("memory://study"))
-    assert next(engine._work(shared, (), versions)).text == "group 1/2"
+    assert next(engine.compute_on_node(shared, (), versions)).text == "group 1/2"
     other = replace(task, settings=replace(task.settings, device_class="NVIDIA H200"))
-    events = engine._work(other, (), versions)
-    next(events)
     with pytest.raises(UserError, match="this study was begun on 'NVIDIA H200', this machine has 'cpu'"):
-        next(events)
+        next(engine.compute_on_node(other, (), versions))

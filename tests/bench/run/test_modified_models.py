@@ -1,4 +1,4 @@
-"""What a user's plug-in does to a model that it must not change costs its own cells, never the others'."""
+"""A user's method that modifies a model which it must not change never makes a wrong row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from bench.store.reader import read_database
 
 STUDY = """\
-name: spoiling
+name: modified
 data: [digits]
 models: [{name: digits_cnn, recipe: {epochs: 2}}]
 train_seeds: %(seeds)d
@@ -30,7 +30,7 @@ calls = []
 def flips_and_fails(view, calibration, generator):
     for name in view.units.names:
         view.module(name).weight.data.neg_()
-    raise RuntimeError("before it turns them back")
+    raise RuntimeError("before it restores them")
 
 def leaves_a_hook(view, calibration, generator):
     view.model.register_forward_hook(lambda module, inputs, output: output * 0)
@@ -40,6 +40,10 @@ def only_once(view, calibration, generator):
     calls.append(view)
     if len(calls) > 1:
         raise NotApplicable("it cannot be called twice")
+    return ScoreMap(view.magnitudes())
+
+def doubles_weights(view, calibration, generator):
+    view.module(view.units.names[0]).weight.data.mul_(2)
     return ScoreMap(view.magnitudes())
 
 def doubles(units, scores, sparsity, view):
@@ -84,23 +88,45 @@ def rows_of(tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    ("axis", "ours", "theirs", "said"),
+    ("axis", "ours", "theirs", "change"),
     [
         ("scorers", "magnitude", "flips_and_fails", "it changes its weights or buffers"),
         ("scorers", "magnitude", "leaves_a_hook", "it leaves a hook on the model"),
         ("allocations", "global", "doubles", "it changes its weights or buffers"),
-        ("corrections", "asr", "adds_a_bias", "other parameters or buffers than its architecture: features.0.bias"),
         ("corrections", "asr", "scales_the_dense", "it changes its weights or buffers"),
     ],
 )
-def test_its_cells_fail_and_the_others_are_what_they_are_without_it(rows_of, axis, ours, theirs, said):
+def test_rows_computed_with_a_modified_dense_model_are_failed_and_the_method_is_named(
+    rows_of, axis, ours, theirs, change
+):
     found, done = rows_of("with", **{axis: f"'./mine.py:{theirs}', {ours}"})
-    alone, _ = rows_of("without", code=0, **{axis: ours})
-    column = axis.removesuffix("s")
-    own = found[found[column].astype(str).str.contains(theirs)]
-    assert set(own["state"]) == {"failed"}
-    assert own["reason"].str.contains(said).all()
-    assert said in done.err
+    assert not found["state"].eq("done").any()
+    reasons = found.loc[found["reason"].str.contains("a method modified the dense model", na=False), "reason"]
+    assert len(reasons) > 2
+    assert reasons.str.contains(f"({change})", regex=False).all()
+    assert reasons.str.endswith(f"shows which one: ./mine.py:{theirs}").all()
+    assert change in done.err
+    assert "0 cells done" in done.out
+
+
+def test_another_run_without_the_method_computes_the_rows_that_were_not_valid(rows_of, tmp_path, command):
+    rows_of("with", scorers="magnitude, './mine.py:doubles_weights'")
+    file = tmp_path / "with" / "study.yaml"
+    file.write_text(file.read_text().replace("magnitude, './mine.py:doubles_weights'", "magnitude"))
+    again = command("run", tmp_path / "with", "--retry-failed")
+    assert again.code == 0, again.err
+    alone, _ = rows_of("alone", code=0, scorers="magnitude")
+    rows = read_database(tmp_path / "with").rows.set_index("cell")
+    for row in alone.itertuples():
+        assert rows.loc[row.cell, "state"] == "done"
+        assert rows.loc[row.cell, "correct"] == row.correct
+
+
+def test_a_parameter_that_a_correction_adds_fails_its_own_cells_alone(rows_of):
+    found, _ = rows_of("with", corrections="'./mine.py:adds_a_bias', asr")
+    own = found[found["correction"].astype(str).str.contains("adds_a_bias")]
+    assert own["reason"].str.contains("other parameters or buffers than its architecture: features.0.bias").all()
+    alone, _ = rows_of("without", code=0, corrections="asr")
     kept = found[found["state"].eq("done")].set_index("cell")
     assert set(kept.index) == set(alone["cell"])
     for name in ("accuracy", "loss", "mask", "correct"):
