@@ -223,7 +223,7 @@ class _Trial(Generic[Case]):
 
     def __init__(self, plugin: Plugin, case: Case) -> None:
         self.plugin, self.case = plugin, case
-        given = dict(plugin.details.get("example", {}))  # of options without a default
+        given = dict(plugin.example)  # of options without a default
         if isinstance(case, _Hill) and _takes_budget(plugin):
             given["evaluations"] = case.evaluations
         self._options = plugin.resolve(given).options

@@ -531,7 +531,7 @@ def _catalogue_curves(names: list[str] | None, sparsity: float, eps: float) -> t
     from bench.plugins.catalogue import make_registry
 
     registry = make_registry(Path.cwd())
-    known = [plugin.name for plugin in registry.of_kind("scorer") if plugin.details.get("curve", False)]
+    known = [plugin.name for plugin in registry.of_kind("scorer") if plugin.curve]
     found, draws = [], {}
     for name in dict.fromkeys(names or known):
         plugin = registry.get("scorer", name)
