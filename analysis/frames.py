@@ -17,9 +17,6 @@ from analysis.stats.intervals import bca_bounds, t_half_width
 #: The reference scorer: what every score that is monotone in it must equal.
 MAGNITUDE = "magnitude"
 
-#: Scorers that are strictly increasing functions of the raw magnitude.
-MONOTONE: tuple[str, ...] = ("log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude")
-
 #: What a mean over models is taken within; the method comes on top.
 SETTING: tuple[str, ...] = (
     "dataset", "model", "calibration_images", "calibration_batch", "granularity", "allocation",

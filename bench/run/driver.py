@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from bench.core.errors import UserError
+from bench.core.method import Method
 from bench.core.provenance import provenance
 from bench.core.registry import Registry
 from bench.core.types import Cell, Check, DataFacts, Group, Outcome, Settings
@@ -38,6 +39,7 @@ from bench.run.progress import Reporter
 from bench.store import schema
 from bench.store.database import CHECKED, Store
 from bench.store.files import Artifacts, remove_left_over
+from bench.store.methods import write_methods
 from bench.study.plan import Plan, axis_values
 
 #: A group whose process is lost so many times in a row, with no row in between, is given up.
@@ -355,6 +357,7 @@ def register_study(
     settings: Settings,
     facts: Mapping[str, DataFacts],
     claims_hash: str | None,
+    methods: Sequence[Method] = (),
 ) -> None:
     """Write study, claims hash, settings and plan into the store, before the first cell.
 
@@ -383,3 +386,4 @@ def register_study(
         },
         [(cell.id, cell.position, axis_values(cell)) for cell in plan.cells()],
     )  # fmt: skip
+    store.repeat(lambda connection: write_methods(connection, study.digest(), methods))
