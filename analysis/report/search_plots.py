@@ -36,7 +36,7 @@ def equal_weights(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
     for granularity, allocation, cells in by_space(main):
         frame = frames.summarise(frames.per_model(cells))
         reference = frame[frame["scorer"].eq(frames.MAGNITUDE)]
-        own = frame[is_equal(frame["search"])]
+        own = frame[frame["search"].eq(frames.EQUAL)]
         family_of = _families(frames.ordered(own["scorer"]), methods)
         families = list(dict.fromkeys(family_of.values()))
         have = [(place, family) for place in facets_of(own) for family in families]

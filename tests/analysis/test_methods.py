@@ -1,7 +1,11 @@
 """What the evidence says of methods: looks, families, complexity."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import analysis
 from analysis.methods import Methods
 from bench.core.method import Method
 from bench.store.methods import earlier_methods
@@ -42,3 +46,32 @@ def test_kappa_by_design_is_the_papers():
     assert {name for name, value in found.items() if value == 0} == {"rank", "log_rank", "v1a_peak"}
     assert found["pure_mag4"] == "fake"
     assert METHODS.complexity("mine") is None
+
+
+#: Module -> names of methods in its code, with the reason. "none", the absence of a method, is allowed anywhere.
+NAMED = {
+    "frames.py": {"magnitude", "random", "equal"},  # what every study is compared with
+    "claims/schema.py": {"magnitude"},  # default of a key of claims.yaml
+    "complexity_study.py": {"v1", "v1b_var", "v1d_range", "a5", "a5_log6", "uniform"},  # claim P3
+    "complexity.py": {"v1", "a5"},  # the pair of the paper's wiggle premium
+    "report/words.py": {  # names that the fixed entries of the glossary explain
+        "uniform", "global", "per_output", "layerwise", "channelwise", "asr", "ema", "cumulative", "random",
+        "magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank", "l2", "gradient",
+        "taylor", "wanda",
+    },
+    # no methods: a key of notes, ids of sections, columns, the key of a line, a kind of term
+    "emp.py": {"emp"}, "report/content.py": {"emp"}, "fusion.py": {"equal"}, "figures.py": {"equal"},
+    "report/search_plots.py": {"equal"}, "complexity_tables.py": {"equal"}, "stats/mixed.py": {"random"},
+}  # fmt: skip
+
+
+def test_analysis_names_no_method_that_a_record_could_give():
+    package = Path(analysis.__file__).parent
+    known = {record.name for record in earlier_methods()} - {"none"}
+    found = {}
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} & known
+        if names:
+            found[path.relative_to(package).as_posix()] = names
+    assert found == NAMED
