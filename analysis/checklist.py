@@ -29,7 +29,7 @@ def checklist(data: StudyData) -> pd.DataFrame:
     with_dense = len(reference[["dataset", "model"]].drop_duplicates())
     seeds = rows.groupby(["dataset", "model"])["checkpoint"].nunique()
     fewest_models = int(seeds.min()) if len(seeds) else 0
-    controls = {"random", frames.MAGNITUDE} & set(rows["scorer"])
+    controls = {frames.RANDOM, frames.MAGNITUDE} & set(rows["scorer"])
     # No product remains of some networks with emptied layers: they have no speed-up, and nothing is missing.
     nothing_left = rows["speedup"].isna() & rows["emptied_layers"].gt(0).fillna(False)
     known = rows["sparsity_parameters"].notna() & (rows["speedup"].notna() | nothing_left)

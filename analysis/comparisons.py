@@ -46,7 +46,7 @@ def search_gains(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         As `paired_tests`; a search that always ends at the masks of equal weights is not tested.
     """
-    return paired_tests(frames.per_model_difference(frames.contrast(frames.unrepaired(rows), "search", "equal")))
+    return paired_tests(frames.per_model_difference(frames.contrast(frames.unrepaired(rows), "search", frames.EQUAL)))
 
 
 def repair_gains(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,15 +7,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.complexity import PAPER
+from analysis.complexity_study import RAW, SMOOTH
 from analysis.formats import percent
-from analysis.style import look
+from analysis.methods import Methods
 
 _GREY = "#555555"
 #: kappa -> the scorer whose look it has.
-_LOOKS = {1: "v1", 2: "a5"}
+_LOOKS = {1: SMOOTH, 2: RAW}
 
 
-def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
+def probabilities(frame: pd.DataFrame, axes: Axes, methods: Methods) -> None:
     """Draw P(kappa >= 1) and P(kappa >= 2) over sparsity, with the paper's thresholds as upright lines.
 
     The lines are labelled for a legend.
@@ -26,10 +27,12 @@ def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
         As `complexity.curve` gives it; sparsities at which kappa is not decidable draw no point.
     axes : Axes
         Where to draw.
+    methods : Methods
+        How the scorers are drawn.
     """
     axes.axhline(0.5, color=_GREY, linewidth=0.9, dashes=(2, 2))
     for kappa, threshold in PAPER.items():
-        style = look(_LOOKS[kappa])
+        style = methods.look(_LOOKS[kappa])
         axes.axvline(100 * threshold, color=style.colour, linewidth=0.9, linestyle=(0, (1, 1.5)))
         axes.annotate(
             f"paper: {_at_least(kappa)}", (100 * threshold, 1), xycoords=("data", "axes fraction"), va="bottom",
@@ -45,7 +48,7 @@ def probabilities(frame: pd.DataFrame, axes: Axes) -> None:
     _sparsities(frame, axes)
 
 
-def premium(frame: pd.DataFrame, axes: Axes) -> None:
+def premium(frame: pd.DataFrame, axes: Axes, methods: Methods) -> None:
     """Draw the wiggle premium over sparsity, with intervals; filled where max-T (2.5 % each way) tells it from zero.
 
     Parameters
@@ -54,9 +57,11 @@ def premium(frame: pd.DataFrame, axes: Axes) -> None:
         As `complexity.premium` gives it; NaN bounds draw no bar.
     axes : Axes
         Where to draw.
+    methods : Methods
+        How the scorers are drawn.
     """
     axes.axhline(0, color=_GREY, linewidth=0.9, dashes=(2, 2))
-    colour = look("a5").colour
+    colour = methods.look(RAW).colour
     x, mean = 100 * frame["sparsity"].to_numpy(), 100 * frame["mean"].to_numpy()
     bars = np.nan_to_num(np.abs(100 * np.stack([frame["low"], frame["high"]]) - mean))
     axes.errorbar(x, mean, yerr=bars, color=colour, linestyle="-", elinewidth=0.8, capsize=1.5, capthick=0.8)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from analysis.comparisons import SAME_MASK
 from analysis.formats import percent, points
-from analysis.style import look
+from analysis.methods import Methods
 
 #: Facets side by side.
 _COLUMNS = 3
@@ -27,7 +27,7 @@ _PLATEAU, _PLATEAU_DASHES = "#000000", (5, 2)
 _EQUAL, _EQUAL_DASHES = "#333333", (1, 1.5)
 
 
-def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float | None = None) -> None:
+def lines(frame: pd.DataFrame, axes: Axes, methods: Methods, by: str = "scorer", *, dense: float | None = None) -> None:
     """Draw one line per label of `by` over sparsity, with intervals.
 
     Parameters
@@ -36,6 +36,8 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
         ``sparsity``, ``mean``, ``low``, ``high`` (fractions; NaN bounds draw no bar) and the column `by`.
     axes : Axes
         Where to draw.
+    methods : Methods
+        How the labels are drawn.
     by : str
         Column whose labels are the lines.
     dense : float, optional
@@ -48,7 +50,7 @@ def lines(frame: pd.DataFrame, axes: Axes, by: str = "scorer", *, dense: float |
         axes.axhline(100 * dense, color=_DENSE, linewidth=0.9, dashes=_DENSE_DASHES)
     for place, label in enumerate(labels):
         own = frame[frame[by].eq(label)].sort_values("sparsity")
-        style = look(str(label))
+        style = methods.look(str(label))
         # A small sidestep keeps the bars of neighbours apart; it is the same in every facet.
         x = 100 * (own["sparsity"].to_numpy() + gap * 0.05 * (place - (len(labels) - 1) / 2))
         mean = 100 * own["mean"].to_numpy()
@@ -141,7 +143,7 @@ def group_columns(axes: Axes, groups: Sequence[str]) -> None:
         axes.axvline(start - 0.5, color="black", linewidth=1.2)
 
 
-def history(frame: pd.DataFrame, axes: Axes) -> None:
+def history(frame: pd.DataFrame, axes: Axes, methods: Methods) -> None:
     """Draw the best search accuracy against evaluations, one stepped line per search.
 
     Parameters
@@ -151,9 +153,11 @@ def history(frame: pd.DataFrame, axes: Axes) -> None:
         dotted line across.
     axes : Axes
         Where to draw.
+    methods : Methods
+        How the searches are drawn.
     """
     for name, own in frame.groupby("name", sort=False):
-        style = look(str(name))
+        style = methods.look(str(name))
         axes.plot(
             own["evaluations"], 100 * own["best"], color=style.colour, linestyle=style.dashes, marker=style.marker,
             markerfacecolor=style.face, markevery=max(1, len(own) // 5), markersize=3.5, drawstyle="steps-post",
@@ -189,7 +193,7 @@ def bands(frame: pd.DataFrame, axes: Axes) -> None:
     axes.grid(visible=False, axis="y")
 
 
-def change_against_sparsity(frame: pd.DataFrame, axes: Axes) -> None:
+def change_against_sparsity(frame: pd.DataFrame, axes: Axes, methods: Methods) -> None:
     """Draw one point per method: sparsity reached across, change of accuracy up, with intervals.
 
     Parameters
@@ -198,10 +202,12 @@ def change_against_sparsity(frame: pd.DataFrame, axes: Axes) -> None:
         ``method``, ``sparsity_achieved``, ``mean``, ``low``, ``high`` (fractions; NaN bounds draw no bar).
     axes : Axes
         Where to draw.
+    methods : Methods
+        How the methods are drawn.
     """
     axes.axhline(0, color=_DENSE, linewidth=0.9, dashes=_DENSE_DASHES)
     for row in frame.to_dict("records"):
-        style = look(str(row["method"]))
+        style = methods.look(str(row["method"]))
         bars = np.nan_to_num([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
         axes.errorbar(
             [100 * row["sparsity_achieved"]], [100 * row["mean"]], yerr=100 * bars, color=style.colour,
@@ -250,7 +256,7 @@ def facets(
 
 
 def legend(
-    figure: Figure, labels: Sequence[str], shown: dict[str, str], references: Sequence[str] = (), *,
+    figure: Figure, labels: Sequence[str], shown: dict[str, str], methods: Methods, references: Sequence[str] = (), *,
     joined: bool = True,
 ) -> None:  # fmt: skip
     """Put one legend for all facets under them.
@@ -263,6 +269,8 @@ def legend(
         Names, in the order in which `lines` drew them.
     shown : dict
         Name -> text to show instead.
+    methods : Methods
+        How the names are drawn.
     references : sequence of {"dense", "plateau", "equal"}
         Lines without markers that were drawn.
     joined : bool
@@ -270,7 +278,7 @@ def legend(
     """
     handles: list[Any] = []
     for label in labels:
-        style = look(label)
+        style = methods.look(label)
         handles.append(
             Line2D(
                 [], [], color=style.colour, marker=style.marker, linestyle=style.dashes if joined else "none",

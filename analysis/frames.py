@@ -17,8 +17,8 @@ from analysis.stats.intervals import bca_bounds, t_half_width
 #: The reference scorer: what every score that is monotone in it must equal.
 MAGNITUDE = "magnitude"
 
-#: Scorers that are strictly increasing functions of the raw magnitude.
-MONOTONE: tuple[str, ...] = ("log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude")
+#: The control that scores at random, and the search that every other one is compared with.
+RANDOM, EQUAL = "random", "equal"
 
 #: What a mean over models is taken within; the method comes on top.
 SETTING: tuple[str, ...] = (

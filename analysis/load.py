@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
 from analysis.soundness import Meta, fault, network_fault
+from bench.core.method import dump_methods, load_methods
 from bench.store import schema
 from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables
 
@@ -81,8 +82,8 @@ def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
 def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
     """Write all of `data` into one Parquet file; equal data give equal bytes.
 
-    The rows are the table; checks, dense models and meta are JSON in its metadata. Data read from an older schema
-    are written in that schema, so that a report rebuilt from its own data keeps them byte for byte.
+    The rows are the table; checks, dense models, methods and meta are JSON in its metadata. Data read from an older
+    schema are written in that schema, so that a report rebuilt from its own data keeps them byte for byte.
     """
     version = data.meta.get("schema", schema.SCHEMA_VERSION)
     meta = {key: value for key, value in data.meta.items() if key != "schema"}
@@ -92,6 +93,8 @@ def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
         "dense": _records(data.dense, schema.known(schema.DENSE, version)),
         "meta": json.dumps(meta, sort_keys=True, allow_nan=False),
     }
+    if data.recorded:
+        metadata["methods"] = dump_methods(data.recorded)
     _write(data.rows, _ROWS, metadata, path)
 
 
@@ -160,6 +163,7 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
             checks=_from_records(metadata["checks"], schema.CHECKS),
             dense=_from_records(metadata["dense"], schema.DENSE),
             meta={**json.loads(metadata["meta"]), "schema": int(found)},
+            recorded=load_methods(metadata["methods"]) if "methods" in metadata else (),
         )
         Meta.model_validate(data.meta)
         problem = problem or network_fault(rows, data.dense)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -16,10 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import frames
+from analysis.methods import Methods
 from analysis.stats.mixed import Effect, Mixed, contrast, mixed
 from analysis.stats.power import attainable_p
 from analysis.stats.profiles import InterquartileMean, iqm_interval, performance_profile
 from analysis.stats.ranks import Friedman, cliques, friedman, pairwise_wilcoxon
+from bench.core.method import OTHER
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -30,16 +31,6 @@ RESAMPLES = 500
 REPETITIONS = 99
 #: Shares of the dense accuracy at which profiles are drawn.
 THRESHOLDS = np.linspace(0, 1.04, 27)
-
-#: Scorer -> what it knows of the network (ours); a scorer of the user's is "other", the control `random` has no family.
-FAMILIES: Mapping[str, str] = MappingProxyType({
-    **dict.fromkeys([*frames.MONOTONE, "rank", "log_rank", "l2", "lamp"], "weights alone"),
-    "gradient": "gradients", "taylor": "gradients", "snip": "gradients",
-    "grasp": "curvature", "fisher": "curvature", "obs": "curvature",
-    "wanda": "inputs", "activation": "inputs",
-    "synflow": "synaptic flow", "synflow_oneshot": "synaptic flow",
-})  # fmt: skip
-_NO_FAMILY = frozenset({frames.MAGNITUDE, "random"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,11 +260,11 @@ class FamilyModel:
     means: dict[str, Effect]
 
 
-def family_model(common: Common, repetitions: int = REPETITIONS) -> FamilyModel | None:
+def family_model(common: Common, methods: Methods, repetitions: int = REPETITIONS) -> FamilyModel | None:
     """Fit the mixed model over settings, which asks how the escape depends on the scorer's family and the sparsity.
 
     The value of a family at a sparsity is the mean escape of its scorers. Scorers that are one with magnitude are
-    left out, and so is `random`, a control that would outweigh all others.
+    left out, and so are those without a family: magnitude, and `random`, a control that would outweigh all others.
 
     Returns
     -------
@@ -282,8 +273,8 @@ def family_model(common: Common, repetitions: int = REPETITIONS) -> FamilyModel 
     """
     members: dict[str, tuple[str, ...]] = {}
     for name in common.scorers:
-        if name not in _NO_FAMILY:
-            family = FAMILIES.get(name.partition("(")[0], "other")
+        family = methods.family(name, OTHER)
+        if family:
             members[family] = (*members.get(family, ()), name)
     if len(members) < 2 or frames.MAGNITUDE not in common.scorers:
         return None

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.style import look
+from analysis.methods import Methods
 
 
-def critical_difference(mean_ranks: pd.Series, groups: Sequence[Sequence[str]], axes: Axes) -> None:
+def critical_difference(mean_ranks: pd.Series, groups: Sequence[Sequence[str]], axes: Axes, methods: Methods) -> None:
     """Draw the mean ranks of methods on a line, with a bar under each group that is not told apart.
 
     Source: Demsar (2006), JMLR 7, 1. A picture beside the tests, never instead of them. Not by
@@ -26,6 +26,8 @@ def critical_difference(mean_ranks: pd.Series, groups: Sequence[Sequence[str]], 
         As `analysis.stats.ranks.cliques` gives them.
     axes : Axes
         Where to draw; 0.2 inches of height for every second method and every level of bars are enough.
+    methods : Methods
+        How the names are drawn.
     """
     ranks = mean_ranks.sort_values(kind="stable")
     depth = _bars([(float(ranks[list(group)].min()), float(ranks[list(group)].max())) for group in groups], axes)
@@ -33,7 +35,7 @@ def critical_difference(mean_ranks: pd.Series, groups: Sequence[Sequence[str]], 
     edges = float(ranks.iloc[0]), float(ranks.iloc[-1])
     gap = 0.015 * (edges[1] - edges[0])
     for place, (name, rank) in enumerate(ranks.items()):
-        style = look(str(name))
+        style = methods.look(str(name))
         row = -(depth + 1 + (place if place < left else len(ranks) - 1 - place))
         edge = edges[0] - gap if place < left else edges[1] + gap
         axes.plot([edge, rank, rank], [row, row, 0], color=style.colour, linewidth=0.9)
@@ -61,7 +63,7 @@ def _bars(spans: Sequence[tuple[float, float]], axes: Axes) -> int:
     return len(ends)
 
 
-def performance_profile(frame: pd.DataFrame, axes: Axes, by: str = "scorer") -> None:
+def performance_profile(frame: pd.DataFrame, axes: Axes, methods: Methods, by: str = "scorer") -> None:
     """Draw the share of runs above a threshold, one step line per label of `by`, with its pointwise band.
 
     Parameters
@@ -75,7 +77,7 @@ def performance_profile(frame: pd.DataFrame, axes: Axes, by: str = "scorer") -> 
         Column whose labels are the lines.
     """
     for label, own in frame.groupby(by, sort=False):
-        style = look(str(label))
+        style = methods.look(str(label))
         x = 100 * own["threshold"]
         axes.fill_between(x, 100 * own["low"], 100 * own["high"], color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(

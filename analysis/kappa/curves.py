@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -41,13 +40,6 @@ DRAWS = 100
 EPS_SWEPT = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15)
 DEGREES_SWEPT = (2, 4, 8, 12, 16, 24, 32, 48, 64)
 
-#: Kappa that each scorer was designed to have: arXiv 2605.09345 for its classes; for the controls, of which it names
-#: no degree, ours. The fake has none: it is no function of the rank.
-BY_DESIGN: Mapping[str, int | str] = MappingProxyType({
-    "rank": 0, "log_rank": 0, "v1a_peak": 0, "v1b_var": 1, "v1d_range": 1, "v1": 1, "a5": 2, "a5_log6": 2,
-    "pure_mag4": "fake", "a5_log6_smooth": 1, "nl_sin": 1, "weier4": 2, "random_spline": 1, "gaussian_bump": 1,
-})  # fmt: skip
-
 
 @dataclass(frozen=True, eq=False)
 class Curves:
@@ -69,6 +61,9 @@ class Curves:
         The features on the grid, each scaled to [0, 1].
     function : callable or None
         The same features at any u. None: only the grid's values are known, and between them the curve is linear.
+    by_design : int, "fake" or None
+        Kappa that the scorer was designed to have: that of arXiv 2605.09345 for its classes, ours for the controls, of
+        which it names no degree. None where no design names one.
     """
 
     scorer: str
@@ -78,6 +73,7 @@ class Curves:
     u: FloatArray
     values: FloatArray
     function: Function | None = None
+    by_design: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ class ScorerComplexity:
     scorer, sparsity, draw
         As in `Curves`.
     by_design : int, "fake" or None
-        See `by_design`.
+        As in `Curves`.
     features : tuple of Complexity
         In the scorer's order.
     """
@@ -161,17 +157,6 @@ class DrawsInterval:
     most: int
     draws: int
     level: float
-
-
-def by_design(label: str) -> int | str | None:
-    """Return the kappa that a scorer was designed to have; None for one that no design names.
-
-    Examples
-    --------
-    >>> by_design("a5(include_rank=True)"), by_design("pure_mag4"), by_design("mine")
-    (2, 'fake', None)
-    """
-    return BY_DESIGN.get(label.partition("(")[0])
 
 
 def drawdown(curves: npt.ArrayLike) -> FloatArray:
@@ -266,7 +251,7 @@ def measure(
     Examples
     --------
     >>> u = np.linspace(0.1, 1, 201)
-    >>> (line,) = measure([Curves("rank", None, 0, ("rank",), u, u[None])])
+    >>> (line,) = measure([Curves("rank", None, 0, ("rank",), u, u[None], by_design=0)])
     >>> line.kappa, line.by_design, line.features[0].degrees["polynomial"], line.features[0].interpolation
     (0, 0, 1, 1)
     """
@@ -282,9 +267,7 @@ def measure(
         for k, bound in zip(fresh, bounds, strict=True):
             known[keys[k]] = _complexity(curves, k, bound, eps, smooth_degree, basis)
         features = [replace(known[key], feature=name) for key, name in zip(keys, curves.features, strict=True)]
-        results.append(
-            ScorerComplexity(curves.scorer, curves.sparsity, curves.draw, by_design(curves.scorer), tuple(features))
-        )
+        results.append(ScorerComplexity(curves.scorer, curves.sparsity, curves.draw, curves.by_design, tuple(features)))
     return results
 
 

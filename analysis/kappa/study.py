@@ -9,26 +9,29 @@ import pandas as pd
 
 from analysis import frames, fusion
 from analysis.kappa.approximation import EPS, Basis, FloatArray, scaled
-from analysis.kappa.curves import SMOOTH_DEGREE, Curves, by_design, drawdown, kappa
+from analysis.kappa.curves import SMOOTH_DEGREE, Curves, drawdown, kappa
+from analysis.methods import Methods
 from bench.store.reader import StudyData
 
 
-def study_curves(curves: pd.DataFrame) -> Iterator[Curves]:
+def study_curves(data: StudyData) -> Iterator[Curves]:
     """Iterate over the curves of a study, one scorer, sparsity and draw at a time.
 
     Parameters
     ----------
-    curves : DataFrame
-        `StudyData.curves`. It holds the grid's values alone: between them a curve is linear, so the interpolation
-        bound is that of the linear interpolant, for raw features too.
+    data : StudyData
+        Its curves hold the grid's values alone: between them a curve is linear, so the interpolation bound is that of
+        the linear interpolant, for raw features too.
     """
-    for _, own in curves.groupby(["scorer", "sparsity", "draw"], sort=False, dropna=False):
+    methods = Methods(data.methods)
+    for _, own in data.curves.groupby(["scorer", "sparsity", "draw"], sort=False, dropna=False):
         scorer, sparsity, draw = own[["scorer", "sparsity", "draw"]].iloc[0]
         parts = {str(name): part for name, part in own.groupby("feature", sort=False)}
         yield Curves(
             str(scorer), None if pd.isna(sparsity) else float(sparsity), int(draw), tuple(parts),
             next(iter(parts.values()))["u"].to_numpy(np.float64),
             np.stack([part["value"].to_numpy(np.float64) for part in parts.values()]),
+            by_design=methods.complexity(str(scorer)),
         )  # fmt: skip
 
 
@@ -42,11 +45,11 @@ def fused(
     Returns
     -------
     DataFrame
-        What `analysis.fusion.searches` returned, ``kappa`` and ``drawdown`` (of the fused curve scaled to [0, 1]);
-        both NaN for a scorer without a curve: the fake is no function of the rank.
+        What `analysis.fusion.searches` returned, ``by_design``, ``kappa`` and ``drawdown`` (of the fused curve scaled
+        to [0, 1]); both NaN for a scorer without a curve: the fake is no function of the rank.
     """
     found = fusion.searches(data.rows)
-    known = {(curves.scorer, curves.sparsity, curves.draw): curves for curves in study_curves(data.curves)}
+    known = {(curves.scorer, curves.sparsity, curves.draw): curves for curves in study_curves(data)}
     rows = zip(found["scorer"], found["sparsity"], found["calibration_draw"], strict=True)
     places: dict[Curves, list[int]] = {}
     for place, (scorer, sparsity, draw) in enumerate(rows):
@@ -62,7 +65,9 @@ def fused(
         sums = distinct @ curves.values
         measured[own, 0] = kappa(sums, eps, smooth_degree, basis)[which]
         measured[own, 1] = drawdown(scaled(sums))[which]
-    return found.assign(kappa=measured[:, 0], drawdown=measured[:, 1])
+    methods = Methods(data.methods)
+    designed = pd.Series([methods.complexity(label) for label in found["scorer"]], index=found.index, dtype="object")
+    return found.assign(by_design=designed, kappa=measured[:, 0], drawdown=measured[:, 1])
 
 
 def _weights(row: pd.Series, features: tuple[str, ...]) -> FloatArray:
@@ -83,4 +88,5 @@ def fused_summary(measured: pd.DataFrame) -> pd.DataFrame:
     values = frames.per_model(measured[measured["kappa"].notna()], "kappa")
     grouped = values.groupby(keys, sort=False, dropna=False, observed=True)["kappa"]
     frame = grouped.agg(n="size", median="median", least="min", most="max").reset_index()
-    return frame.assign(by_design=pd.Series([by_design(label) for label in frame["scorer"]], dtype="object"))
+    designed = dict(zip(measured["scorer"], measured["by_design"], strict=True))
+    return frame.assign(by_design=pd.Series([designed[label] for label in frame["scorer"]], dtype="object"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import frames
+from analysis.methods import Methods
 from analysis.overview import commons, family_model, ranking, widest
 from analysis.overview_tables import (
     attainable_sentence,
@@ -28,7 +29,7 @@ from analysis.report.overview_plots import critical_differences, performance_pro
 from analysis.same_images import RESAMPLES, crossed, one_checkpoint
 
 
-def across_settings(rows: pd.DataFrame) -> Section | None:
+def across_settings(rows: pd.DataFrame, methods: Methods) -> Section | None:
     """Rank the scorers without a search over all sparsities and models, without repair."""
     found = commons(rows)
     if not found:
@@ -36,7 +37,7 @@ def across_settings(rows: pd.DataFrame) -> Section | None:
     wide = widest(found)
     rankings = [ranking(one) for one in found]
     overall = [one for one in rankings if any(one.common is common for common in wide)]
-    fitted = [one for one in map(family_model, wide) if one is not None]
+    fitted = [one for common in wide if (one := family_model(common, methods)) is not None]
     text = (
         "Scorers without a search, without repair, on what they have in common: the same trained models at the same "
         "sparsities. A trained model is one block, with its mean accuracy over the sparsities; ranks of several "
@@ -51,7 +52,7 @@ def across_settings(rows: pd.DataFrame) -> Section | None:
     )
     return Section(
         "across", "Across settings", tuple(sentence for sentence in text if sentence),
-        (*critical_differences(pictured(rankings)), *performance_profiles(wide)),
+        (*critical_differences(pictured(rankings), methods), *performance_profiles(wide, methods)),
         known(
             Table("across-families", "Mixed model: mean escape of scorer families", families_table(fitted)),
             Table("across-mixed", "Mixed model: tests of its terms", mixed_table(fitted)),

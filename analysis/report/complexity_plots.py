@@ -10,16 +10,17 @@ from matplotlib.lines import Line2D
 
 from analysis import complexity_figures
 from analysis.complexity import curve
-from analysis.complexity_study import CLASSES, RAW, SMOOTH, Setting
+from analysis.complexity_study import RAW, SMOOTH, Setting
 from analysis.figures import facets
 from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import SMOOTH_DEGREE, Curves, ScorerComplexity, kappa_map
 from analysis.kappa_figures import approximations, kappa_maps
+from analysis.methods import Methods
 from analysis.report.drawing import Facet, Plot, finish
 from analysis.style import styled
 
-#: Scorers with a map of their own: the classes of the paper whose kappa is above 0. A rough curve takes half a second.
-_MAPPED = (*CLASSES[1], *CLASSES[2], "a5_log6_smooth")
+#: Families whose scorers have a map of their own if their kappa by design is above 0. A rough curve takes 0.5 s.
+_MAPPED = ("smooth indicators", "raw indicators")
 
 
 def best_polynomials(results: Sequence[ScorerComplexity]) -> Plot:
@@ -42,9 +43,12 @@ def best_polynomials(results: Sequence[ScorerComplexity]) -> Plot:
     return finish("complexity-curves", approximations(shown, EPS), caption, ())
 
 
-def maps(curves: Sequence[Curves]) -> list[Plot]:
+def maps(curves: Sequence[Curves], methods: Methods) -> list[Plot]:
     """Draw kappa of the paper's classes over the two numbers that it depends on."""
-    chosen = {one.scorer: kappa_map(one.values) for one in curves if one.scorer in _MAPPED and one.sparsity is None}
+    mapped = {
+        record.name for record in methods.of_kind("scorer") if record.family in _MAPPED and record.complexity in (1, 2)
+    }
+    chosen = {one.scorer: kappa_map(one.values) for one in curves if one.scorer in mapped and one.sparsity is None}
     if not chosen:
         return []
     caption = (
@@ -54,11 +58,11 @@ def maps(curves: Sequence[Curves]) -> list[Plot]:
     return [finish("complexity-map", kappa_maps(chosen, chosen=(EPS, SMOOTH_DEGREE)), caption, ())]
 
 
-def probabilities(settings: Sequence[Setting]) -> Plot:
+def probabilities(settings: Sequence[Setting], methods: Methods) -> Plot:
     """Draw how often resampled models decide for each kappa, over sparsity."""
     frames = [curve(one.found) for one in settings]
     figure = _facets(
-        settings, lambda number, axes: complexity_figures.probabilities(frames[number], axes), "Probability"
+        settings, lambda number, axes: complexity_figures.probabilities(frames[number], axes, methods), "Probability"
     )
     with styled():
         handles, _ = figure.axes[0].get_legend_handles_labels()
@@ -71,14 +75,14 @@ def probabilities(settings: Sequence[Setting]) -> Plot:
     return finish("kappa-sparsity", figure, caption, _places(settings))
 
 
-def premiums(settings: Sequence[Setting]) -> list[Plot]:
+def premiums(settings: Sequence[Setting], methods: Methods) -> list[Plot]:
     """Draw the wiggle premium over sparsity."""
     have = [one for one in settings if len(one.premium)]
     if not have:
         return []
     figure = _facets(
         have,
-        lambda number, axes: complexity_figures.premium(have[number].premium, axes),
+        lambda number, axes: complexity_figures.premium(have[number].premium, axes, methods),
         f"{RAW} less {SMOOTH} (points)",
     )
     with styled():

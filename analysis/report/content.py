@@ -13,6 +13,7 @@ from analysis.checklist import checklist
 from analysis.comparisons import escapes, repair_gains, search_gains, searched_escapes
 from analysis.emp import emp_rows
 from analysis.formats import NONE
+from analysis.methods import Methods
 from analysis.networks import counts_all_products, granularities, pruned_networks, read_networks, warnings
 from analysis.records import ClaimResult
 from analysis.report import plots, search_plots
@@ -39,7 +40,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
     results : sequence of ClaimResult
         The decided claims.
     """
-    rows = data.rows
+    rows, methods = data.rows, Methods(data.methods)
     compared, gains = escapes(rows), repair_gains(rows)
     networks = read_networks(data)
     pruned = pruned_networks(rows, networks)
@@ -50,7 +51,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             "accuracy", "Accuracy against sparsity",
             ("Every mean is over independently trained models; draws of one model are averaged first.",
              *_elsewhere(rows)),
-            tuple(plots.accuracy(rows)),
+            tuple(plots.accuracy(rows, methods)),
             (Table("settings", "Every setting, repaired or not", settings, True, _about_speedup(data, settings),
                    tuple(one.summary for one in pruned), tuple(warnings(pruned))),),
             exploratory=True,
@@ -66,22 +67,22 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             (Table("escape", "Paired tests against magnitude", tables.comparison_table(compared), True),),
             exploratory=True,
         ),
-        _searches(data),
+        _searches(data, methods),
         complexity(data),
         kappa_of_sparsity(data),
         Section(
-            "repairs", "Repairs compared", (narrate.repairs(gains),), tuple(plots.repairs(rows)),
+            "repairs", "Repairs compared", (narrate.repairs(gains),), tuple(plots.repairs(rows, methods)),
             (Table("repairs", "Paired tests of each correction against none under the same recalibration",
                    tables.comparison_table(gains), True),) if len(gains) else (),
             exploratory=True,
         ),
         Section(
-            "overlap", "Overlap with the magnitude mask", (), tuple(plots.overlap(rows)),
+            "overlap", "Overlap with the magnitude mask", (), tuple(plots.overlap(rows, methods)),
             (Table("overlap", "Mask overlap", tables.overlap_table(rows), True),), exploratory=True,
         ),
         alignment(data),
-        _emp(rows),
-        across_settings(rows),
+        _emp(rows, methods),
+        across_settings(rows, methods),
         same_images(rows, compared),
         _dense(data, networks),
         _checks(data),
@@ -94,7 +95,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
         Section(
             "methods", "Methods and words", METHODS, (),
             (Table("words", "Words", pd.DataFrame(
-                glossary(rows, all_products=counts_all_products(data)), columns=["Word", "Meaning here"]
+                glossary(rows, methods, all_products=counts_all_products(data)), columns=["Word", "Meaning here"]
             )),),
         ),
         _provenance(data),
@@ -140,13 +141,13 @@ def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _searches(data: StudyData) -> Section | None:
+def _searches(data: StudyData, methods: Methods) -> Section | None:
     """Feature scorers and the searches for their fusion weights, where the study has them."""
     if frames.searched(data.rows).empty:
         return None
     found = fusion.searches(data.rows)
     scorers = frames.ordered(frames.searched(data.rows)["scorer"])
-    figures = tuple(search_plots.curves(data.curves, scorers))
+    figures = tuple(search_plots.curves(data.curves, scorers, methods))
     if found.empty:
         return Section("searches", "Fusion searches", ("No search was finished.",), figures, (), exploratory=True)
     above, gained = searched_escapes(data.rows), search_gains(data.rows)
@@ -165,8 +166,8 @@ def _searches(data: StudyData) -> Section | None:
     return Section(
         "searches", "Fusion searches", tuple(sentence for sentence in text if sentence),
         (
-            *figures, *search_plots.equal_weights(data.rows), *search_plots.search_escapes(above),
-            *search_plots.search_histories(found),
+            *figures, *search_plots.equal_weights(data.rows, methods), *search_plots.search_escapes(above),
+            *search_plots.search_histories(found, methods),
         ),
         (
             *([] if summary.empty else [
@@ -182,7 +183,7 @@ def _searches(data: StudyData) -> Section | None:
     )  # fmt: skip
 
 
-def _emp(rows: pd.DataFrame) -> Section | None:
+def _emp(rows: pd.DataFrame, methods: Methods) -> Section | None:
     """Effective model pruning, where the study has it."""
     kept = emp_rows(rows)
     if kept.empty:
@@ -195,7 +196,7 @@ def _emp(rows: pd.DataFrame) -> Section | None:
         narrate.emp(kept),
     )
     return Section(
-        "emp", "Effective model pruning", text, tuple(plots.emp(kept)),
+        "emp", "Effective model pruning", text, tuple(plots.emp(kept, methods)),
         (Table("emp", "What EMP kept, without repair", tables.emp_table(kept), True),), exploratory=True,
     )  # fmt: skip
 

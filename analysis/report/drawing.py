@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from analysis import frames
 from analysis.figures import facets, legend
+from analysis.methods import Methods
 from analysis.style import styled
 
 SPARSITY = "Sparsity (% of prunable units removed)"
@@ -65,14 +66,15 @@ def within(frame: pd.DataFrame, place: Facet) -> pd.DataFrame:
 def plot(
     name: str, places: list[Facet], draw: Callable[[int, Axes], None], caption: str, *, y: str, labels:
     list[str], same: list[str] | None = None, references: Sequence[str] = (), titles: list[str] | None = None,
-    columns: int = 3,
+    columns: int = 3, methods: Methods,
 ) -> Plot:  # fmt: skip
     """Make a figure over sparsity with one legend; `same` names the scorers that magnitude's line stands for."""
     if same:
         caption += f" Equal to magnitude in every point, and so drawn as one line: {', '.join(same)}."
     with styled():
         figure = facets(titles or [place.title for place in places], draw, x=SPARSITY, y=y, columns=columns)
-        legend(figure, labels, {frames.MAGNITUDE: f"magnitude (+ {len(same)})"} if same else {}, references)
+        shown = {frames.MAGNITUDE: f"{frames.MAGNITUDE} (+ {len(same)})"} if same else {}
+        legend(figure, labels, shown, methods, references)
     return finish(name, figure, caption, places)
 
 

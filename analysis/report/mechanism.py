@@ -11,6 +11,7 @@ from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import DRAWDOWN, SMOOTH_DEGREE, measure
 from analysis.kappa.study import fused, fused_summary, study_curves
 from analysis.kappa_tables import fused_table, kappa_table
+from analysis.methods import Methods
 from analysis.records import CONFIRMATORY_MODELS
 from analysis.report import complexity_plots
 from analysis.report.drawing import by_space, facets_of, finish
@@ -21,7 +22,7 @@ from bench.store.reader import StudyData
 def complexity(data: StudyData) -> Section | None:
     """Measure kappa of the study's score functions, beside kappa by design."""
     scorers = set(data.rows["scorer"])
-    curves = [one for one in study_curves(data.curves) if one.scorer in scorers]
+    curves = [one for one in study_curves(data) if one.scorer in scorers]
     if not curves:
         return None
     first = min(one.draw for one in curves)
@@ -43,7 +44,7 @@ def complexity(data: StudyData) -> Section | None:
     )
     return Section(
         "complexity", "Complexity of score functions", tuple(sentence for sentence in text if sentence),
-        (complexity_plots.best_polynomials(results), *complexity_plots.maps(curves)),
+        (complexity_plots.best_polynomials(results), *complexity_plots.maps(curves, Methods(data.methods))),
         known(
             Table("complexity", "kappa measured and by design, the largest of a scorer's features",
                   table[whole].drop(columns="Feature")),
@@ -57,7 +58,7 @@ def complexity(data: StudyData) -> Section | None:
 
 def kappa_of_sparsity(data: StudyData) -> Section | None:
     """Compute kappa(S) from the escapes of the paper's feature classes."""
-    settings = [one for one in study_complexity(data.rows) if one.found.points]
+    settings, methods = [one for one in study_complexity(data.rows) if one.found.points], Methods(data.methods)
     if not settings:
         return None
     models = sorted({one.found.models for one in settings})
@@ -76,7 +77,7 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
     )
     return Section(
         "kappa", "kappa(S) from data", tuple(sentence for sentence in text if sentence),
-        (complexity_plots.probabilities(settings), *complexity_plots.premiums(settings)),
+        (complexity_plots.probabilities(settings, methods), *complexity_plots.premiums(settings, methods)),
         known(
             Table("kappa-points", "kappa at every sparsity", complexity_tables.points_table(settings),
                   folded=len(settings) > 4),

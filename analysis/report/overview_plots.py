@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import facets
+from analysis.methods import Methods
 from analysis.overview import Common, Ranking, profiles
 from analysis.overview_tables import scope_title
 from analysis.ranks_figures import critical_difference, performance_profile
@@ -16,13 +17,13 @@ from analysis.report.drawing import Facet, Plot, finish
 from analysis.style import styled
 
 
-def critical_differences(rankings: Sequence[Ranking]) -> list[Plot]:
+def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[Plot]:
     """Draw mean ranks, one facet per ranking."""
     if not rankings:
         return []
 
     def draw(number: int, axes: Axes) -> None:
-        critical_difference(rankings[number].mean_ranks, rankings[number].groups, axes)
+        critical_difference(rankings[number].mean_ranks, rankings[number].groups, axes, methods)
 
     rows = max((len(one.common.scorers) + 1) // 2 + len(one.groups) for one in rankings)
     titles = [
@@ -44,7 +45,7 @@ def critical_differences(rankings: Sequence[Ranking]) -> list[Plot]:
     return [finish("ranks", figure, caption, places)]
 
 
-def performance_profiles(commons: Sequence[Common]) -> list[Plot]:
+def performance_profiles(commons: Sequence[Common], methods: Methods) -> list[Plot]:
     """Draw the profile of every scorer beside magnitude's, one figure per granularity and allocation."""
     plots = []
     for common in commons:
@@ -56,7 +57,8 @@ def performance_profiles(commons: Sequence[Common]) -> list[Plot]:
             number: int, axes: Axes, found: pd.DataFrame = found, reference: pd.DataFrame = reference,
             names: list[str] = names,
         ) -> None:  # fmt: skip
-            performance_profile(pd.concat([found[found["scorer"].eq(names[number])], reference]), axes)
+            own = found[found["scorer"].eq(names[number])]
+            performance_profile(pd.concat([own, reference]), axes, methods)
             axes.set_xticks(range(0, 101, 25))
 
         with styled():

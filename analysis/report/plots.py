@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 
 from analysis import frames
 from analysis.figures import change_against_sparsity, facets, heat, legend, lines
+from analysis.methods import Methods
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
 
 
-def accuracy(rows: pd.DataFrame) -> list[Plot]:
+def accuracy(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
     """Accuracy of the scorers without a search against sparsity, without repair.
 
     One figure per granularity and allocation.
@@ -27,7 +28,7 @@ def accuracy(rows: pd.DataFrame) -> list[Plot]:
 
         def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[Facet] = places) -> None:
             facet = places[number]
-            lines(within(kept, facet), axes, dense=baseline.get((facet.dataset, facet.model)))
+            lines(within(kept, facet), axes, methods, dense=baseline.get((facet.dataset, facet.model)))
 
         bars = "bars: 95 % t intervals over models" if frame["n"].gt(1).any() else "one model each: no intervals"
         plots.append(
@@ -36,14 +37,14 @@ def accuracy(rows: pd.DataFrame) -> list[Plot]:
                 f"Accuracy on the test images; {bars}. Granularity {granularity}, allocation {allocation}, "
                 "no correction, no recalibration. Markers are set apart sideways so that bars do not "
                 "hide each other.",
-                y="Top-1 accuracy (%)", labels=frames.ordered(kept["scorer"]), same=same,
+                y="Top-1 accuracy (%)", methods=methods, labels=frames.ordered(kept["scorer"]), same=same,
                 references=() if baseline.empty else ("dense",),
             )
         )  # fmt: skip
     return plots
 
 
-def overlap(rows: pd.DataFrame) -> list[Plot]:
+def overlap(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
     """Overlap of the scorers without a search with the magnitude mask, one figure per granularity and allocation."""
     plots = []
     main = _plain(rows)
@@ -53,7 +54,7 @@ def overlap(rows: pd.DataFrame) -> list[Plot]:
         places = facets_of(frame)
 
         def draw(number: int, axes: Axes, kept: pd.DataFrame = kept, places: list[Facet] = places) -> None:
-            lines(within(kept, places[number]), axes)
+            lines(within(kept, places[number]), axes, methods)
             axes.set_ylim(-3, 105)
 
         plots.append(
@@ -62,7 +63,7 @@ def overlap(rows: pd.DataFrame) -> list[Plot]:
                 "Jaccard overlap: kept units in common with the magnitude mask of the same budget, as a "
                 "share of the units kept by either; mean over models with 95 % t interval. "
                 f"Granularity {granularity}, allocation {allocation}.",
-                y="Mask overlap (%)", labels=frames.ordered(kept["scorer"]), same=same,
+                y="Mask overlap (%)", methods=methods, labels=frames.ordered(kept["scorer"]), same=same,
             )
         )  # fmt: skip
     return plots
@@ -99,7 +100,7 @@ def escape(compared: pd.DataFrame) -> list[Plot]:
     return plots
 
 
-def repairs(rows: pd.DataFrame) -> list[Plot]:
+def repairs(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
     """Corrections against sparsity, one facet per model and recalibration."""
     plots = []
     main = frames.main_rows(rows)
@@ -119,7 +120,7 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
         def draw(number: int, axes: Axes, frame: pd.DataFrame = frame, have: list[tuple[Facet, str]] = have) -> None:
             place, recalibration = have[number]
             cells = within(frame, place)
-            lines(cells[cells["recalibration"].eq(recalibration)], axes, by="correction")
+            lines(cells[cells["recalibration"].eq(recalibration)], axes, methods, by="correction")
 
         plots.append(
             plot(
@@ -127,7 +128,7 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
                 f"Corrections compared under each recalibration; scorer {method}, granularity {granularity}, "
                 f"allocation {allocation}; bars: 95 % t intervals over models. Corrections that coincide "
                 "hide each other.",
-                y="Top-1 accuracy (%)", labels=frames.ordered(frame["correction"]),
+                y="Top-1 accuracy (%)", methods=methods, labels=frames.ordered(frame["correction"]),
                 columns=len(order), titles=[
                     f"{place.title}, recalibration: {name}" if drawn else ""
                     for (place, name), drawn in zip(have, there, strict=True)
@@ -137,7 +138,7 @@ def repairs(rows: pd.DataFrame) -> list[Plot]:
     return plots
 
 
-def emp(kept: pd.DataFrame) -> list[Plot]:
+def emp(kept: pd.DataFrame, methods: Methods) -> list[Plot]:
     """Change of accuracy against the sparsity that EMP reached, one figure per granularity and allocation.
 
     Feature scorers are in the table alone.
@@ -151,14 +152,14 @@ def emp(kept: pd.DataFrame) -> list[Plot]:
         places = facets_of(frame)
 
         def draw(number: int, axes: Axes, frame: pd.DataFrame = frame, places: list[Facet] = places) -> None:
-            change_against_sparsity(within(frame, places[number]), axes)
+            change_against_sparsity(within(frame, places[number]), axes, methods)
 
         with styled():
             figure = facets(
                 [place.title for place in places], draw, x="Sparsity achieved (% of prunable units removed)",
                 y="Accuracy minus dense (points)",
             )  # fmt: skip
-            legend(figure, frames.ordered(frame["method"]), {}, ("dense",), joined=False)
+            legend(figure, frames.ordered(frame["method"]), {}, methods, ("dense",), joined=False)
         caption = (
             "Accuracy of the pruned minus the dense model, without repair, against the sparsity that effective model "
             "pruning chose by itself; one point per scorer, means over models, bars: 95 % t intervals. "

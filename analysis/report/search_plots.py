@@ -12,50 +12,56 @@ from analysis import frames
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.formats import percent
 from analysis.fusion import histories, is_equal, search_name
+from analysis.methods import Methods
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
+from bench.core.method import OTHER_FEATURES
 
-#: Families of feature scorers, by the plain name; the rest are controls.
-_SMOOTH = frozenset({"v1a_peak", "v1b_var", "v1d_range", "v1", "a5_log6_smooth"})
-_RAW = frozenset({"a5", "a5_log6", "sics_adaptive"})
-_FAMILIES = ("smooth indicators", "raw indicators", "controls")
-
-
-def _family(scorer: str) -> str:
-    plain = scorer.partition("(")[0]
-    return _FAMILIES[0] if plain in _SMOOTH else _FAMILIES[1] if plain in _RAW else _FAMILIES[2]
+#: Families that the caption of equal weights explains.
+_EXPLAINED = ("smooth indicators", "raw indicators", "controls")
 
 
-def equal_weights(rows: pd.DataFrame) -> list[Plot]:
+def _families(scorers: Sequence[str], methods: Methods) -> dict[str, str]:
+    """Return the family of every feature scorer, the families in catalogue order."""
+    found = {scorer: methods.family(scorer, OTHER_FEATURES) or OTHER_FEATURES for scorer in scorers}
+    known = [record.family for record in methods.of_kind("scorer")]
+    order = list(dict.fromkeys([*(family for family in known if family), *found.values()]))
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1])))
+
+
+def equal_weights(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
     """Accuracy of the feature scorers with equal weights, one facet per model and family, without repair."""
     main = frames.done(frames.unrepaired(frames.main_rows(rows)))
     plots = []
     for granularity, allocation, cells in by_space(main):
         frame = frames.summarise(frames.per_model(cells))
         reference = frame[frame["scorer"].eq(frames.MAGNITUDE)]
-        own = frame[frame["search"].eq("equal")]
-        families = [family for family in _FAMILIES if (own["scorer"].map(_family) == family).any()]
+        own = frame[frame["search"].eq(frames.EQUAL)]
+        family_of = _families(frames.ordered(own["scorer"]), methods)
+        families = list(dict.fromkeys(family_of.values()))
         have = [(place, family) for place in facets_of(own) for family in families]
         if not have:
             continue
 
         def draw(
             number: int, axes: Axes, own: pd.DataFrame = own, reference: pd.DataFrame = reference,
-            have: list[tuple[Facet, str]] = have,
+            have: list[tuple[Facet, str]] = have, family_of: dict[str, str] = family_of,
         ) -> None:  # fmt: skip
             place, family = have[number]
             shown = within(own, place)
-            lines(shown[shown["scorer"].map(_family) == family], axes)
+            lines(shown[shown["scorer"].map(family_of) == family], axes, methods)
             plateau(within(reference, place), axes)
 
+        more = "" if set(families) <= set(_EXPLAINED) else "Other families are those of plug-ins. "
         plots.append(
             plot(
                 f"features-{granularity}-{allocation}", [place for place, _ in have], draw,
                 "Feature scorers with equal weights: accuracy on the test images; bars: 95 % t intervals over models. "
                 "What lies above the dashed line escapes the plateau. Smooth indicators are summaries of the logistic "
                 "map's orbits, smoothed over u; raw ones are not; controls have nothing to do with the map. "
+                f"{more}"
                 f"Granularity {granularity}, allocation {allocation}, no correction, no recalibration.",
-                y="Top-1 accuracy (%)", labels=frames.ordered(own["scorer"]), columns=len(families),
+                y="Top-1 accuracy (%)", methods=methods, labels=frames.ordered(own["scorer"]), columns=len(families),
                 references=("plateau",), titles=[f"{place.title}: {family}" for place, family in have],
             )
         )  # fmt: skip
@@ -98,7 +104,7 @@ def search_escapes(compared: pd.DataFrame) -> list[Plot]:
     return plots
 
 
-def search_histories(found: pd.DataFrame) -> list[Plot]:
+def search_histories(found: pd.DataFrame, methods: Methods) -> list[Plot]:
     """Best search accuracy against evaluations: one line per search, one facet per feature scorer.
 
     Of the sparsities the one at which most searches were made, else the lowest: the courses are much alike.
@@ -116,7 +122,7 @@ def search_histories(found: pd.DataFrame) -> list[Plot]:
             scorers = frames.ordered(own["scorer"])
 
             def draw(number: int, axes: Axes, own: pd.DataFrame = own, scorers: list[str] = scorers) -> None:
-                history(own[own["scorer"].eq(scorers[number])], axes)
+                history(own[own["scorer"].eq(scorers[number])], axes, methods)
 
             place, removed = Facet(str(dataset), str(model)), 100 * float(own["sparsity"].iloc[0])
             with styled():
@@ -124,7 +130,7 @@ def search_histories(found: pd.DataFrame) -> list[Plot]:
                     scorers, draw, x="Evaluations", y="Search accuracy (%)", columns=5, width=2.35, height=1.9,
                     share_y=False,
                 )  # fmt: skip
-                legend(figure, frames.ordered(own["name"]), {}, ("equal",))
+                legend(figure, frames.ordered(own["name"]), {}, methods, ("equal",))
             caption = (
                 f"Course of the searches: {place.title}, {removed:g} % sparsity. Best accuracy on the "
                 "search images after so many evaluations, mean over models; one facet per feature scorer, each with a "
@@ -136,14 +142,14 @@ def search_histories(found: pd.DataFrame) -> list[Plot]:
     return plots
 
 
-def curves(features: pd.DataFrame, wanted: Sequence[str]) -> list[Plot]:
+def curves(features: pd.DataFrame, wanted: Sequence[str], methods: Methods) -> list[Plot]:
     """Draw the features of the `wanted` scorers against u, one facet per scorer."""
     known = features[features["scorer"].isin(wanted)]
     if known.empty:
         return []
     draws = known["draw"].nunique()
     shown = known[known["draw"].eq(known["draw"].min())]
-    scorers = sorted(frames.ordered(shown["scorer"]), key=lambda scorer: _FAMILIES.index(_family(scorer)))
+    scorers = list(_families(frames.ordered(shown["scorer"]), methods))
     most = int(shown.groupby("scorer")["feature"].nunique().max())
 
     def draw(number: int, axes: Axes) -> None:

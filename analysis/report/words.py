@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis import frames
+from analysis.methods import Methods, plain_name
 
 #: arXiv number -> short title of a paper whose claims are shipped.
 PAPERS = {
@@ -224,55 +225,14 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
 )
 
-#: Column of the rows -> what its plain labels mean, where `_WORDS` does not say it; shown if the study has them.
-_NAMES: dict[str, dict[str, str]] = {
-    "allocation": {
-        "erk": "density by layer shape, the sparser the larger the layer (Erdos-Renyi kernel)",
-        "lamp": "global ranking of the LAMP score",
-        "2:4": "2 of every 4 consecutive input channels kept",
-        "4:8": "4 of every 8 kept",
-        "1:4": "1 of every 4 kept",
-        "emp": "effective model pruning: the scores say how many units to keep",
-    },
-    "correction": {
-        "asr_soft": "asr that goes to 1 for channels under 5 % of the median variance",
-        "asr_eb": "asr with an empirical-Bayes lambda",
-        "repair": "mean and variance of every channel matched by an affine map",
-        "reconstruct": "kept weights fitted anew by least squares to the dense outputs",
-    },
-    "recalibration": {"exact": "layer by layer, mean and variance pooled over the whole draw"},
-    "scorer": {
-        "lamp": "square of the weight over the sum of the larger ones' squares",
-        "log_rank": "logarithm of the per-layer rank",
-        "snip": "gradient times weight on one mini-batch, normalised",
-        "grasp": "weight times Hessian-gradient product",
-        "synflow": "synaptic flow, 100 rounds without data",
-        "synflow_oneshot": "synaptic flow, one round",
-        "fisher": "half the square of the weight times the mean square gradient",
-        "obs": "optimal brain surgeon, layer by layer",
-        "activation": "mean absolute activation of a channel",
-        "v1a_peak": "smoothed peak of the logistic map's orbit",
-        "v1b_var": "its smoothed variance",
-        "v1d_range": "its smoothed range",
-        "v1": "smoothed peak, variance, range and mean",
-        "a5": "the same four, raw",
-        "a5_log6": "these, the Lyapunov exponent and the entropy, raw",
-        "a5_log6_smooth": "the same six, smoothed",
-        "nl_sin": "four sines",
-        "weier4": "four Weierstrass functions",
-        "random_spline": "four splines through random values",
-        "gaussian_bump": "rank and a bump at the rank where the target sparsity cuts",
-        "gaussian_bump_only": "the bump alone",
-        "pure_mag4": "peak, variance, range and mean absolute deviation of the unit's own weights",
-        "sics_adaptive": "rank, v1 or a5, chosen by the target sparsity",
-    },
-    "search": {
-        "equal": "all weights 1",
-        "dbo": "dung beetle optimizer",
-        "cma": "covariance matrix adaptation",
-        "random_search": "uniform random weights",
-    },
-}  # fmt: skip
+#: Methods that the fixed entries above explain; the records of others do.
+_EXPLAINED = frozenset({
+    ("allocation", "uniform"), ("allocation", "global"), ("allocation", "per_output"),
+    *(("correction", name) for name in ("none", "layerwise", "channelwise", "asr")),
+    *(("recalibration", name) for name in ("none", "ema", "cumulative")), ("search", "none"),
+    *(("scorer", name) for name in ("random", "magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude")),
+    *(("scorer", name) for name in ("exp_magnitude", "rank", "l2", "gradient", "taylor", "wanda")),
+})  # fmt: skip
 
 _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
     (
@@ -301,12 +261,6 @@ _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
     ("u", "A unit's rank by magnitude within its layer, from 0.1 (the smallest) to 1 (the largest)."),
 )
 
-_EMP_WORDS: tuple[tuple[str, str], ...] = (
-    ("N_eff", "Effective number of scores: 1 over the sum of their squared shares."),
-    ("s_eff", "Share of all the scores' sum that the kept units hold."),
-)
-
-
 #: What the speed-up counts, and with it the words of the tables of layers; in store schema 1, and later.
 _SPEEDUP_OF_SCHEMA_1: tuple[tuple[str, str], ...] = (
     (
@@ -327,25 +281,27 @@ _SPEEDUP: tuple[tuple[str, str], ...] = (
 )
 
 
-def glossary(rows: pd.DataFrame, *, all_products: bool = True) -> list[tuple[str, str]]:
+def glossary(rows: pd.DataFrame, methods: Methods, *, all_products: bool = True) -> list[tuple[str, str]]:
     """Return the words that a report on these rows uses, with their meaning, in alphabetical order.
 
     Parameters
     ----------
     rows : DataFrame
         Rows of the store; names and sections that they do not have are not explained.
+    methods : Methods
+        What the evidence says of the methods.
     all_products : bool
         Whether their speed-up counts all products; False for store schema 1.
     """
     words = dict(_WORDS + (_SPEEDUP if all_products else _SPEEDUP_OF_SCHEMA_1))
     if len(frames.searched(rows)):
         words |= dict(_SEARCH_WORDS)
-    allocations = {str(label).partition("(")[0] for label in rows["allocation"].dropna().unique()}
-    if "emp" in allocations:
-        words |= dict(_EMP_WORDS)
-    for column, meanings in _NAMES.items():
-        there = {str(label).partition("(")[0] for label in rows[column].dropna().unique()}
-        said = [f"{name} ({meaning})" for name, meaning in meanings.items() if name in there]
+    for kind in ("allocation", "correction", "recalibration", "scorer", "search"):
+        names = {plain_name(str(label)) for label in rows[kind].dropna().unique()}
+        used = [record for record in methods.of_kind(kind) if record.name in names]
+        for record in used:
+            words |= record.terms
+        said = [f"{one.name} ({one.glossary})" for one in used if one.glossary and (kind, one.name) not in _EXPLAINED]
         if said:
-            words[column] += f" Also here: {', '.join(said)}."
+            words[kind] += f" Also here: {', '.join(said)}."
     return sorted(words.items(), key=lambda word: word[0].lower())

@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from bench.core.errors import UserError, suggest
-from bench.core.types import Choice
+from bench.core.method import OTHER, OTHER_FEATURES, Method, described
+from bench.core.types import Cell, Choice
 
 KINDS = ("scorer", "search", "allocation", "correction", "recalibration", "model", "dataset")
 #: Entry-point group of an installed package -> kind of the plug-ins that it offers.
@@ -32,34 +33,44 @@ N_OF_M = re.compile(r"(\d+):(\d+)")
 
 
 @dataclass(frozen=True)
-class Plugin:
-    """A method and what a reader should know of it.
+class Plugin(Method):
+    """A method with its function; the facts about it are those of `Method`.
 
     Attributes
     ----------
-    kind, name : str
-        One of `KINDS`; unique within its kind.
     function : callable
         Its keyword-only arguments are the options that a study may set.
-    formula, cost, reference : str
-        Shown by ``prunebench list``.
-    granularities : tuple of str
-        Where it is defined; a cell elsewhere is skipped with a reason.
-    version : int or str
-        Raised when results change; the SHA-256 of the source file for a user's.
-    details : mapping
-        Kind-specific facts (a model's default recipe, a scorer's `sets_sparsity`...).
+    recipe : mapping
+        Models: training recipe that differs from the default.
+    example : mapping
+        Values of the options without a default, with which the conformance suite calls it.
     """
 
-    kind: str
-    name: str
     function: Callable[..., Any]
-    formula: str = ""
-    cost: str = ""
-    reference: str = ""
-    granularities: tuple[str, ...] = ("weight", "channel")
-    version: int | str = 1
-    details: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Derive the facts that the function shows where they are None."""
+        if self.kind == "scorer":
+            self._derive("family", OTHER_FEATURES if self.fuses_features else OTHER)
+            self._derive("gradients", not self.fuses_features)
+        if self.kind == "allocation":
+            parameter = inspect.signature(self.function).parameters.get("sparsity")
+            self._derive("sets_sparsity", parameter is not None and parameter.annotation in (None, "None"))
+
+    def _derive(self, name: str, value: object) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
+
+    @property
+    def record(self) -> Method:
+        """The facts alone; the source file of a user's plug-in without its folder."""
+        facts = {each.name: getattr(self, each.name) for each in fields(Method)}
+        if isinstance(self.version, str):
+            facts["reference"] = Path(self.reference).name
+        return Method(**facts)
 
     @cached_property
     def takes_sparsity(self) -> bool:
@@ -72,13 +83,6 @@ class Plugin:
         """Whether a scorer returns a `FeatureMap`, whose fusion weights a search finds; its annotation says so."""
         returned = inspect.signature(self.function).return_annotation
         return str(getattr(returned, "__name__", returned)).rpartition(".")[2] == "FeatureMap"
-
-    @property
-    def sets_sparsity(self) -> bool:
-        """Whether an allocation sets the sparsity: the catalogue says so, or its ``sparsity`` is annotated ``None``."""
-        parameter = inspect.signature(self.function).parameters.get("sparsity")
-        annotated = parameter is not None and parameter.annotation in (None, "None")
-        return bool(self.details.get("sets_sparsity", annotated))
 
     def options_model(self) -> type[BaseModel]:
         """Pydantic model of the options: the function's keyword-only arguments."""
@@ -207,6 +211,11 @@ class Registry:
             raise UserError(f"no {kind} named {name!r}: {suggest(name, self.names(kind))}")
         return plugin
 
+    def records(self, cells: Iterable[Cell]) -> tuple[Method, ...]:
+        """Return the records of all methods that some cells use, in catalogue order."""
+        used = {(axis, choice.name) for cell in cells for axis, choice in cell.methods().items() if choice is not None}
+        return tuple(plugin.record for key, plugin in self._plugins.items() if key in used)
+
 
 def _user_plugin(kind: str, name: str, function: Callable[..., Any]) -> Plugin:
     if not inspect.isfunction(function):
@@ -214,7 +223,8 @@ def _user_plugin(kind: str, name: str, function: Callable[..., Any]) -> Plugin:
     source = inspect.getsourcefile(function)
     version = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "unknown"
     summary = (inspect.getdoc(function) or "").split("\n")[0]
-    return Plugin(kind, name, function, formula=summary, cost="user", reference=str(source), version=version)
+    facts = {"formula": summary, "cost": "user", "reference": str(source), "glossary": summary.rstrip(".")}
+    return Plugin(kind, name, function, version=version, **{**facts, **described(function)})
 
 
 def _import_plugin(kind: str, reference: str, folder: Path | None) -> Plugin:

@@ -108,6 +108,13 @@ class Cell:
         """Whether this is a reference row of the unpruned model."""
         return self.scorer.name == "dense"
 
+    def methods(self) -> dict[str, Choice | None]:
+        """Return the cell's methods by kind."""
+        return {
+            "scorer": self.scorer, "search": self.search, "allocation": self.allocation,
+            "correction": self.correction, "recalibration": self.recalibration,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Group:

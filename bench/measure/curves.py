@@ -68,11 +68,11 @@ def score_curve(plugin: Plugin, options: Mapping[str, Any], seed: int, sparsity:
     Examples
     --------
     >>> from bench.scorers.rank import rank
-    >>> curve = score_curve(Plugin("scorer", "rank", rank, details={"curve": True}), {}, 0, None)
+    >>> curve = score_curve(Plugin("scorer", "rank", rank, curve=True), {}, 0, None)
     >>> curve.names, curve.u[[0, -1]].tolist(), curve.values[:, [0, -1]].tolist()
     (('rank',), [0.1, 1.0], [[0.0, 1.0]])
     """
-    if not plugin.details.get("curve", False):
+    if not plugin.curve:
         raise UserError(f"scorer {plugin.name!r} has no curve: it is no function of the rank alone")
     view, calibration = _ladder_view()
     arguments = [view, calibration, torch.Generator().manual_seed(seed)]
@@ -116,7 +116,7 @@ def curve_table(study: Study, registry: Registry) -> pd.DataFrame:
     parts = []
     for scorer in study.scorers:
         plugin = registry.get("scorer", scorer.name)
-        if not plugin.details.get("curve", False):
+        if not plugin.curve:
             continue
         for sparsity in study.file.sparsities if plugin.takes_sparsity else (None,):
             first = score_curve(plugin, scorer.options, features_seed(scorer, 0), sparsity)

@@ -176,7 +176,7 @@ def resolve_recipe(spec: ModelSpec, registry: Registry) -> Recipe:
         For an unknown key (with the nearest one) or a value out of range.
     """
     plugin = registry.find("model", spec.name)
-    own = plugin.details.get("recipe", {}) if plugin is not None else {}
+    own = plugin.recipe if plugin is not None else {}
     for key in spec.recipe:
         if key not in Recipe.model_fields:
             hint = suggest(key, Recipe.model_fields)

@@ -24,9 +24,7 @@ from bench.core.types import Cell, DataFacts, Settings
 from bench.measure.evaluation import KEPT_INPUT, PRECISIONS, prepare_network
 from bench.models.outputs import main_output
 from bench.models.view import ModelView
-from bench.repairs.reconstruct import HELD
 from bench.scorers.gradient import stand_ins, summed_loss
-from bench.scorers.obs import PART
 from bench.study.spec import Recipe
 
 #: Bytes of a value.
@@ -49,11 +47,6 @@ BUFFERS = 20 * 2**20
 HOLES = 1.8
 #: Matrices of the size of a layer's Hessian that are held while it is inverted.
 INVERTING = 4
-#: Scorers that look at weights, ranks or forward passes alone; any other may keep activations for a gradient.
-FORWARD = frozenset({
-    "random", "magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank", "log_rank",
-    "l2", "lamp", "wanda", "obs", "activation", "fisher", "synflow", "synflow_oneshot",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -194,7 +187,7 @@ def memory_stages(
     cells : iterable of Cell
         Cells of the model that will be computed.
     registry : Registry
-        Knows which scorers fuse features.
+        Knows what the methods need.
     recipe : Recipe or None
         Training recipe; None if the model is given.
 
@@ -223,9 +216,10 @@ def memory_stages(
 
     unit = FLOAT64 * sizes.units
     pruned = [cell for cell in cells if not cell.is_dense]
-    scorers = {cell.scorer.name for cell in pruned}
-    fused = any(registry.get("scorer", name).fuses_features for name in scorers)
-    gradients = any(not registry.get("scorer", name).fuses_features and name not in FORWARD for name in scorers)
+    scorers = [registry.get("scorer", name) for name in sorted({cell.scorer.name for cell in pruned})]
+    corrections = [registry.get("correction", name) for name in sorted({cell.correction.name for cell in cells})]
+    fused = any(plugin.fuses_features for plugin in scorers)
+    gradients = any(plugin.gradients for plugin in scorers)
     repairs = {cell.correction.name for cell in cells} | {cell.recalibration.name for cell in cells}
     maps = (KEPT + FEATURES * fused) * unit if pruned else 0
     orders = maps + (SORTING + SETTLING * gradients) * unit if pruned else 0
@@ -259,8 +253,9 @@ def memory_stages(
         }  # fmt: skip
     if repairs - {"none"}:
         stages["repairing"] = {**held, "scores and orders": maps, "activations": batch * sizes.forward}
-    for stage, method, most in (("repairing", "reconstruct", HELD), ("scoring", "obs", PART)):
-        if method in repairs | scorers and sizes.hessians:
+    for stage, plugins in (("repairing", corrections), ("scoring", scorers)):
+        most = max((plugin.moments for plugin in plugins), default=0)
+        if most and sizes.hessians:
             largest = max(sizes.hessians)
             stages[stage]["Hessians"] = max(largest, min(sum(sizes.hessians), most)) + INVERTING * largest
     return stages

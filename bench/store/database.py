@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from bench.core.errors import Held, UserError, suggest
 from bench.store import schema
+from bench.store.methods import METHODS
 from bench.store.places import (
     DATABASE_FILE,
     PLACES_FILE,
@@ -83,6 +84,9 @@ RUNS = sa.Table(
     sa.Column("ended", sa.Text),
     sa.Column("before", sa.Integer),
 )  # fmt: skip
+
+
+METHODS.to_metadata(METADATA)
 
 
 def now() -> str:

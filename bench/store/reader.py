@@ -18,9 +18,11 @@ import pyarrow.json as pj
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
+from bench.core.method import Method
 from bench.store import schema
 from bench.store.database import CHECKS, DENSE, PLAN, ROWS, Store, open_store, pick_study
 from bench.store.files import Artifacts, typed
+from bench.store.methods import earlier_methods, read_methods
 from bench.store.places import is_begun
 
 #: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
@@ -60,6 +62,8 @@ class StudyData:
     alignment, units : DataFrame
         The columns of `schema.ALIGNMENT` and `schema.UNITS`, of the groups that are complete. Like the curves they
         are no part of the database.
+    recorded : tuple of Method
+        Records of the study's methods; none where it was registered before these were stored.
     """
 
     rows: pd.DataFrame
@@ -69,6 +73,12 @@ class StudyData:
     curves: pd.DataFrame = field(default_factory=partial(empty, schema.CURVES))
     alignment: pd.DataFrame = field(default_factory=partial(empty, schema.ALIGNMENT))
     units: pd.DataFrame = field(default_factory=partial(empty, schema.UNITS))
+    recorded: tuple[Method, ...] = ()
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """Records of methods: the study's own or, where it has none, those of the catalogue at that time."""
+        return self.recorded or earlier_methods()
 
 
 def has_store(folder: Path) -> bool:
@@ -90,6 +100,7 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
             frame = _read_rows(store, connection, study["study_hash"])
             checks = _read(store, connection, CHECKS, schema.CHECKS).sort_values(["cell", "kind"])
             dense = _read(store, connection, DENSE, schema.DENSE)
+            recorded = read_methods(connection, study["study_hash"])
         settings = json.loads(store.meta("settings") or "{}")
     meta = {name: study[name] for name in ("name", "description", "profile", "study_hash", "claims_hash", "registered")}
     meta |= {name: json.loads(study[name] or "{}") for name in ("study", "provenance", "counters")}
@@ -100,6 +111,7 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
         dense=dense[dense["group"].isin(frame["group"])]
         .sort_values(["dataset", "model", "train_seed"], ignore_index=True),
         meta={**meta, "settings": settings},
+        recorded=recorded,
     )  # fmt: skip
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bench.core.errors import UserError
+from bench.core.method import Method
 from bench.core.provenance import provenance
 from bench.core.types import DataFacts, Settings
 from bench.store.database import Store
+from bench.store.methods import write_methods
 from bench.study.plan import Plan, axis_values
 
 
 def register_study(
-    store: Store, plan: Plan, settings: Settings, facts: Mapping[str, DataFacts], claims_hash: str | None
+    store: Store,
+    plan: Plan,
+    settings: Settings,
+    facts: Mapping[str, DataFacts],
+    claims_hash: str | None,
+    methods: Sequence[Method] = (),
 ) -> None:
     """Write the study, the hash of its claims, its settings and its plan into a store.
 
@@ -30,6 +37,8 @@ def register_study(
         Label of each data set -> its sizes and content hash.
     claims_hash : str or None
         SHA-256 of the claims file; None if the study has none.
+    methods : sequence of Method
+        Records of the methods that the cells use.
 
     Raises
     ------
@@ -59,3 +68,4 @@ def register_study(
         },
         [(cell.id, cell.position, axis_values(cell)) for cell in plan.cells()],
     )  # fmt: skip
+    store.repeat(lambda connection: write_methods(connection, study.digest(), methods))

@@ -259,7 +259,8 @@ def run(
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
         for note in (*session.notes, *changed_inputs(store, session)):
             console.print(f"note: {note}", style="yellow")
-        register_study(store, session.plan, session.settings, session.facts, registered)
+        methods = session.registry.records(session.plan.cells())
+        register_study(store, session.plan, session.settings, session.facts, registered, methods)
         for other in merge or []:
             taken = merge_study(study, store, session.plan.study.digest(), other)
             typer.echo(f"{taken} cells taken over from {other}")
@@ -486,7 +487,7 @@ def kappa(
         curves, draws = _catalogue_curves(scorers, sparsity, eps)
     else:
         data = load(study, profile)
-        curves = _study_curves(study, data.curves, scorers)
+        curves = _study_curves(study, data, scorers)
         own = data.rows["scorer"].isin({one.scorer for one in curves})
         summary = fused_summary(fused(replace(data, rows=data.rows[own]), eps, smooth_degree, basis))
     results = measure(curves, eps, smooth_degree, basis)
@@ -532,23 +533,23 @@ def _catalogue_curves(names: list[str] | None, sparsity: float, eps: float) -> t
     from bench.plugins.catalogue import make_registry
 
     registry = make_registry(Path.cwd())
-    known = [plugin.name for plugin in registry.of_kind("scorer") if plugin.details.get("curve", False)]
+    known = [plugin.name for plugin in registry.of_kind("scorer") if plugin.curve]
     found, draws = [], {}
     for name in dict.fromkeys(names or known):
         plugin = registry.get("scorer", name)
         curve = default_curve(plugin, sparsity)
         target = sparsity if plugin.takes_sparsity else None
-        found.append(Curves(name, target, 0, curve.names, curve.u, curve.values, curve.function))
+        found.append(Curves(name, target, 0, curve.names, curve.u, curve.values, curve.function, plugin.complexity))
         if (default_curve(plugin, sparsity, 1).values != curve.values).any():
             drawn = (default_curve(plugin, sparsity, draw) for draw in range(DRAWS))
             draws[name] = over_draws([worst(interpolation_degrees(one.function, one.u, eps)) for one in drawn])
     return found, draws
 
 
-def _study_curves(study: Path, table: Any, names: list[str] | None) -> list[Any]:
+def _study_curves(study: Path, data: Any, names: list[str] | None) -> list[Any]:
     from analysis.kappa.study import study_curves
 
-    curves = list(study_curves(table))
+    curves = list(study_curves(data))
     if not curves:
         raise UserError(f"{study}: has no scorer that is a function of the rank; leave --study out for the catalogue's")
     known = list(dict.fromkeys(one.scorer for one in curves))

@@ -65,7 +65,7 @@ def _recipes(registry: Registry) -> list[dict[str, Any]]:
         for key, schema in Recipe.model_json_schema()["properties"].items()
     ]
     for plugin in registry.of_kind("model"):
-        own = ", ".join(f"{key} {_plain(value)}" for key, value in plugin.details.get("recipe", {}).items())
+        own = ", ".join(f"{key} {_plain(value)}" for key, value in plugin.recipe.items())
         entries.append({"name": plugin.name, "default": "-", "values": "-", "meaning": f"recipe of this model: {own}"})
     entries.append({"name": "any other model", "default": "-", "values": "-", "meaning": "the defaults above"})
     return entries

@@ -14,6 +14,8 @@ from scipy import stats
 
 from analysis import complexity_figures
 from analysis.complexity import PAPER, _change, complexity, curve, premium
+from analysis.methods import Methods
+from bench.store.methods import earlier_methods
 
 GRID = (0.5, 0.6, 0.7, 0.8, 0.9)
 CLASSES = {1: ["v1", "v1b_var"], 2: ["a5"]}
@@ -228,7 +230,7 @@ def test_turning_the_premium_round_turns_its_p_values_round():
 def test_the_figure_of_kappa_shows_its_shares_and_the_papers_thresholds():
     frame = curve(complexity(escapes(), CLASSES, resamples=20))
     axes = Figure().subplots()
-    complexity_figures.probabilities(frame, axes)
+    complexity_figures.probabilities(frame, axes, Methods(earlier_methods()))
     drawn = {str(line.get_label()): line for line in axes.lines}
     for kappa in (1, 2):
         line = drawn[f"P(\N{GREEK SMALL LETTER KAPPA} \N{GREATER-THAN OR EQUAL TO} {kappa})"]
@@ -241,7 +243,7 @@ def test_the_figure_of_kappa_shows_its_shares_and_the_papers_thresholds():
 def test_the_figure_of_the_premium_fills_what_is_clear():
     frame = premium(escapes(noise=0.03, seed=5))
     axes = Figure().subplots()
-    complexity_figures.premium(frame, axes)
+    complexity_figures.premium(frame, axes, Methods(earlier_methods()))
     clear = frame[["p_above", "p_below"]].min(axis=1) <= 0.025
     filled, hollow = axes.lines[-2:]
     assert list(filled.get_ydata()) == pytest.approx((100 * frame["mean"][clear]).tolist())

@@ -125,8 +125,8 @@ def test_scorers_that_measure_another_kappa_are_named():
     u = np.linspace(0.1, 1, 301)
     rough = np.sign(np.sin(60 * u))
     curves = [
-        Curves("rank", None, 0, ("u",), u, u[None]),
-        Curves("v1", None, 0, ("mean", "jump"), u, np.stack([np.sin(6 * u), rough])),
+        Curves("rank", None, 0, ("u",), u, u[None], by_design=0),
+        Curves("v1", None, 0, ("mean", "jump"), u, np.stack([np.sin(6 * u), rough]), by_design=1),
         Curves("mine", None, 0, ("u",), u, u[None]),
     ]
     said = design_sentence(measure(curves))

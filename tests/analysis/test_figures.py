@@ -5,28 +5,24 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from analysis.comparisons import escapes, searched_escapes
 from analysis.emp import emp_rows
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.fusion import histories, searches
+from analysis.methods import Methods
 from analysis.report import search_plots
 from analysis.report.plots import accuracy, emp, escape, overlap, repairs
-from analysis.style import look, styled
+from analysis.style import styled
+from bench.store.methods import earlier_methods
+
+METHODS = Methods(earlier_methods())
 
 SCORERS = (
     "random", "magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank",
     "l2", "gradient", "taylor", "wanda",
 )  # fmt: skip
-PLAIN = (*SCORERS, "log_rank", "lamp", "snip", "grasp", "synflow", "synflow_oneshot", "fisher", "obs", "activation")
-FEATURES = (
-    "v1a_peak", "v1b_var", "v1d_range", "v1", "a5", "a5_log6", "a5_log6_smooth", "sics_adaptive", "nl_sin", "weier4",
-    "random_spline", "gaussian_bump", "gaussian_bump_only", "pure_mag4",
-)  # fmt: skip
-SEARCHES = ("dbo", "cma", "random_search")
-CORRECTIONS = ("none", "layerwise", "channelwise", "asr", "asr_soft", "asr_eb", "repair", "reconstruct")
 
 
 @pytest.fixture
@@ -41,21 +37,21 @@ def frame(scorers, bounds=0.01):
 
 
 def test_lines_show_the_means_in_percent(axes):
-    lines(frame(["magnitude"]), axes, dense=0.97)
+    lines(frame(["magnitude"]), axes, METHODS, dense=0.97)
     drawn = axes.containers[0].lines[0]
     assert drawn.get_ydata() == pytest.approx([85, 84, 81, 80.8])
     assert axes.lines[0].get_ydata() == pytest.approx([97, 97])
 
 
 def test_bars_are_the_interval_and_vanish_where_there_is_none(axes):
-    lines(frame(["magnitude"], bounds=0.02), axes)
-    lines(frame(["taylor"], bounds=np.nan), axes)
+    lines(frame(["magnitude"], bounds=0.02), axes, METHODS)
+    lines(frame(["taylor"], bounds=np.nan), axes, METHODS)
     heights = [np.ptp(c.lines[2][0].get_segments()[0][:, 1]) for c in axes.containers]
     assert heights == pytest.approx([4, 0])
 
 
 def test_ticks_too_close_to_read_are_hidden(axes):
-    lines(frame(["magnitude"]), axes)
+    lines(frame(["magnitude"]), axes, METHODS)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["50", "60", "90"]
 
 
@@ -72,34 +68,13 @@ def test_heat_writes_every_number_and_marks_the_clear_ones(axes):
     assert [text.get_color() for text in axes.texts] == ["black", "white", "black"]
 
 
-@pytest.mark.parametrize("names", [PLAIN, FEATURES, SEARCHES, CORRECTIONS])
-def test_what_stands_in_one_figure_looks_different_even_in_grey(names):
-    looks = [look(name) for name in names]
-    assert len({found.marker for found in looks}) == len(names)
-    for found in looks:
-        luminance = float(np.dot(to_rgb(found.colour), (0.2126, 0.7152, 0.0722)))
-        assert luminance < 0.75  # readable on white
-
-
 def test_the_legend_shows_each_scorer_as_it_is_drawn():
-    figure = facets(["a"], lambda _, axes: lines(frame(SCORERS), axes), x="x", y="y")
-    legend(figure, SCORERS[::-1], {})
+    figure = facets(["a"], lambda _, axes: lines(frame(SCORERS), axes, METHODS), x="x", y="y")
+    legend(figure, SCORERS[::-1], {}, METHODS)
     drawn = [container.lines[0] for container in figure.axes[0].containers][::-1]
     for line, handle in zip(drawn, figure.legends[0].legend_handles, strict=True):
         for what in ("color", "marker", "markerfacecolor", "linestyle"):
             assert getattr(line, f"get_{what}")() == getattr(handle, f"get_{what}")()
-
-
-def test_a_scorer_keeps_its_colour_whatever_its_options_and_search():
-    for label in ("a5(include_rank=True)", "a5 + dbo", "a5(include_rank=True) + cma (60 evaluations)"):
-        assert look(label).colour == look("a5").colour
-    assert look("mine(k=1)").colour == look("mine").colour
-    assert look("dbo (60 evaluations)") == look("dbo")
-
-
-def test_an_unknown_scorer_always_looks_the_same():
-    assert look("./mine.py:score") == look("./mine.py:score")
-    assert len({look(f"scorer {n}") for n in range(30)}) > 20
 
 
 def test_an_empty_title_leaves_its_place_free():
@@ -111,8 +86,10 @@ def test_an_empty_title_leaves_its_place_free():
 
 def test_no_text_lies_outside_the_figure_or_on_another(study):
     with styled():
-        figure = facets(["a model on a data set"] * 2, lambda _, axes: lines(frame(SCORERS), axes), x="x", y="y")
-        legend(figure, SCORERS, {"magnitude": "magnitude (+ 5)"}, ("dense",))
+        figure = facets(
+            ["a model on a data set"] * 2, lambda _, axes: lines(frame(SCORERS), axes, METHODS), x="x", y="y"
+        )
+        legend(figure, SCORERS, {"magnitude": "magnitude (+ 5)"}, METHODS, ("dense",))
         figure.draw_without_rendering()
         page = figure.bbox
         boxes = [text.get_window_extent() for text in figure.legends[0].get_texts()]
@@ -125,7 +102,7 @@ def test_no_text_lies_outside_the_figure_or_on_another(study):
 
 def test_svg_is_the_same_every_time_and_carries_no_date(study):
     rows = study(seeds=2, granularities=("weight",), allocations=("uniform",)).rows
-    (first,), (second,) = accuracy(rows), accuracy(rows)
+    (first,), (second,) = accuracy(rows, METHODS), accuracy(rows, METHODS)
     assert first.svg == second.svg
     assert "<dc:date>" not in first.svg
     assert "drawn as one line: log_magnitude" in first.caption
@@ -133,7 +110,7 @@ def test_svg_is_the_same_every_time_and_carries_no_date(study):
 
 def test_no_data_makes_no_figure(study):
     rows = study(seeds=1).rows
-    assert accuracy(rows.iloc[:0]) == []
+    assert accuracy(rows.iloc[:0], METHODS) == []
     assert escape(escapes(rows.iloc[:0])) == []
 
 
@@ -160,7 +137,7 @@ def test_a_heat_table_may_have_groups_of_columns(axes):
 def test_a_history_shows_the_best_in_percent_and_equal_weights_across(axes, fused):
     steps = histories(searches(fused(models=("cnn",), sparsities=(0.5,)).rows))
     own = steps[steps["scorer"].eq("v1")]
-    history(own.assign(name="dbo"), axes)
+    history(own.assign(name="dbo"), axes, METHODS)
     line, across = axes.lines
     assert line.get_xdata().tolist() == [30, 600]
     assert line.get_ydata() == pytest.approx(100 * own["best"])
@@ -182,12 +159,12 @@ def test_every_feature_has_a_band_with_its_name(axes):
 
 def test_feature_scorers_have_figures_of_their_own(fused):
     data = fused()
-    main = [*accuracy(data.rows), *overlap(data.rows)]
+    main = [*accuracy(data.rows, METHODS), *overlap(data.rows, METHODS)]
     assert not any(f">{name}<" in figure.svg for figure in main for name in ("v1", "a5"))
-    (own,) = search_plots.equal_weights(data.rows)
+    (own,) = search_plots.equal_weights(data.rows, METHODS)
     assert all(f">{name}<" in own.svg for name in ("v1", "a5", "magnitude (the plateau)"))
     assert ">taylor<" not in own.svg
-    (curves,) = search_plots.curves(data.curves, ["v1", "a5"])
+    (curves,) = search_plots.curves(data.curves, ["v1", "a5"], METHODS)
     assert ">rank<" not in curves.svg  # a scorer without a search has no place among them
     assert "rank by magnitude" in curves.caption
 
@@ -195,7 +172,7 @@ def test_feature_scorers_have_figures_of_their_own(fused):
 def test_every_figure_names_a_small_budget(fused):
     rows = fused(budget=60, searches=("equal", "dbo(evaluations=60)")).rows
     found = searches(rows)
-    figures = [*search_plots.search_escapes(searched_escapes(rows)), *search_plots.search_histories(found)]
+    figures = [*search_plots.search_escapes(searched_escapes(rows)), *search_plots.search_histories(found, METHODS)]
     assert len(figures) == 1 + 2  # models
     for figure in figures:
         text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", figure.svg))
@@ -204,21 +181,21 @@ def test_every_figure_names_a_small_budget(fused):
 
 def test_courses_are_drawn_at_the_sparsity_with_most_searches(fused):
     found = searches(fused(models=("cnn",), sparsities=(0.5, 0.8), searches=("equal", "dbo", "random_search")).rows)
-    (lowest,) = search_plots.search_histories(found)
+    (lowest,) = search_plots.search_histories(found, METHODS)
     assert lowest.name.endswith("-50")  # as many at both
-    (most,) = search_plots.search_histories(found[~(found["search"].eq("dbo") & found["sparsity"].eq(0.5))])
+    (most,) = search_plots.search_histories(found[~(found["search"].eq("dbo") & found["sparsity"].eq(0.5))], METHODS)
     assert most.name.endswith("-80")
 
 
 def test_rows_without_a_sparsity_break_no_figure(study, own_sparsities):
     data = study(seeds=2, granularities=("channel",))
     rows, plain = own_sparsities(data).rows, data.rows
-    for draw in (accuracy, overlap, repairs, lambda rows: escape(escapes(rows))):
-        assert [figure.name for figure in draw(rows)] == [figure.name for figure in draw(plain)]
+    for draw in (accuracy, overlap, repairs, lambda rows, _: escape(escapes(rows))):
+        assert [figure.name for figure in draw(rows, METHODS)] == [figure.name for figure in draw(plain, METHODS)]
     alone = rows[rows["sparsity"].isna() | rows["scorer"].eq("dense")]
-    assert [draw(alone) for draw in (accuracy, overlap, repairs)] == [[], [], []]
+    assert [draw(alone, METHODS) for draw in (accuracy, overlap, repairs)] == [[], [], []]
     assert escape(escapes(alone)) == []
-    drawn = emp(emp_rows(rows))
+    drawn = emp(emp_rows(rows), METHODS)
     assert [figure.name for figure in drawn] == ["emp-channel-emp"]
     assert "Accuracy minus dense (points)" in drawn[0].svg
 
@@ -226,6 +203,18 @@ def test_rows_without_a_sparsity_break_no_figure(study, own_sparsities):
 def test_no_feature_scorer_makes_no_figure_of_them(study):
     rows = study(seeds=2).rows
     found = searches(rows)
-    assert search_plots.equal_weights(rows) == search_plots.search_histories(found) == []
+    assert search_plots.equal_weights(rows, METHODS) == search_plots.search_histories(found, METHODS) == []
     assert search_plots.search_escapes(searched_escapes(rows)) == []
-    assert search_plots.curves(study(seeds=1).curves, []) == []
+    assert search_plots.curves(study(seeds=1).curves, [], METHODS) == []
+
+
+def test_a_scorer_without_a_record_is_no_control(fused):
+    data = fused()
+    mine = data.rows["scorer"].eq("a5")
+    rows = data.rows.assign(scorer=data.rows["scorer"].mask(mine, "./mine.py:curves"))
+    (plain,) = search_plots.equal_weights(data.rows, METHODS)
+    (own,) = search_plots.equal_weights(rows, METHODS)
+    assert "other features" in own.svg
+    assert "controls" not in own.svg
+    assert "Other families are those of plug-ins." in own.caption
+    assert "Other families" not in plain.caption

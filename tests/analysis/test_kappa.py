@@ -29,7 +29,6 @@ from analysis.kappa.approximation import (
     within,
 )
 from analysis.kappa.curves import (
-    BY_DESIGN,
     Curves,
     drawdown,
     kappa,
@@ -315,7 +314,7 @@ def test_the_bootstrap_interval_of_a_median_is_that_of_a_plain_loop():
 
 def made(scorer="v1", draw=0, **features):
     values = scaled(np.stack(list(features.values())))
-    return Curves(scorer, None, draw, tuple(features), U, values)
+    return Curves(scorer, None, draw, tuple(features), U, values, by_design={"v1": 1, "a5": 2}.get(scorer))
 
 
 def test_a_scorer_has_the_largest_kappa_of_its_features():
@@ -351,11 +350,6 @@ def test_random_features_are_summarised_over_the_draws_that_were_measured():
     found = random_features(results)
     assert list(found) == ["random_spline"]
     assert found["random_spline"].draws == 3
-
-
-def test_kappa_by_design_is_the_papers():
-    assert {name for name, value in BY_DESIGN.items() if value == 2} == {"a5", "a5_log6", "weier4"}
-    assert {name for name, value in BY_DESIGN.items() if value == 0} == {"rank", "log_rank", "v1a_peak"}
 
 
 # ---------------------------------------------------------------- studies
@@ -429,7 +423,7 @@ def test_the_table_of_fused_curves_shows_a_range_where_models_differ(fused_study
 
 def test_a_study_without_feature_scorers_has_nothing_to_measure(study):
     data = study(seeds=2)
-    assert list(study_curves(data.curves)) == []
+    assert list(study_curves(data)) == []
     assert fused_summary(fused(data)).empty
 
 
@@ -437,7 +431,7 @@ def test_draws_of_random_features_are_kept_apart(fused_study):
     data = with_curves(fused_study, a=lambda u: u, b=lambda u: -u)
     other = data.curves[data.curves["scorer"].eq("v1")].assign(draw=1, value=lambda f: 1 - f["value"])
     curves = pd.concat([data.curves, other], ignore_index=True)
-    found = list(study_curves(curves))
+    found = list(study_curves(dataclasses.replace(data, curves=curves)))
     assert [(one.scorer, one.draw) for one in found] == [("v1", 0), ("a5", 0), ("v1", 1)]
     rows = data.rows.assign(calibration_draw=data.rows["calibration_draw"].where(data.rows["train_seed"].ne(0), 1))
     measured = fused(dataclasses.replace(data, rows=rows, curves=curves))

@@ -1,5 +1,6 @@
 """Loading: old data files, curves from where they are, methods named by the reader."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from analysis.errors import AnalysisError
 from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.report.render import render_report
 from bench.core.errors import UserError
+from bench.core.method import Method
 from bench.store import schema
 from bench.store.files import Artifacts
 from bench.store.reader import method_names, typed
@@ -134,3 +136,13 @@ def test_a_search_that_never_ran_keeps_its_label():
 def test_methods_survive_the_file(folder):
     path, data = folder
     assert read_parquet(path / "report" / "data.parquet").rows["method"].tolist() == data.rows["method"].tolist()
+
+
+def test_the_data_file_keeps_the_records_of_methods(study, tmp_path):
+    records = (Method("scorer", "./mine.py:score", family="inputs"), Method("search", "none"))
+    data = dataclasses.replace(study(seeds=1), recorded=records)
+    write_parquet(data, tmp_path / "data.parquet")
+    assert read_parquet(tmp_path / "data.parquet").recorded == records
+    write_parquet(study(seeds=1), tmp_path / "plain.parquet")
+    assert read_parquet(tmp_path / "plain.parquet").recorded == ()
+    assert b"methods" not in pq.read_schema(tmp_path / "plain.parquet").metadata

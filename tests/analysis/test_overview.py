@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from analysis import frames
+from analysis.methods import Methods
 from analysis.overview import (
-    FAMILIES,
     THRESHOLDS,
     commons,
     family_model,
@@ -30,7 +30,11 @@ from analysis.overview_tables import (
     summary_table,
     variances_table,
 )
+from bench.store.methods import earlier_methods
 
+METHODS = Methods(earlier_methods())
+#: Scorers with the masks of magnitude.
+MONOTONE = ("log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank")
 SPACE = {"granularities": ("channel",), "allocations": ("uniform",), "recalibrations": ("none",), "repairs": False}
 OTHERS = ("random", "gradient", "taylor", "wanda", "l2")
 
@@ -60,7 +64,7 @@ def test_each_model_has_a_table_and_all_have_one_together(found):
     for one in found:
         assert one.sparsities == (0.5, 0.7, 0.8)
         assert set(one.scorers) == {"magnitude", *OTHERS}
-        assert one.same == (*frames.MONOTONE, "rank")
+        assert one.same == MONOTONE
         assert (one.left_out, one.excluded) == ((), 0)
         assert one.plateau == "magnitude (+ 5)"
     assert set(found[2].strata) == {"cnn on digits", "vit on digits"}
@@ -118,7 +122,7 @@ def test_best_ranks_are_those_of_the_largest_effects(found):
     assert "20 models" in sentence
     assert "descriptive" not in sentence
     table = summary_table([one]).set_index("Scorer")["Stands also for"]
-    assert table["magnitude (+ 5)"] == ", ".join((*frames.MONOTONE, "rank"))
+    assert table["magnitude (+ 5)"] == ", ".join(MONOTONE)
     assert set(table.drop("magnitude (+ 5)")) == {"\N{EN DASH}"}
 
 
@@ -172,7 +176,7 @@ def test_a_profile_is_a_share_of_runs_counted_out(found):
 
 
 def test_family_means_are_those_of_their_scorers(rows, found):
-    fitted = family_model(found[2], repetitions=9)
+    fitted = family_model(found[2], METHODS, repetitions=9)
     assert fitted.members == {
         "gradients": ("gradient", "taylor"), "inputs": ("wanda",), "weights alone": ("l2",),
     }  # fmt: skip
@@ -196,7 +200,7 @@ def test_family_means_are_those_of_their_scorers(rows, found):
 def test_one_model_per_architecture_is_not_fitted(study):
     data = study(**SPACE, seeds=1, models=("a", "b", "c"))
     (one,) = widest(commons(data.rows))
-    fitted = family_model(one)
+    fitted = family_model(one, METHODS)
     assert fitted.fit.category == "one model per architecture"
     assert fitted.means == {}
     assert mixed_sentence([fitted]) == "The mixed model of scorer families was not fitted: one model per architecture."
@@ -206,15 +210,15 @@ def test_one_model_per_architecture_is_not_fitted(study):
 
 def test_a_family_needs_another_one_and_the_plateau(rows, found):
     alone = commons(rows[rows["scorer"].isin(["magnitude", "taylor", "gradient", "random"])])
-    assert family_model(alone[0]) is None
-    assert family_model(dataclasses.replace(found[0], scorers=("x", *found[0].scorers[1:]))) is None
+    assert family_model(alone[0], METHODS) is None
+    assert family_model(dataclasses.replace(found[0], scorers=("x", *found[0].scorers[1:])), METHODS) is None
 
 
 def test_a_scorer_of_the_users_own_is_of_no_known_family(rows):
     renamed = rows.assign(scorer=rows["scorer"].replace({"wanda": "mine(power=2)"}), method=rows["scorer"])
-    fitted = family_model(commons(renamed)[0], repetitions=9)
+    fitted = family_model(commons(renamed)[0], METHODS, repetitions=9)
     assert fitted.members["other"] == ("mine(power=2)",)
-    assert "other" not in FAMILIES.values()
+    assert "other" not in {record.family for record in METHODS.of_kind("scorer")}
 
 
 def test_a_few_models_are_descriptive_only(study):

@@ -78,7 +78,7 @@ def test_a_users_allocation_sets_the_sparsity_where_it_says_so(tmp_path):
     registry = Registry([], tmp_path)
     allocations = [registry.get("allocation", f"./mine.py:{name}") for name in ("own", "asked", "either")]
     assert [plugin.sets_sparsity for plugin in allocations] == [True, False, False]
-    assert Plugin("allocation", "ours", sample, details={"sets_sparsity": True}).sets_sparsity
+    assert Plugin("allocation", "ours", sample, sets_sparsity=True).sets_sparsity
     scorers = [registry.get("scorer", f"./mine.py:{name}") for name in ("plain", "target", "option", "features")]
     assert [plugin.takes_sparsity for plugin in scorers] == [False, True, False, False]
     assert [plugin.fuses_features for plugin in scorers] == [False, False, True, True]

@@ -14,7 +14,7 @@ from bench.plugins.catalogue import SCORERS
 from bench.scorers.features import controls, logistic
 
 BY_NAME = {plugin.name: plugin for plugin in SCORERS}
-DRAWN = [plugin for plugin in SCORERS if plugin.details.get("curve")]
+DRAWN = [plugin for plugin in SCORERS if plugin.curve]
 GRID = 0.1 + 0.9 * (np.arange(2048) / 2047)
 
 

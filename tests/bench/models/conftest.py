@@ -18,7 +18,7 @@ def digits():
 @pytest.fixture
 def registry(tmp_path):
     plugins = [
-        Plugin("model", "digits_cnn", digits_cnn, details={"recipe": CNN_RECIPE}),
-        Plugin("model", "digits_vit", digits_vit, details={"recipe": VIT_RECIPE}),
+        Plugin("model", "digits_cnn", digits_cnn, recipe=CNN_RECIPE),
+        Plugin("model", "digits_vit", digits_vit, recipe=VIT_RECIPE),
     ]
     return Registry(plugins, folder=tmp_path)

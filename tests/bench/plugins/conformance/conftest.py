@@ -1,0 +1,27 @@
+"""The catalogue, and a check of any function as a plug-in."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.core.registry import Plugin
+from bench.plugins.catalogue import make_registry
+from bench.plugins.conformance import check_plugin, make_benches
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return make_registry()
+
+
+@pytest.fixture(scope="module")
+def problems_of(registry):
+    """Check a function as a plug-in of a kind: what it breaks -> how."""
+    benches = make_benches(registry)
+
+    def check(kind, function):
+        verdicts = check_plugin(Plugin(kind, "mine", function), benches)
+        assert {v.plugin for v in verdicts} == {f"{kind} mine"}
+        return {v.check: v.problem for v in verdicts if v.problem}
+
+    return check
