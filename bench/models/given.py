@@ -22,7 +22,8 @@ from bench.models.build import build_model
 from bench.models.checkpoints import is_safetensors, load_into, parse_checkpoint, read_metadata
 from bench.models.dense import checkpoint_place
 from bench.store.files import read_file
-from bench.study.spec import FoundNormalisation, ModelSpec, Normalisation, Study, place_of_model
+from bench.study.load import place_of_model
+from bench.study.spec import FoundNormalisation, ModelSpec, Normalisation, Study
 
 #: What networks are usually trained with, by the number of channels.
 USUAL: Mapping[int, tuple[tuple[str, Normalisation], ...]] = {

@@ -279,7 +279,7 @@ def summarise_plan(session: Session) -> dict[str, Any]:
         "name": study.file.name, "study_hash": study.digest(), "lines": lines, "cells": len(cells), "todo": len(todo),
         "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training, "warnings": warnings,
         "networks": [
-            network.describe(data, model, study.file.granularities)
+            network.describe(data, model, study.values["granularity"])
             for (data, model), network in session.networks.items()
         ],
         "study": study.resolved(),

@@ -18,7 +18,7 @@ from bench.core.errors import UserError
 from bench.core.freed_memory import return_freed_memory
 from bench.core.identity import canonical_json
 from bench.core.registry import Registry
-from bench.core.types import Check, Group, Outcome, Settings
+from bench.core.types import PLUGIN_AXES, Check, Group, Outcome, Settings
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
 from bench.measure.pipeline import Pipeline
@@ -29,9 +29,6 @@ from bench.run.settings import apply_settings, refuse_other_device
 from bench.store.files import Artifacts
 from bench.study.plan import group_id
 from bench.study.spec import DataSpec, ModelSpec
-
-#: Attributes of a cell that name a plug-in of that kind.
-PLUGIN_KINDS = ("scorer", "search", "allocation", "correction", "recalibration")
 
 
 @dataclass(frozen=True)
@@ -285,13 +282,13 @@ def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline:
 
 def _refuse_other_plugins(group: Group, registry: Registry) -> None:
     """Refuse a process whose plug-ins are not of the version that the cells' ids name."""
-    for kind in PLUGIN_KINDS:
-        cells = (getattr(cell, kind) for cell in group.cells if not cell.is_dense)
+    for axis in PLUGIN_AXES:
+        cells = (getattr(cell, axis.name) for cell in group.cells if not cell.is_dense)
         for name, version in {choice.name: choice.version for choice in cells}.items():
-            if registry.get(kind, name).version != version:
+            if registry.get(axis.name, name).version != version:
                 raise UserError(
-                    f"{kind} {name!r}: has another version than when the run began; use the same code everywhere, and "
-                    f"run again if you have edited it"
+                    f"{axis.name} {name!r}: has another version than when the run began; use the same code everywhere, "
+                    f"and run again if you have edited it"
                 )
 
 

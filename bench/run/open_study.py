@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.registry import Registry
-from bench.core.types import Cell, DataFacts, Settings
+from bench.core.types import PLUGIN_AXES, Cell, DataFacts, Settings
 from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
@@ -27,8 +27,9 @@ from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
 from bench.store.schema import SCHEMA_VERSION
+from bench.study.load import load_study
 from bench.study.plan import Plan, make_plan
-from bench.study.spec import STUDY_FILE, ModelSpec, Study, load_study
+from bench.study.spec import STUDY_FILE, ModelSpec, Study
 
 #: Where what is known of networks is kept, by the hash of all that it depends on.
 NETWORKS = Path(".cache", "prunebench", "networks")
@@ -124,7 +125,7 @@ def open_session(
         *(
             f"{title}: {warning}"
             for (_, title), network in networks.items()
-            for warning in network.warnings(study.file.granularities)
+            for warning in network.warnings(study.values["granularity"])
         ),
         *given.notes,
     )
@@ -133,7 +134,7 @@ def open_session(
 
 def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:
     for (_, title), network in networks.items():
-        granularities = study.file.granularities
+        granularities = study.values["granularity"]
         if not any(network.has_units(granularity) for granularity in granularities):
             raise UserError(
                 f"model {title!r}: has nothing to prune at granularity {' or '.join(granularities)}: "
@@ -182,13 +183,17 @@ def changes(store: Store, session: Session) -> list[str]:
 
 
 def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
-    axes = ("scorers", "searches", "allocations", "corrections", "recalibrations")
-    before = {(axis, c["name"], str(c["version"])) for old in stored for axis in axes for c in old[axis]}
+    before = {
+        (axis, choice["name"], str(choice["version"]))
+        for old in stored
+        for axis in PLUGIN_AXES
+        for choice in old.get(axis.key, ())
+    }
     names = {(axis, name) for axis, name, _ in before}
     return [
         f"{choice.name} has changed since an earlier run: its cells are new"
-        for axis in axes
-        for choice in getattr(study, axis)
+        for axis in PLUGIN_AXES
+        for choice in study.values[axis.name]
         if (axis, choice.name) in names and (axis, choice.name, str(choice.version)) not in before
     ]
 

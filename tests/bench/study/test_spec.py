@@ -6,7 +6,8 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.plugins.catalogue import make_registry
-from bench.study.spec import Calibration, Recipe, expand_path, load_study, study_schema
+from bench.study.load import load_study
+from bench.study.spec import Calibration, Recipe, expand_path, study_schema
 
 GOOD = """\
 name: s
@@ -25,15 +26,15 @@ def load(tmp_path, text, profile=None):
 def test_defaults_are_resolved(tmp_path):
     study = load(tmp_path, GOOD)
     assert study.file.train_seeds == tuple(range(10))
-    assert [c.label for c in study.corrections] == ["none"]
+    assert [c.label for c in study.values["correction"]] == ["none"]
     assert study.resolved()["execution"]["precision"] == "float32"
     assert "profiles" not in study.resolved()
 
 
 def test_options_are_resolved_and_labelled(tmp_path):
     study = load(tmp_path, GOOD + "recalibrations: [ema, {name: ema, batches: 4}]\n")
-    assert [c.label for c in study.recalibrations] == ["ema", "ema(batches=4)"]
-    assert study.recalibrations[0].options == {"momentum": 0.1, "batches": 8}
+    assert [c.label for c in study.values["recalibration"]] == ["ema", "ema(batches=4)"]
+    assert study.values["recalibration"][0].options == {"momentum": 0.1, "batches": 8}
 
 
 def test_the_same_study_written_otherwise_has_the_same_hash(tmp_path):
