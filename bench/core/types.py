@@ -89,6 +89,11 @@ class Axis:
     newer: bool = False
 
     @property
+    def heading(self) -> str:
+        """Title of its column in a table for people."""
+        return "Data set" if self.name == "dataset" else self.name.replace("_", " ").capitalize()
+
+    @property
     def field(self) -> str:
         """Field of `Cell` that holds the value."""
         return "calibration" if self.stage == "calibration" else self.name

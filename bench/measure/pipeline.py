@@ -22,7 +22,7 @@ from bench.core.errors import CellError, Deadline, NotApplicable
 from bench.core.freed_memory import HeapKeeper, return_freed_memory
 from bench.core.identity import canonical_json, digest, named_seed
 from bench.core.registry import Plugin, Registry
-from bench.core.types import CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
+from bench.core.types import PLUGIN_AXES, CalibrationSpec, Cell, Check, CheckKind, Choice, Group, Outcome, Settings
 from bench.data.dataset import Dataset, calibration_draw
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks, kept_units
@@ -351,7 +351,7 @@ class Pipeline:
 
     def _plugins(self) -> Iterator[Plugin]:
         """All plug-ins that are given the dense model."""
-        kinds = ("scorer", "allocation", "correction", "recalibration")
+        kinds = [axis.name for axis in PLUGIN_AXES if axis.name != "search"]
         cells = [cell for cell in self.group.cells if not cell.is_dense]
         names = {(kind, getattr(cell, kind).name) for kind in kinds for cell in cells}
         yield from (self._registry.get(kind, name) for kind, name in names)

@@ -45,13 +45,11 @@ HOLDER = "holder"
 #: Begins the key under which the meta table notes that a group's checks and alignment are complete.
 CHECKED = "checked"
 
-_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
-    "text": sa.Text, "integer": sa.BigInteger, "real": sa.Double, "boolean": sa.Boolean, "bytes": sa.LargeBinary,
-}  # fmt: skip
-
 
 def _table(metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], keys: tuple[str, ...]) -> sa.Table:
-    return sa.Table(name, metadata, *(sa.Column(c.name, _TYPES[c.kind](), primary_key=c.name in keys) for c in columns))
+    return sa.Table(
+        name, metadata, *(sa.Column(c.name, c.type.database(), primary_key=c.name in keys) for c in columns)
+    )
 
 
 METADATA = sa.MetaData()

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.database import CHECKS, DENSE, PLAN, ROWS, Store, open_store, pick_study
-from bench.store.files import Artifacts, typed
+from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.places import is_begun
 
 #: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
@@ -29,10 +29,7 @@ FULL_BUDGET = 600
 #: A shorter beginning of a cell id is taken as a position.
 MIN_ID = 6
 
-_AXES = pa.schema([
-    (c.name, {"text": pa.string(), "integer": pa.int64(), "real": pa.float64()}[c.kind])
-    for c in schema.AXES if c.name != "position"
-])  # fmt: skip
+_AXES = arrow_schema(column for column in schema.AXES if column.name != "position")
 
 
 def empty(columns: tuple[schema.Column, ...]) -> pd.DataFrame:

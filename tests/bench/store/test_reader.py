@@ -11,7 +11,6 @@ import pytest
 from bench.core.errors import UserError
 from bench.store import reader, schema
 from bench.store.database import open_store
-from bench.store.files import DTYPES
 from bench.store.status import read_status
 
 AXES = {c.name: None for c in schema.AXES if c.name != "position"} | {"group": "g", "scorer": "l1", "search": "none"}
@@ -82,7 +81,7 @@ def test_the_plan_comes_back_as_it_was_written(folder):
     row = rows.loc[7]
     assert (row["scorer"], row["sparsity"], row["train_seed"]) == ('l"2\n\u2028ü', 0.1 + 0.2, 2**53 + 1)
     assert rows["search"].tolist() == ["none"] * 8 + ["dbo", "none"]
-    assert [str(rows[c.name].dtype) for c in schema.ROWS] == [DTYPES[c.kind] for c in schema.ROWS]
+    assert [str(rows[c.name].dtype) for c in schema.ROWS] == [c.type.pandas for c in schema.ROWS]
 
 
 def test_a_plan_of_no_cells_has_the_columns(tmp_path):
