@@ -184,7 +184,7 @@ def changes(store: Store, session: Session) -> list[str]:
 
 def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
     before = {
-        (axis, choice["name"], str(choice["version"]))
+        (axis.name, choice["name"], str(choice["version"]))
         for old in stored
         for axis in PLUGIN_AXES
         for choice in old.get(axis.key, ())
@@ -194,7 +194,7 @@ def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
         f"{choice.name} has changed since an earlier run: its cells are new"
         for axis in PLUGIN_AXES
         for choice in study.values[axis.name]
-        if (axis, choice.name) in names and (axis, choice.name, str(choice.version)) not in before
+        if (axis.name, choice.name) in names and (axis.name, choice.name, str(choice.version)) not in before
     ]
 
 
