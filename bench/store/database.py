@@ -53,7 +53,11 @@ def _table(metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], k
 
 
 METADATA = sa.MetaData()
-ROWS = _table(METADATA, "rows", [c for c in schema.ROWS if c.name != "position"], ("cell",))
+#: The outcome of each cell, and its group, by which a resume finds its rows; the other axes are in `PLAN`. Stores of
+#: earlier versions have a copy of the axes in more columns, which nothing reads.
+ROWS = _table(
+    METADATA, "rows", [c for c in schema.ROWS if c.name in ("cell", "group") or c in schema.OUTCOME], ("cell",)
+)
 CHECKS = _table(METADATA, "checks", schema.CHECKS, ("cell", "kind"))
 DENSE = _table(METADATA, "dense", schema.DENSE, ("group",))
 META = sa.Table("meta", METADATA, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
@@ -63,7 +67,8 @@ STUDIES = sa.Table(
     *(sa.Column(name, sa.Text) for name in ("name", "description", "profile", "study", "claims_hash", "registered")),
     *(sa.Column(name, sa.Text) for name in ("last_run", "provenance", "counters")),
 )  # fmt: skip
-#: Which cells a study consists of, in which order: known from the first run on, so that `status` needs no models.
+#: The cells of a study in their order, and the axes of each as JSON (labels belong to the study: two studies may share
+#: a cell under two labels). Known from the first run on, so that `status` needs no models.
 PLAN = sa.Table(
     "plan", METADATA,
     sa.Column("study_hash", sa.Text, primary_key=True),
@@ -409,10 +414,13 @@ class Store:
     def write_row(
         self, connection: sa.Connection, values: Mapping[str, Any], running: Mapping[str, Any] | None = None
     ) -> None:
-        """Write one finished row and, in the same transaction, mark the next cell as running."""
-        replace_row(connection, ROWS, values, ("cell",))
-        if running is not None:
-            replace_row(connection, ROWS, running, ("cell",))
+        """Write one finished row and, in the same transaction, mark the next cell as running.
+
+        Both are mappings of columns of `schema.ROWS` to values; the plan has the axes, so they are not stored again.
+        """
+        for row in (values,) if running is None else (values, running):
+            stored = {column.name: row[column.name] for column in ROWS.columns if column.name in row}
+            replace_row(connection, ROWS, stored, ("cell",))
 
     @_whole
     def write_check(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:

@@ -52,7 +52,13 @@ def test_a_row_replaces_the_running_mark(store):
 
 def test_every_column_of_the_schema_is_stored(store):
     columns = {column["name"] for column in sa.inspect(store.database.engine).get_columns("rows")}
-    assert columns == {column.name for column in schema.ROWS} - {"position"}
+    assert columns == {"cell", "group"} | {column.name for column in schema.OUTCOME}
+
+
+def test_the_axes_of_a_row_are_stored_with_the_plan_alone(store):
+    store.write_row(ROW | {"scorer": "magnitude", "sparsity": 0.5}, running={"cell": "c2", "scorer": "taylor"})
+    assert not {"scorer", "sparsity"} & store.row("c1").keys()
+    assert store.row("c2")["cell"] == "c2"
 
 
 def test_registration_is_that_of_the_first_run(store):
