@@ -47,8 +47,8 @@ from bench.repairs.statistics import Moments, batch_moments, channel_moments, po
 from bench.scorers.search.baselines import equal
 from bench.scorers.search.fusion import Found
 from bench.scorers.search.objective import CandidateAccuracy
-from bench.store.database import now
 from bench.store.network import Network
+from bench.store.tables import now
 from bench.study.plan import axis_values
 
 T = TypeVar("T")

@@ -36,8 +36,9 @@ from bench.run.group import (
 )
 from bench.run.progress import Reporter
 from bench.store import schema
-from bench.store.database import CHECKED, Store
+from bench.store.database import Store
 from bench.store.files import Artifacts, remove_left_over
+from bench.store.tables import CHECKED
 from bench.study.plan import Plan, axis_values
 
 #: A group whose process is lost so many times in a row, with no row in between, is given up.

@@ -28,8 +28,9 @@ from bench.run.open_study import Session, changes, largest_model, widest_data
 from bench.run.progress import duration
 from bench.run.scaling import makespan
 from bench.run.settings import apply_settings, bfloat16_gain
-from bench.store.database import NothingRun, open_store
+from bench.store.database import open_store
 from bench.store.places import is_begun
+from bench.store.tables import NothingRun
 from bench.study.plan import NO_SEARCH
 from bench.study.spec import ModelSpec, Normalisation, Recipe
 

@@ -21,12 +21,13 @@ from bench.models.dense import model_identity
 from bench.models.given import resolve_models
 from bench.plugins.catalogue import make_registry
 from bench.run.settings import keep_settings
-from bench.store.database import NothingRun, Store, open_store, settle_places
+from bench.store.database import Store, open_store, settle_places
 from bench.store.files import settle_artifacts
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
 from bench.store.schema import SCHEMA_VERSION
+from bench.store.tables import NothingRun
 from bench.study.load import load_study
 from bench.study.plan import Plan, make_plan
 from bench.study.spec import STUDY_FILE, ModelSpec, Study

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from scipy.special import bdtrc
 
 from bench.core.types import DENSE, NONE
-from bench.store.database import PLAN, ROWS, Store, open_store, pick_study
+from bench.store.database import Store, open_store
+from bench.store.tables import PLAN, ROWS, pick_study
 
 #: Largest probability of so high an accuracy by chance at which a model counts as better than chance.
 LEVEL = 0.01

@@ -19,9 +19,10 @@ import sqlalchemy as sa
 
 from bench.core.errors import UserError
 from bench.store import schema
-from bench.store.database import CHECKS, DENSE, PLAN, ROWS, Store, open_store, pick_study
+from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.places import is_begun
+from bench.store.tables import CHECKS, DENSE, PLAN, ROWS, pick_study
 
 #: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
 FULL_BUDGET = 600

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from bench.core.errors import UserError
 from bench.store import schema
-from bench.store.database import now, open_store
+from bench.store.database import open_store
 from bench.store.sqlite import refuse_network_file_system
+from bench.store.tables import now
 
 ROW = {
     "cell": "c1",
