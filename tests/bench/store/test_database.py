@@ -5,16 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections import namedtuple
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.database import open_store
-from bench.store.sqlite import refuse_network_file_system
 from bench.store.tables import now
 
 ROW = {
@@ -116,17 +113,6 @@ def test_a_full_disk_keeps_what_was_written(store):
     with pytest.raises(UserError, match="full: free some space and run again"):
         store.write_row({**ROW, "cell": "c2", "correct": b"\x00" * 10_000_000})
     assert store.states() == {"c1": "done"}
-
-
-Partition = namedtuple("Partition", "mountpoint fstype")
-
-
-@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
-def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
-    mounts = [Partition("/", "ext4"), Partition(str(tmp_path.resolve()), kind)]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
-    with pytest.raises(UserError, match="network file system"):
-        refuse_network_file_system(tmp_path / "study" / "results.db")
 
 
 WRITER = """
