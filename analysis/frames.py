@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.intervals import bca_bounds, t_half_width
-from bench.core.types import AXES
+from bench.core.types import AXES, UNREPAIRED
 
 #: The reference scorer: what every score that is monotone in it must equal.
 MAGNITUDE = "magnitude"
@@ -84,8 +84,8 @@ def searched(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows without correction and recalibration."""
-    return rows[rows["correction"].eq("none") & rows["recalibration"].eq("none")]
+    """Rows without correction and recalibration: those at the default of every axis of the evaluation."""
+    return rows[rows[list(UNREPAIRED)].eq(UNREPAIRED).all(axis=1)]
 
 
 def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, *METHOD)) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from analysis.errors import AnalysisError
 from analysis.soundness import Meta, fault, network_fault
 from bench.store import schema
 from bench.store.files import arrow_schema
-from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables
+from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables, with_newer_axes
 
 DATABASE = "results.db"
 PARQUET = "report/data.parquet"
@@ -135,7 +135,7 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
     AnalysisError
         If the file cannot be read, is not ours or has another schema number.
     """
-    table = _table(path)
+    table = with_newer_axes(_table(path))
     metadata = {key.decode(errors="replace"): value for key, value in (table.schema.metadata or {}).items()}
     found = metadata.get("prunebench_schema", b"").decode(errors="replace")
     if not found:

@@ -149,6 +149,11 @@ PLUGIN_AXES: tuple[Axis, ...] = tuple(axis for axis in AXES if axis.plugin)
 #: Axes that study.yaml lists under a key of their own and that vary inside a group.
 GRID: tuple[Axis, ...] = tuple(axis for axis in AXES if axis.stage in ("mask", "evaluation"))
 
+#: Value of each axis of the evaluation on rows without repair: its default.
+UNREPAIRED: dict[str, Any] = {
+    axis.name: axis.default[0] for axis in GRID if axis.stage == "evaluation" and axis.default
+}
+
 
 @dataclass(frozen=True)
 class CalibrationSpec:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
+from bench.core.types import AXES, UNREPAIRED, Axis
 from bench.store import schema
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
@@ -232,7 +234,30 @@ def _read_plan(store: Store, connection: sa.Connection, planned: sa.Select[Any])
     lines = "\n".join(axes for _, axes in found).encode()
     options = pj.ParseOptions(explicit_schema=_AXES, unexpected_field_behavior="ignore")
     table = pj.read_json(pa.BufferReader(lines), parse_options=options) if found else _AXES.empty_table()
+    table = with_newer_axes(table)
     return pd.DataFrame(table.to_pandas(integer_object_nulls=True)).assign(position=[place for place, _ in found])
+
+
+def with_newer_axes(table: pa.Table, axes: Iterable[Axis] = AXES) -> pa.Table:
+    """Return the rows of an earlier version with the axes that were added since, at their default.
+
+    Examples
+    --------
+    >>> axis = Axis("noise", "noises", "evaluation", "-", "standard deviation", "real", default=(0.0,), newer=True)
+    >>> with_newer_axes(pa.table({"cell": ["a", "b"]}), [axis])["noise"].to_pylist()
+    [0.0, 0.0]
+    >>> with_newer_axes(pa.table({"noise": pa.array([None, 0.5])}), [axis])["noise"].to_pylist()
+    [0.0, 0.5]
+    """
+    for axis in axes:
+        if axis.newer and axis.default:
+            default = pa.scalar(axis.default[0], pa.type_for_alias(schema.TYPES[axis.kind].arrow))
+            if axis.name in table.column_names:
+                place = table.column_names.index(axis.name)
+                table = table.set_column(place, axis.name, pc.fill_null(table[axis.name], default))
+            else:
+                table = table.append_column(axis.name, pa.repeat(default, len(table)))
+    return table
 
 
 def pick_cell(name: str, ids: list[str]) -> int:
@@ -276,7 +301,7 @@ def derive(rows: pd.DataFrame) -> pd.DataFrame:
     done = rows["state"].eq("done") & rows["evaluation"].notna()
     first = rows[done].groupby("evaluation", sort=False)["cell"].transform("first")
     shared = first.where(first != rows.loc[done, "cell"])
-    dense = rows[done & rows["scorer"].eq("dense") & rows["recalibration"].eq("none")]
+    dense = rows[done & rows["scorer"].eq("dense") & rows[list(UNREPAIRED)].eq(UNREPAIRED).all(axis=1)]
     baseline = dense.drop_duplicates("group").set_index("group")["accuracy"]
     return rows.assign(
         method=method_names(rows),
