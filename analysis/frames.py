@@ -85,7 +85,7 @@ def searched(rows: pd.DataFrame) -> pd.DataFrame:
 
 def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows without correction and recalibration: those at the default of every axis of the evaluation."""
-    return rows[rows[list(UNREPAIRED)].eq(UNREPAIRED).all(axis=1)]
+    return rows[rows[list(UNREPAIRED)].eq(pd.Series(UNREPAIRED)).all(axis=1)]
 
 
 def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, *METHOD)) -> pd.DataFrame:

@@ -153,6 +153,11 @@ GRID: tuple[Axis, ...] = tuple(axis for axis in AXES if axis.stage in ("mask", "
 UNREPAIRED: dict[str, Any] = {
     axis.name: axis.default[0] for axis in GRID if axis.stage == "evaluation" and axis.default
 }
+#: Values that dense rows have which pruned ones are compared with: without repair.
+BASELINE: dict[str, Any] = {
+    "scorer": DENSE.label,
+    **{name: value for name, value in UNREPAIRED.items() if name in DENSE_AXES},
+}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from scipy.special import bdtrc
 
-from bench.core.types import DENSE, UNREPAIRED
+from bench.core.types import BASELINE, DENSE
 from bench.store.database import Store, open_store
 from bench.store.tables import PLAN, ROWS, pick_study
 
@@ -141,8 +141,7 @@ def stored_dense_warnings(store: Store, connection: sa.Connection, study: Mappin
         {**json.loads(axes), "accuracy": accuracy, "n_test": images}
         for axes, accuracy, images in store.fetch(connection, query)
     ]
-    plain = {"scorer": DENSE.label, **UNREPAIRED}
-    rows = [row for row in found if all(row.get(name, value) == value for name, value in plain.items())]
+    rows = [row for row in found if all(row.get(name, value) == value for name, value in BASELINE.items())]
     return dense_warnings(rows, json.loads(study["study"] or "{}"), json.loads(study["provenance"] or "{}"))
 
 

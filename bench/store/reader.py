@@ -19,7 +19,7 @@ import pyarrow.json as pj
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
-from bench.core.types import AXES, UNREPAIRED, Axis
+from bench.core.types import AXES, BASELINE, Axis
 from bench.store import schema
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
@@ -301,7 +301,7 @@ def derive(rows: pd.DataFrame) -> pd.DataFrame:
     done = rows["state"].eq("done") & rows["evaluation"].notna()
     first = rows[done].groupby("evaluation", sort=False)["cell"].transform("first")
     shared = first.where(first != rows.loc[done, "cell"])
-    dense = rows[done & rows["scorer"].eq("dense") & rows[list(UNREPAIRED)].eq(UNREPAIRED).all(axis=1)]
+    dense = rows[done & rows[list(BASELINE)].eq(pd.Series(BASELINE)).all(axis=1)]
     baseline = dense.drop_duplicates("group").set_index("group")["accuracy"]
     return rows.assign(
         method=method_names(rows),
