@@ -151,8 +151,32 @@ class _Inside:
 
     @cached_property
     def identities(self) -> list[tuple[str, str]]:
-        """Canonical JSON of each cell's identity, before and after its group."""
-        return [_identity(values, self.precision) for values in self.points]
+        """Canonical JSON of each cell's identity, whose keys are sorted, before and after its group."""
+        shared = {"precision": self.precision, "schema": SCHEMA_VERSION}
+        names = sorted({"calibration", *shared, *(axis.name for axis in GRID)})
+        known: dict[tuple[str, int], str] = {}  # cells share the objects that are their values
+
+        def parts(values: Mapping[str, Any], names: list[str]) -> str:
+            found = []
+            for name in names:
+                value = values[name] if name in values else shared[name]
+                key = name, id(value)
+                if key not in known:
+                    known[key] = _identity_part(name, value)
+                found.append(known[key])
+            return ",".join(filter(None, found))
+
+        before, after = ([n for n in names if n < "group"], [n for n in names if n > "group"])
+        return [(f"{{{parts(values, before)}", f"{parts(values, after)}}}") for values in self.points]
+
+
+def _identity_part(name: str, value: Any) -> str:
+    """Return one key of a cell's identity and its value as canonical JSON; empty where it is omitted."""
+    if any(axis.name == name and axis.is_omitted(value) for axis in GRID):
+        return ""
+    if isinstance(value, Choice):
+        value = value.identity()
+    return canonical_json({name: vars(value) if isinstance(value, CalibrationSpec) else value})[1:-1]
 
 
 def _lay_out(
@@ -241,18 +265,6 @@ def _skip(registry: Registry, mask: Mapping[str, Any]) -> str | None:
         if granularity not in defined:
             return f"{kind} {choice.name} is defined for granularity {' and '.join(defined)} only"
     return None
-
-
-def _identity(values: Mapping[str, Any], precision: str) -> tuple[str, str]:
-    """Canonical JSON of a cell's identity, in which keys are sorted, up to its group and after it."""
-    identity = {"calibration": vars(values["calibration"]), "precision": precision, "schema": SCHEMA_VERSION}
-    for axis in GRID:
-        value = values[axis.name]
-        if not axis.is_omitted(value):
-            identity[axis.name] = value.identity() if isinstance(value, Choice) else value
-    before = canonical_json({name: value for name, value in identity.items() if name < "group"})
-    after = canonical_json({name: value for name, value in identity.items() if name > "group"})
-    return before[:-1], after[1:]
 
 
 def axis_values(cell: Cell) -> dict[str, Any]:
