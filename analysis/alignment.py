@@ -17,6 +17,7 @@ from scipy import stats
 
 from analysis import frames
 from analysis.stats.intervals import t_interval
+from bench.core.types import AXES
 from bench.store.reader import StudyData
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -28,9 +29,9 @@ LEAST_UNITS = 3
 MEASURES = ("layer", "window", "pooled", "overlap")
 
 _KEYS = [*frames.SETTING, *frames.METHOD]
-_DRAW = ["calibration_draw", "calibration_images", "calibration_batch"]
+_DRAW = [axis.name for axis in AXES if axis.stage == "calibration"]
 #: What cells share with layers and with sampled units, beside what scores may not depend on.
-_OF_LAYERS = ["group", *_DRAW, "scorer", "search", "granularity", "sparsity"]
+_OF_LAYERS = [name for name in frames.MASK if name != "allocation"]
 _OF_UNITS = ["group", *_DRAW, "scorer", "granularity"]
 _LAYER = ["layer", "units", "rho", "category", "window_units", "window_rho", "window_category"]
 

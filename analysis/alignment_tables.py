@@ -11,11 +11,12 @@ from analysis.alignment import MEASURES
 from analysis.formats import NONE, count, decimal, percent
 
 _KEYS = [*frames.SETTING, *frames.METHOD]
-#: Columns of a setting with their headings; calibration only where it varies.
-_AXES = (
-    ("dataset", "Data set"), ("model", "Model"), ("granularity", "Granularity"), ("allocation", "Allocation"),
-    ("calibration_images", "Calibration images"), ("calibration_batch", "Calibration batch"), ("method", "Scorer"),
-)  # fmt: skip
+#: Alignment is measured in float32 before any repair.
+_AXES = {
+    name: heading
+    for name, heading in frames.HEADINGS.items()
+    if name not in ("precision", "correction", "recalibration")
+}
 _HEADINGS = {
     "layer": "rho, whole layer", "window": "rho, near the threshold", "pooled": "rho, pooled",
     "overlap": "Jaccard overlap",
@@ -34,7 +35,7 @@ def alignment_table(found: pd.DataFrame) -> pd.DataFrame:
     frame = found[found["measure"].eq(MEASURES[0])]
     table = {
         heading: [str(v) for v in frame[column].astype("object").fillna(NONE)]
-        for column, heading in _AXES
+        for column, heading in _AXES.items()
         if not column.startswith("calibration") or frame[column].nunique() > 1
     }
     table["Sparsity (%)"] = [percent(v, 1) for v in frame["sparsity"]]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats.intervals import bca_bounds, t_half_width
+from bench.core.types import AXES, UNREPAIRED
 
 #: The reference scorer: what every score that is monotone in it must equal.
 MAGNITUDE = "magnitude"
@@ -20,14 +21,30 @@ MAGNITUDE = "magnitude"
 #: The control that scores at random, and the search that every other one is compared with.
 RANDOM, EQUAL = "random", "equal"
 
-#: What a mean over models is taken within; the method comes on top.
-SETTING: tuple[str, ...] = (
-    "dataset", "model", "calibration_images", "calibration_batch", "granularity", "allocation",
-    "sparsity", "correction", "recalibration", "precision",
-)  # fmt: skip
-
 #: What is compared in a setting: a scorer, the search of its fusion weights, and the name of both together.
 METHOD: tuple[str, ...] = ("scorer", "search", "method")
+
+_COMPARED = [axis for axis in AXES if axis.name not in ("train_seed", "calibration_draw", *METHOD)]
+
+#: What a mean over models is taken within; the method comes on top.
+SETTING: tuple[str, ...] = (*(axis.name for axis in _COMPARED), "precision")
+
+#: What the layers that are pruned depend on.
+NETWORK: tuple[str, ...] = tuple(
+    axis.name for axis in _COMPARED if axis.stage in ("model", "mask") and axis.name != "sparsity"
+)
+
+#: What names a mask, whatever repair follows; the group stands for data set, model and train seed.
+MASK: tuple[str, ...] = ("group", *(axis.name for axis in AXES if axis.stage in ("calibration", "mask")))
+
+#: Columns of a setting -> their headings in a table, in the order of the columns; the sparsity has a column of its own.
+HEADINGS: dict[str, str] = {
+    **{axis.name: axis.heading for stage in ("model", "mask", "calibration") for axis in _COMPARED
+       if axis.stage == stage and axis.name != "sparsity"},
+    "precision": "Precision",
+    **{axis.name: axis.heading for axis in _COMPARED if axis.stage == "evaluation"},
+    "method": "Scorer",
+}  # fmt: skip
 
 #: What must be equal for two rows to be compared.
 BLOCK: tuple[str, ...] = (*SETTING, "checkpoint", "calibration_draw", "device_class")
@@ -67,8 +84,8 @@ def searched(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows without correction and recalibration."""
-    return rows[rows["correction"].eq("none") & rows["recalibration"].eq("none")]
+    """Rows without correction and recalibration: those at the default of every axis of the evaluation."""
+    return rows[rows[list(UNREPAIRED)].eq(pd.Series(UNREPAIRED)).all(axis=1)]
 
 
 def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, *METHOD)) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import frames
 from analysis.formats import NONE, count, decimal, percent
 from analysis.fusion import search_name
 from analysis.kappa.approximation import INTERPOLATED, LARGEST
@@ -102,7 +103,7 @@ def fused_table(summary: pd.DataFrame) -> pd.DataFrame:
     summary : DataFrame
         What `analysis.kappa.study.fused_summary` returned.
     """
-    keys = ["dataset", "model", "granularity", "allocation", "scorer", "search"]
+    keys = [*frames.NETWORK, "scorer", "search"]
     steps = sorted(summary["sparsity"].dropna().unique())
     rows = []
     for _, own in summary.groupby(keys, sort=False, dropna=False):

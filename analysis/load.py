@@ -16,7 +16,8 @@ from analysis.errors import AnalysisError
 from analysis.soundness import Meta, fault, network_fault
 from bench.core.method import dump_methods, load_methods
 from bench.store import schema
-from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables
+from bench.store.files import arrow_schema
+from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables, with_newer_axes
 
 DATABASE = "results.db"
 PARQUET = "report/data.parquet"
@@ -24,14 +25,6 @@ PARQUET = "report/data.parquet"
 #: group in ``artifacts/NAME/STUDY_HASH/``; a report keeps ``report/NAME.parquet``.
 BESIDE = {"curves": schema.CURVES, "alignment": schema.ALIGNMENT, "units": schema.UNITS}
 
-_ARROW = {
-    "text": pa.string(),
-    "integer": pa.int64(),
-    "real": pa.float64(),
-    "boolean": pa.bool_(),
-    "bytes": pa.binary(),
-}
-_PANDAS = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 _ROWS = schema.ROWS + schema.DERIVED
 
 
@@ -106,10 +99,10 @@ def write_beside(data: StudyData, name: str, path: Path | BinaryIO) -> None:
 def _write(
     frame: pd.DataFrame, columns: tuple[schema.Column, ...], metadata: dict[str, str], path: Path | BinaryIO
 ) -> None:
-    fields = [pa.field(column.name, _ARROW[column.kind]) for column in columns]
+    fields = arrow_schema(columns)
     typed = _conform(frame, columns)
     arrays = [pa.array(typed[field.name], type=field.type, from_pandas=True) for field in fields]
-    pq.write_table(pa.table(arrays, schema=pa.schema(fields, metadata=metadata)), path, compression="zstd")
+    pq.write_table(pa.table(arrays, schema=fields.with_metadata(metadata)), path, compression="zstd")
 
 
 def read_beside(path: Path, name: str, study_hash: str) -> pd.DataFrame:
@@ -145,7 +138,7 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
     AnalysisError
         If the file cannot be read, is not ours or has another schema number.
     """
-    table = _table(path)
+    table = with_newer_axes(_table(path))
     metadata = {key.decode(errors="replace"): value for key, value in (table.schema.metadata or {}).items()}
     found = metadata.get("prunebench_schema", b"").decode(errors="replace")
     if not found:
@@ -176,8 +169,8 @@ def read_parquet(path: Path | BinaryIO) -> StudyData:
 
 def _typed(table: pa.Table, columns: tuple[schema.Column, ...]) -> pa.Table:
     """Return the columns, each as the type of its kind."""
-    fields = [pa.field(column.name, _ARROW[column.kind]) for column in columns]
-    return table.select([field.name for field in fields]).cast(pa.schema(fields, metadata=table.schema.metadata))
+    fields = arrow_schema(columns)
+    return table.select(fields.names).cast(fields.with_metadata(table.schema.metadata))
 
 
 def _table(path: Path | BinaryIO) -> pa.Table:
@@ -223,7 +216,7 @@ def _conform(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.Data
             plain = values.astype("object")
             typed[column.name] = plain.where(plain.notna(), None)
         else:
-            typed[column.name] = values.astype(pd.api.types.pandas_dtype(_PANDAS[column.kind]))
+            typed[column.name] = values.astype(pd.api.types.pandas_dtype(column.type.pandas))
     return pd.DataFrame(typed, columns=[column.name for column in columns]).reset_index(drop=True)
 
 

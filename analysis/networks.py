@@ -126,7 +126,7 @@ def warnings(pruned: Sequence[PrunedNetwork]) -> list[str]:
 
 def _additional(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str, str], list[str]]]:
     """Yield (data set, model, granularity, allocation) and the layers that the allocation leaves dense."""
-    keys = ["dataset", "model", "granularity", "allocation"]
+    keys = list(frames.NETWORK)
     noted = rows[rows["notes"].str.contains('"dense_layers"', regex=False, na=False)].drop_duplicates(keys)
     for *key, notes in noted[[*keys, "notes"]].itertuples(index=False, name=None):
         layers = json.loads(notes)["dense_layers"]

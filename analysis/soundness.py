@@ -10,8 +10,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.core.types import AXES
+
 STATES = ("done", "failed", "skipped", "running")
-_NAMED = ("cell", "group", "position", "dataset", "model", "scorer", "search", "correction", "recalibration")
+_NAMED = (
+    "cell", "group", "position",
+    *(axis.name for axis in AXES if axis.kind == "text" and (axis.varies_on_dense or axis.on_dense is not None)),
+)  # fmt: skip
 _FRACTIONS = ("sparsity", "accuracy", "sparsity_achieved", "sparsity_parameters", "magnitude_overlap")
 _OF_DONE = ("accuracy", "loss", "n_test", "checkpoint", "evaluation")
 _JSON = ("notes", "seeds")

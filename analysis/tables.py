@@ -17,13 +17,7 @@ from analysis.stats.intervals import bca_coverage
 from bench.store.network import Network, units_text
 from bench.store.reader import StudyData
 
-#: Columns of a setting with their headings; a heading without variation is left out of a table.
-_AXES = (
-    ("dataset", "Data set"), ("model", "Model"), ("granularity", "Granularity"), ("allocation", "Allocation"),
-    ("calibration_images", "Calibration images"), ("calibration_batch", "Calibration batch"),
-    ("precision", "Precision"), ("correction", "Correction"), ("recalibration", "Recalibration"),
-    ("method", "Scorer"),
-)  # fmt: skip
+#: Columns of a setting that a table has even where they do not vary.
 _ALWAYS = frozenset({"dataset", "model", "method"})
 
 
@@ -161,7 +155,7 @@ def _speedup(mean: float, known: int, cells: int) -> str:
 
 def _macs_left_dense(frame: pd.DataFrame, pruned: Sequence[PrunedNetwork]) -> list[str]:
     known = {(*one.key, one.allocation): percent(one.dense_macs, 1) for one in pruned}
-    keys = frame[["dataset", "model", "granularity", "allocation"]].itertuples(index=False, name=None)
+    keys = frame[list(frames.NETWORK)].itertuples(index=False, name=None)
     return [known.get(key, known.get((*key[:3], None), NONE)) for key in keys]
 
 
@@ -447,7 +441,7 @@ def fates_table(rows: pd.DataFrame) -> pd.DataFrame:
 def _axes(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of the setting that vary, with headings."""
     searched = "search" in frame and frame["search"].ne("none").any()
-    headings = dict(_AXES) | ({"method": "Scorer + search"} if searched else {})
+    headings = frames.HEADINGS | ({"method": "Scorer + search"} if searched else {})
     table = {
         heading: [str(v) for v in frame[column].astype("object").fillna(NONE)]
         for column, heading in headings.items()

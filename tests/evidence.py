@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.store.database import NothingRun, open_store
+from bench.store.database import open_store
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
+from bench.store.tables import NothingRun
 
 STUDY = """\
 name: small

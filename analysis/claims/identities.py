@@ -21,13 +21,6 @@ from bench.store.reader import StudyData
 #: A record is made for each of these.
 _PER = ("dataset", "model", "granularity")
 
-#: What names a mask, whatever repair follows.
-_MASKED = (
-    "group", "calibration_draw", "calibration_images", "calibration_batch", "search", "granularity",
-    "allocation",
-    "sparsity", "scorer",
-)  # fmt: skip
-
 
 def identity_records(part: IdentityPart, data: StudyData, base: dict[str, Any]) -> list[Record]:
     """Decide an identity in every data set, model and granularity."""
@@ -107,14 +100,15 @@ def mask_identity(part: MaskIdentity, data: StudyData, base: dict[str, Any]) -> 
         asked = cells[cells["scorer"].isin(labels(cells["scorer"], part.scorers))]
         if asked.empty:
             continue
-        paired = frames.contrast(cells, "scorer", part.reference).drop_duplicates(list(_MASKED))
+        paired = frames.contrast(cells, "scorer", part.reference).drop_duplicates(list(frames.MASK))
         known = paired[paired["mask"].notna() & paired["reference_mask"].notna()]
         differs = known["mask"].ne(known["reference_mask"])
         tied = known["tied_units"].fillna(0).gt(0)
         units = int(known["tied_units"].fillna(0).sum())
-        evaluated = asked["state"].eq("done").groupby([asked[key] for key in _MASKED], dropna=False).transform("any")
-        counts = _fates(asked[~evaluated].drop_duplicates(list(_MASKED))) | {
-            "without a partner": len(asked[evaluated].drop_duplicates(list(_MASKED))) - len(known),
+        of_mask = asked["state"].eq("done").groupby([asked[key] for key in frames.MASK], dropna=False)
+        evaluated = of_mask.transform("any")
+        counts = _fates(asked[~evaluated].drop_duplicates(list(frames.MASK))) | {
+            "without a partner": len(asked[evaluated].drop_duplicates(list(frames.MASK))) - len(known),
             "cells with tied units": int(tied.sum()),
             "tied units, left to the tie rule": units,
         }

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from analysis.errors import nearest
+from bench.core.types import AXIS_NAMES, GRID
 
 #: Columns that a claim's `where` may name.
 FILTERS: tuple[str, ...] = (
-    "dataset", "model", "scorer", "search", "granularity", "allocation", "correction", "recalibration",
-    "precision", "calibration_images", "calibration_batch",
+    *(name for name in AXIS_NAMES if name not in ("train_seed", "calibration_draw", "sparsity")), "precision",
 )  # fmt: skip
 
 #: Columns that a term may name: what two arms of a comparison may differ in.
-TERM_COLUMNS: tuple[str, ...] = ("scorer", "search", "granularity", "allocation", "correction", "recalibration")
+TERM_COLUMNS: tuple[str, ...] = tuple(axis.name for axis in GRID if axis.name != "sparsity")
 
 #: What may be compared: the accuracy, or a number made from the row (see `analysis.claims.values`).
 Value: TypeAlias = Literal["accuracy", "change", "overfit", "above_dense", "coexisting", "variance_loss"]

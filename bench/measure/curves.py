@@ -114,11 +114,11 @@ def curve_table(study: Study, registry: Registry) -> pd.DataFrame:
         ``u``, ``value``. A draw whose curve is that of draw 0 is left out.
     """
     parts = []
-    for scorer in study.scorers:
+    for scorer in study.values["scorer"]:
         plugin = registry.get("scorer", scorer.name)
         if not plugin.curve:
             continue
-        for sparsity in study.file.sparsities if plugin.takes_sparsity else (None,):
+        for sparsity in study.values["sparsity"] if plugin.takes_sparsity else (None,):
             first = score_curve(plugin, scorer.options, features_seed(scorer, 0), sparsity)
             for draw in range(study.file.calibration.draws):
                 curve = score_curve(plugin, scorer.options, features_seed(scorer, draw), sparsity)

@@ -38,7 +38,7 @@ from bench.models.dense import DenseModel
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.unchanged import left_behind, marks
 from bench.models.view import set_memory_format
-from bench.store.database import now
+from bench.store.tables import now
 from bench.study.plan import axis_values
 
 

@@ -23,7 +23,8 @@ from bench.models.checkpoints import is_safetensors, parse_checkpoint, read_meta
 from bench.models.dense import checkpoint_place
 from bench.models.load_weights import load_into
 from bench.store.files import read_file
-from bench.study.spec import FoundNormalisation, ModelSpec, Normalisation, Study, place_of_model
+from bench.study.load import place_of_model
+from bench.study.spec import FoundNormalisation, ModelSpec, Normalisation, Study
 
 #: What networks are usually trained with, by the number of channels.
 USUAL: Mapping[int, tuple[tuple[str, Normalisation], ...]] = {

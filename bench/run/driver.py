@@ -42,8 +42,9 @@ from bench.run.group import (
 )
 from bench.run.progress import Reporter
 from bench.store import schema
-from bench.store.database import CHECKED, Store
+from bench.store.database import Store
 from bench.store.files import Artifacts, remove_left_over
+from bench.store.tables import CHECKED
 from bench.study.plan import Plan
 
 #: A group is given up after so many losses of its process in a row, with no finished cell in between.

@@ -22,7 +22,7 @@ from bench.core.errors import UserError
 from bench.core.freed_memory import return_freed_memory
 from bench.core.identity import canonical_json
 from bench.core.registry import Registry
-from bench.core.types import Check, Group, Outcome, Settings
+from bench.core.types import PLUGIN_AXES, Check, Group, Outcome, Settings
 from bench.data.dataset import Dataset
 from bench.data.load import load_dataset
 from bench.measure.pipeline import Pipeline
@@ -33,9 +33,6 @@ from bench.run.settings import apply_settings
 from bench.store.files import Artifacts
 from bench.study.plan import group_id
 from bench.study.spec import DataSpec, ModelSpec
-
-#: Kinds of plug-in; a cell has an attribute of each name.
-PLUGIN_KINDS = ("scorer", "search", "allocation", "correction", "recalibration")
 
 
 @dataclass(frozen=True)
@@ -302,7 +299,9 @@ def _dense_model(task: GroupTask, dataset: Dataset, workbench: Workbench) -> Den
 
 def _modified(group: Group, registry: Registry, change: str) -> str:
     """Describe what a method did to the dense model; methods of the user are named, since ours are checked."""
-    used = {(kind, getattr(cell, kind).name) for cell in group.cells if not cell.is_dense for kind in PLUGIN_KINDS}
+    used = {
+        (axis.name, getattr(cell, axis.name).name) for cell in group.cells if not cell.is_dense for axis in PLUGIN_AXES
+    }
     users = sorted(name for kind, name in used if isinstance(registry.get(kind, name).version, str))
     return (
         f"a method modified the dense model, which all cells of the group share (it {change}); `prunebench check` "
@@ -337,7 +336,7 @@ def _dense_facts(task: GroupTask, dataset: Dataset, dense: DenseModel, pipeline:
 
 def _refuse_other_plugins(group: Group, registry: Registry) -> None:
     """Raise `UserError` if a plug-in of this process has another version than the plan."""
-    for kind in PLUGIN_KINDS:
+    for kind in (axis.name for axis in PLUGIN_AXES):
         cells = (getattr(cell, kind) for cell in group.cells if not cell.is_dense)
         for name, version in {choice.name: choice.version for choice in cells}.items():
             if registry.get(kind, name).version != version:

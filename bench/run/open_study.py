@@ -17,7 +17,7 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.registry import Registry
-from bench.core.types import Cell, DataFacts, Settings
+from bench.core.types import PLUGIN_AXES, Cell, DataFacts, Settings
 from bench.data.load import data_facts
 from bench.models.build import build_model, check_model_name
 from bench.models.check import check_network
@@ -25,14 +25,16 @@ from bench.models.dense import model_identity
 from bench.models.given import resolve_models
 from bench.plugins.catalogue import make_registry
 from bench.run.settings import keep_settings
-from bench.store.database import NothingRun, Store, open_store, settle_places
+from bench.store.database import Store, open_store, settle_places
 from bench.store.files import settle_artifacts
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
 from bench.store.schema import SCHEMA_VERSION
+from bench.store.tables import NothingRun
+from bench.study.load import load_study
 from bench.study.plan import Plan, make_plan
-from bench.study.spec import STUDY_FILE, ModelSpec, Study, load_study
+from bench.study.spec import STUDY_FILE, ModelSpec, Study
 
 #: Cache of the facts about networks, below the home folder of the user.
 NETWORKS = Path(".cache", "prunebench", "networks")
@@ -135,7 +137,7 @@ def open_study(
         *(
             f"{title}: {warning}"
             for (_, title), network in networks.items()
-            for warning in network.warnings(study.file.granularities)
+            for warning in network.warnings(study.values["granularity"])
         ),
         *given.notes,
     )
@@ -144,7 +146,7 @@ def open_study(
 
 def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:
     for (_, title), network in networks.items():
-        granularities = study.file.granularities
+        granularities = study.values["granularity"]
         if not any(network.has_units(granularity) for granularity in granularities):
             raise UserError(
                 f"model {title!r}: has nothing to prune at granularity {' or '.join(granularities)}: "
@@ -193,14 +195,18 @@ def changed_inputs(store: Store, opened: OpenStudy) -> list[str]:
 
 
 def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
-    axes = ("scorers", "searches", "allocations", "corrections", "recalibrations")
-    before = {(axis, c["name"], str(c["version"])) for old in stored for axis in axes for c in old[axis]}
+    before = {
+        (axis.name, choice["name"], str(choice["version"]))
+        for old in stored
+        for axis in PLUGIN_AXES
+        for choice in old.get(axis.key, ())
+    }
     names = {(axis, name) for axis, name, _ in before}
     return [
         f"{choice.name} has changed since an earlier run: its cells are new"
-        for axis in axes
-        for choice in getattr(study, axis)
-        if (axis, choice.name) in names and (axis, choice.name, str(choice.version)) not in before
+        for axis in PLUGIN_AXES
+        for choice in study.values[axis.name]
+        if (axis.name, choice.name) in names and (axis.name, choice.name, str(choice.version)) not in before
     ]
 
 

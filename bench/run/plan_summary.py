@@ -16,8 +16,9 @@ from bench.run.open_study import OpenStudy, changed_inputs, largest_model, wides
 from bench.run.progress import duration
 from bench.run.scaling import makespan
 from bench.run.settings import apply_settings, bfloat16_gain
-from bench.store.database import NothingRun, open_store
+from bench.store.database import open_store
 from bench.store.places import is_begun
+from bench.store.tables import NothingRun
 
 #: A smaller gain counts as none.
 WORTHWHILE_GAIN = 1.1
@@ -76,7 +77,7 @@ def summarise_plan(opened: OpenStudy) -> dict[str, Any]:
         "seconds": seconds, "memory": memory, "bfloat16_gain": gain, "training": training,
         "warnings": [*opened.notes, *warnings, *_warnings(opened, forecasts)],
         "networks": [
-            network.describe(data, model, study.file.granularities)
+            network.describe(data, model, study.values["granularity"])
             for (data, model), network in opened.networks.items()
         ],
         "study": study.resolved(),

@@ -11,19 +11,17 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from bench.core.errors import Held, UserError, suggest
+from bench.core.errors import Held, UserError
 from bench.store import schema
-from bench.store.methods import METHODS
 from bench.store.places import (
     DATABASE_FILE,
     PLACES_FILE,
@@ -35,68 +33,30 @@ from bench.store.places import (
 )
 from bench.store.postgresql import PostgreSQL, study_url
 from bench.store.sqlite import Sqlite
+from bench.store.tables import (
+    CHECKS,
+    DENSE,
+    HOLDER,
+    META,
+    METADATA,
+    PLAN,
+    ROWS,
+    RUNS,
+    STUDIES,
+    NothingRun,
+    after_all_rows,
+    is_registered_first,
+    join_provenance,
+    now,
+    read_states,
+    replace_plan,
+    replace_row,
+)
 
 _LOG = logging.getLogger(__name__)
 
 #: Seconds that a run waits for a server that went away, and between two tries.
 PATIENCE, PAUSE = 60.0, 0.5
-
-#: Key of the meta table under which a run says who it is.
-HOLDER = "holder"
-#: Begins the key under which the meta table notes that a group's checks and alignment are complete.
-CHECKED = "checked"
-
-_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
-    "text": sa.Text, "integer": sa.BigInteger, "real": sa.Double, "boolean": sa.Boolean, "bytes": sa.LargeBinary,
-}  # fmt: skip
-
-
-def _table(metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], keys: tuple[str, ...]) -> sa.Table:
-    return sa.Table(name, metadata, *(sa.Column(c.name, _TYPES[c.kind](), primary_key=c.name in keys) for c in columns))
-
-
-METADATA = sa.MetaData()
-ROWS = _table(METADATA, "rows", [c for c in schema.ROWS if c.name != "position"], ("cell",))
-CHECKS = _table(METADATA, "checks", schema.CHECKS, ("cell", "kind"))
-DENSE = _table(METADATA, "dense", schema.DENSE, ("group",))
-META = sa.Table("meta", METADATA, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
-STUDIES = sa.Table(
-    "studies", METADATA,
-    sa.Column("study_hash", sa.Text, primary_key=True),
-    *(sa.Column(name, sa.Text) for name in ("name", "description", "profile", "study", "claims_hash", "registered")),
-    *(sa.Column(name, sa.Text) for name in ("last_run", "provenance", "counters")),
-)  # fmt: skip
-#: Which cells a study consists of, in which order: known from the first run on, so that `status` needs no models.
-PLAN = sa.Table(
-    "plan", METADATA,
-    sa.Column("study_hash", sa.Text, primary_key=True),
-    sa.Column("cell", sa.Text, primary_key=True),
-    sa.Column("position", sa.Integer),
-    sa.Column("axes", sa.Text),
-)  # fmt: skip
-RUNS = sa.Table(
-    "runs", METADATA,
-    sa.Column("run", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("study_hash", sa.Text),
-    sa.Column("pid", sa.Integer),
-    sa.Column("host", sa.Text),
-    sa.Column("started", sa.Text),
-    sa.Column("ended", sa.Text),
-    sa.Column("before", sa.Integer),
-)  # fmt: skip
-
-
-METHODS.to_metadata(METADATA)
-
-
-def now() -> str:
-    """UTC time, ISO 8601, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-class NothingRun(UserError):  # noqa: N818 - no error for a first run
-    """No run has written anything there yet."""
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -319,14 +279,14 @@ class Store:
         A new plan of the same study (an edited plug-in) replaces the old one.
         """
         study_hash = study["study_hash"]
-        _replace_plan(connection, study_hash, [(cell, position, json.dumps(axes)) for cell, position, axes in plan])
+        replace_plan(connection, study_hash, [(cell, position, json.dumps(axes)) for cell, position, axes in plan])
         mine = STUDIES.c.study_hash == study_hash
         known = connection.execute(sa.select(STUDIES).where(mine)).mappings().first()
         values = {**study, "last_run": now()}
         if known is None:
-            if not _registered_first(connection, study_hash, study["claims_hash"]):
+            if not is_registered_first(connection, study_hash, study["claims_hash"]):
                 values["claims_hash"] = None
-            connection.execute(sa.insert(STUDIES).values(**values, registered=_after_all_rows(connection)))
+            connection.execute(sa.insert(STUDIES).values(**values, registered=after_all_rows(connection)))
         else:
             values.pop("claims_hash")
             values["provenance"] = join_provenance(known["provenance"], study.get("provenance"))
@@ -415,10 +375,13 @@ class Store:
     def write_row(
         self, connection: sa.Connection, values: Mapping[str, Any], running: Mapping[str, Any] | None = None
     ) -> None:
-        """Write one finished row and, in the same transaction, mark the next cell as running."""
-        replace_row(connection, ROWS, values, ("cell",))
-        if running is not None:
-            replace_row(connection, ROWS, running, ("cell",))
+        """Write one finished row and, in the same transaction, mark the next cell as running.
+
+        Both are mappings of columns of `schema.ROWS` to values; the plan has the axes, so they are not stored again.
+        """
+        for row in (values,) if running is None else (values, running):
+            stored = {column.name: row[column.name] for column in ROWS.columns if column.name in row}
+            replace_row(connection, ROWS, stored, ("cell",))
 
     @_whole
     def write_check(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:
@@ -429,75 +392,3 @@ class Store:
     def write_dense(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:
         """Write what is known of one dense model."""
         replace_row(connection, DENSE, values, ("group",))
-
-
-def pick_study(connection: sa.Connection, folder: Path, profile: str | None) -> dict[str, Any]:
-    """Return the study that was run last, or last with a profile: the columns of `STUDIES`.
-
-    Raises
-    ------
-    UserError
-        If none was.
-    """
-    studies = list(connection.execute(sa.select(STUDIES).order_by(STUDIES.c.last_run.desc())).mappings())
-    if profile is not None:
-        names = [str(study["profile"]) for study in studies]
-        studies = [study for study in studies if study["profile"] == profile]
-        if not studies:
-            raise UserError(f"{folder}: profile {profile!r} was never run: {suggest(profile, names)}")
-    if not studies:
-        raise NothingRun(f"{folder}: nothing has been run yet; `prunebench run {folder}` starts")
-    return dict(studies[0])
-
-
-def read_states(connection: sa.Connection) -> dict[str, str]:
-    """Cell id -> state, of every cell that has a row."""
-    return {row.cell: row.state for row in connection.execute(sa.select(ROWS.c.cell, ROWS.c.state))}
-
-
-def _replace_plan(connection: sa.Connection, study_hash: str, plan: list[tuple[str, int, str]]) -> None:
-    """Put a plan in place of the old one, unless they are the same."""
-    mine = PLAN.c.study_hash == study_hash
-    known = connection.execute(sa.select(PLAN.c.cell, PLAN.c.position, PLAN.c.axes).where(mine)).all()
-    if set(known) != set(plan):
-        connection.execute(sa.delete(PLAN).where(mine))
-        names = ("study_hash", "cell", "position", "axes")
-        connection.execute(sa.insert(PLAN), [dict(zip(names, (study_hash, *row), strict=True)) for row in plan])
-
-
-def _registered_first(connection: sa.Connection, study_hash: str, claims_hash: str | None) -> bool:
-    """Whether no cell of the study's plan was there before claims of this hash were registered."""
-    planned = sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash)
-    oldest = connection.execute(
-        sa.select(sa.func.min(ROWS.c.written)).where(ROWS.c.cell.in_(planned), ROWS.c.state == "done")
-    ).scalar()
-    if oldest is None:
-        return True
-    earlier = sa.select(sa.func.min(STUDIES.c.registered)).where(STUDIES.c.claims_hash == claims_hash)
-    registered = connection.execute(earlier).scalar()
-    return registered is not None and registered <= oldest
-
-
-def _after_all_rows(connection: sa.Connection) -> str:
-    """Return the time, but one after that of every row that is there: the clock may have been put back."""
-    newest: str | None = connection.execute(sa.select(sa.func.max(ROWS.c.written))).scalar()
-    if newest is None:
-        return now()
-    return max(now(), (datetime.fromisoformat(newest) + timedelta(milliseconds=1)).isoformat(timespec="milliseconds"))
-
-
-def join_provenance(first: str | None, now_found: str | None) -> str | None:
-    """Provenance of the first run, with that of a later run where it differs."""
-    if first is None or now_found is None:
-        return first or now_found
-    kept, found = json.loads(first), json.loads(now_found)
-    later = kept.pop("later_runs", [])
-    if found != kept and found not in later:
-        later.append(found)
-    return json.dumps({**kept, "later_runs": later} if later else kept)
-
-
-def replace_row(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    """Insert a row in place of the one with the same keys."""
-    connection.execute(sa.delete(table).where(*(table.c[key] == values[key] for key in keys)))
-    connection.execute(sa.insert(table), dict(values))  # values apart: the statement is compiled once

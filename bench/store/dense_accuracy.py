@@ -11,7 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from scipy.special import bdtrc
 
-from bench.store.database import PLAN, ROWS, Store, open_store, pick_study
+from bench.core.types import BASELINE, DENSE
+from bench.store.database import Store, open_store
+from bench.store.tables import PLAN, ROWS, pick_study
 
 #: Largest probability of so high an accuracy by chance at which a model counts as better than chance.
 LEVEL = 0.01
@@ -125,19 +127,21 @@ def stored_dense_warnings(store: Store, connection: sa.Connection, study: Mappin
     study : mapping
         The columns of `STUDIES`, as from `pick_study`.
     """
-    columns = (ROWS.c.dataset, ROWS.c.model, ROWS.c.train_seed, ROWS.c.accuracy, ROWS.c.n_test)
     query = (
-        sa.select(*columns)
+        sa.select(PLAN.c.axes, ROWS.c.accuracy, ROWS.c.n_test)
         .select_from(PLAN.join(ROWS, ROWS.c.cell == PLAN.c.cell))
         .where(
             PLAN.c.study_hash == study["study_hash"],
             ROWS.c.state == "done",
-            ROWS.c.scorer == "dense",
-            ROWS.c.recalibration == "none",
+            PLAN.c.axes.like(f'%"scorer": "{DENSE.label}"%'),  # as json.dumps writes it; others are not parsed
         )
         .order_by(PLAN.c.position)
     )
-    rows = [dict(zip((c.name for c in columns), row, strict=True)) for row in store.fetch(connection, query)]
+    found = [
+        {**json.loads(axes), "accuracy": accuracy, "n_test": images}
+        for axes, accuracy, images in store.fetch(connection, query)
+    ]
+    rows = [row for row in found if all(row.get(name, value) == value for name, value in BASELINE.items())]
     return dense_warnings(rows, json.loads(study["study"] or "{}"), json.loads(study["provenance"] or "{}"))
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,6 @@ from fsspec.implementations.local import LocalFileSystem
 from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.places import Places, home, read_places, refuse_other_places
-
-DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 
 #: Protocols that write a file whole or not at all, and know no folders; elsewhere a file is written beside and moved.
 OBJECT_STORES = frozenset({"s3", "gs", "abfs", "oci", "oss", "hf"})
@@ -69,8 +67,19 @@ def is_altered(content: bytes) -> bool:
 
 
 def typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-    """Give every column the dtype of its kind."""
-    return frame.astype({c.name: DTYPES[c.kind] for c in columns})
+    """Give every column the pandas type of its kind."""
+    return frame.astype({column.name: column.type.pandas for column in columns})
+
+
+def arrow_schema(columns: Iterable[schema.Column]) -> pa.Schema:
+    """Return the Arrow schema of some columns.
+
+    Examples
+    --------
+    >>> arrow_schema(schema.CHECKS).types
+    [DataType(string), DataType(string), DataType(double), DataType(int64)]
+    """
+    return pa.schema([(column.name, pa.type_for_alias(column.type.arrow)) for column in columns])
 
 
 def read_file(place: str | Path) -> bytes:

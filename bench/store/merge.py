@@ -11,7 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
-from bench.store.database import (
+from bench.store.database import Store, open_store
+from bench.store.files import Artifacts
+from bench.store.tables import (
     CHECKED,
     CHECKS,
     DENSE,
@@ -19,13 +21,10 @@ from bench.store.database import (
     PLAN,
     ROWS,
     STUDIES,
-    Store,
     join_provenance,
-    open_store,
     read_states,
     replace_row,
 )
-from bench.store.files import Artifacts
 
 FINISHED = ("done", "skipped")
 

@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
 from bench.core.method import Method
+from bench.core.types import AXES, BASELINE, Axis
 from bench.store import schema
-from bench.store.database import CHECKS, DENSE, PLAN, ROWS, Store, open_store, pick_study
-from bench.store.files import Artifacts, typed
+from bench.store.database import Store, open_store
+from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.methods import earlier_methods, read_methods
 from bench.store.places import is_begun
+from bench.store.tables import CHECKS, DENSE, PLAN, ROWS, pick_study
 
 #: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
 FULL_BUDGET = 600
@@ -31,10 +34,7 @@ FULL_BUDGET = 600
 #: A shorter beginning of a cell id is taken as a position.
 MIN_ID = 6
 
-_AXES = pa.schema([
-    (c.name, {"text": pa.string(), "integer": pa.int64(), "real": pa.float64()}[c.kind])
-    for c in schema.AXES if c.name != "position"
-])  # fmt: skip
+_AXES = arrow_schema(column for column in schema.AXES if column.name != "position")
 
 
 def empty(columns: tuple[schema.Column, ...]) -> pd.DataFrame:
@@ -246,7 +246,30 @@ def _read_plan(store: Store, connection: sa.Connection, planned: sa.Select[Any])
     lines = "\n".join(axes for _, axes in found).encode()
     options = pj.ParseOptions(explicit_schema=_AXES, unexpected_field_behavior="ignore")
     table = pj.read_json(pa.BufferReader(lines), parse_options=options) if found else _AXES.empty_table()
+    table = with_newer_axes(table)
     return pd.DataFrame(table.to_pandas(integer_object_nulls=True)).assign(position=[place for place, _ in found])
+
+
+def with_newer_axes(table: pa.Table, axes: Iterable[Axis] = AXES) -> pa.Table:
+    """Return the rows of an earlier version with the axes that were added since, at their default.
+
+    Examples
+    --------
+    >>> axis = Axis("noise", "noises", "evaluation", "-", "standard deviation", "real", default=(0.0,), newer=True)
+    >>> with_newer_axes(pa.table({"cell": ["a", "b"]}), [axis])["noise"].to_pylist()
+    [0.0, 0.0]
+    >>> with_newer_axes(pa.table({"noise": pa.array([None, 0.5])}), [axis])["noise"].to_pylist()
+    [0.0, 0.5]
+    """
+    for axis in axes:
+        if axis.newer and axis.default:
+            default = pa.scalar(axis.default[0], pa.type_for_alias(schema.TYPES[axis.kind].arrow))
+            if axis.name in table.column_names:
+                place = table.column_names.index(axis.name)
+                table = table.set_column(place, axis.name, pc.fill_null(table[axis.name], default))
+            else:
+                table = table.append_column(axis.name, pa.repeat(default, len(table)))
+    return table
 
 
 def pick_cell(name: str, ids: list[str]) -> int:
@@ -290,7 +313,7 @@ def derive(rows: pd.DataFrame) -> pd.DataFrame:
     done = rows["state"].eq("done") & rows["evaluation"].notna()
     first = rows[done].groupby("evaluation", sort=False)["cell"].transform("first")
     shared = first.where(first != rows.loc[done, "cell"])
-    dense = rows[done & rows["scorer"].eq("dense") & rows["recalibration"].eq("none")]
+    dense = rows[done & rows[list(BASELINE)].eq(pd.Series(BASELINE)).all(axis=1)]
     baseline = dense.drop_duplicates("group").set_index("group")["accuracy"]
     return rows.assign(
         method=method_names(rows),

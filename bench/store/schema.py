@@ -1,9 +1,14 @@
-"""The columns of the store, with their units; the one list that writer, reader and report share."""
+"""The columns of the store, with their types and units; the one list that writer, reader and report share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from bench.core.types import AXES as GRID_AXES
+from bench.core.types import ColumnKind
 
 #: 2: the speed-up counts all products of the forward pass and input channels that are zero, on dense rows too.
 SCHEMA_VERSION = 2
@@ -11,7 +16,22 @@ SCHEMA_VERSION = 2
 #: ``nn.Conv2d`` and ``nn.Linear`` alone.
 READABLE = (1, SCHEMA_VERSION)
 
-Kind = Literal["text", "integer", "real", "boolean", "bytes"]
+
+class ColumnType(NamedTuple):
+    """Type of a column in the database and the names of its types in Arrow and pandas, which this does not import."""
+
+    database: type[sa.types.TypeEngine[Any]]
+    arrow: str
+    pandas: str
+
+
+TYPES: dict[ColumnKind, ColumnType] = {
+    "text": ColumnType(sa.Text, "string", "object"),
+    "integer": ColumnType(sa.BigInteger, "int64", "Int64"),
+    "real": ColumnType(sa.Double, "float64", "float64"),
+    "boolean": ColumnType(sa.Boolean, "bool", "boolean"),
+    "bytes": ColumnType(sa.LargeBinary, "binary", "object"),
+}
 
 
 @dataclass(frozen=True)
@@ -19,10 +39,15 @@ class Column:
     """One column: its name, kind, unit and meaning, and the first schema version that has it."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     unit: str
     meaning: str
     since: int = 1
+
+    @property
+    def type(self) -> ColumnType:
+        """Its types in the database, Arrow and pandas."""
+        return TYPES[self.kind]
 
 
 def known(columns: tuple[Column, ...], version: int) -> tuple[Column, ...]:
@@ -36,28 +61,16 @@ def known(columns: tuple[Column, ...], version: int) -> tuple[Column, ...]:
     return tuple(column for column in columns if column.since <= version)
 
 
-#: What a cell is; null where the axis does not apply (a dense row has no allocation).
+#: The axes of a cell; null where the axis does not apply (a dense row has no allocation).
 AXES: tuple[Column, ...] = (
     Column("cell", "text", "-", "cell id, SHA-256 of the resolved spec"),
     Column("group", "text", "-", "id of the group that shares one dense model"),
     Column("position", "integer", "-", "place in the plan, from 0"),
-    Column("dataset", "text", "-", "data set label"),
-    Column("model", "text", "-", "model label; the architecture"),
-    Column("train_seed", "integer", "-", "training seed; null for a single given checkpoint"),
-    Column("calibration_draw", "integer", "-", "number of the calibration draw"),
-    Column("calibration_images", "integer", "images", "size of the calibration draw"),
-    Column("calibration_batch", "integer", "images", "calibration batch"),
-    Column("scorer", "text", "-", "scorer label; 'dense' for the unpruned reference"),
-    Column("search", "text", "-", "search label"),
-    Column("granularity", "text", "-", "weight or channel"),
-    Column("allocation", "text", "-", "allocation label"),
-    Column("sparsity", "real", "fraction", "requested sparsity; null where the allocation sets it"),
-    Column("correction", "text", "-", "correction label"),
-    Column("recalibration", "text", "-", "recalibration label"),
+    *(Column(axis.name, axis.kind, axis.unit, axis.meaning) for axis in GRID_AXES),
     Column("precision", "text", "-", "precision of the evaluation"),
 )
 
-#: What became of it.
+#: Outcome of a cell.
 OUTCOME: tuple[Column, ...] = (
     Column("state", "text", "-", "done, failed, skipped or running"),
     Column("reason", "text", "-", "why it was skipped or failed, one line"),
@@ -120,21 +133,31 @@ CURVES: tuple[Column, ...] = (
     Column("value", "real", "-", "the feature at u, scaled to [0, 1]"),
 )
 
-_SCORE_SET: tuple[Column, ...] = (
-    Column("group", "text", "-", "group id"),
-    Column("calibration_draw", "integer", "-", "number of the calibration draw"),
-    Column("calibration_images", "integer", "images", "size of the calibration draw"),
-    Column("calibration_batch", "integer", "images", "calibration batch"),
-    Column("scorer", "text", "-", "scorer label"),
-)
 
-#: How scores align with magnitude, layer by layer, in files of their own beside the store.
+def _columns(stage: str) -> dict[str, Column]:
+    names = [axis.name for axis in GRID_AXES if axis.stage == stage]
+    return {column.name: column for column in AXES if column.name in names}
+
+
+_OF_MASK = _columns("mask") | {
+    "scorer": Column("scorer", "text", "-", "scorer label"),
+    "allocation": Column("allocation", "text", "-", "allocation label; null where the scores do not depend on it"),
+}
+_SCORE_SET: tuple[Column, ...] = (
+    Column("group", "text", "-", "group id"), *_columns("calibration").values(), _OF_MASK.pop("scorer"),
+)  # fmt: skip
+
+#: How scores align with magnitude, layer by layer, in files of their own next to the store.
 ALIGNMENT: tuple[Column, ...] = (
     *_SCORE_SET,
-    Column("search", "text", "-", "search label"),
-    Column("granularity", "text", "-", "weight or channel"),
-    Column("allocation", "text", "-", "allocation label; null where the scores do not depend on it"),
-    Column("sparsity", "real", "fraction", "requested sparsity, at whose rank the window lies; null without one"),
+    *(
+        _OF_MASK
+        | {
+            "sparsity": replace(
+                _OF_MASK["sparsity"], meaning="requested sparsity, at whose rank the window lies; null without one"
+            ),
+        }
+    ).values(),
     Column("layer", "text", "-", "layer name"),
     Column("units", "integer", "units", "units of the layer"),
     Column("rho", "real", "-", "Spearman correlation of scores and ranks of magnitude; null if constant"),
@@ -145,7 +168,7 @@ ALIGNMENT: tuple[Column, ...] = (
 #: A sample of units, the same for all scorers of a dense model and granularity; likewise.
 UNITS: tuple[Column, ...] = (
     *_SCORE_SET,
-    Column("granularity", "text", "-", "weight or channel"),
+    _OF_MASK["granularity"],
     Column("sparsity", "real", "fraction", "requested sparsity; null where the scores do not depend on it"),
     Column("layer", "text", "-", "layer name"),
     Column("unit", "integer", "-", "flat index of the unit in its layer"),

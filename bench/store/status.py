@@ -10,8 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bench.store.database import PLAN, ROWS, now, open_store, pick_study
+from bench.store.database import open_store
 from bench.store.dense_accuracy import stored_dense_warnings
+from bench.store.tables import PLAN, ROWS, now, pick_study
 
 #: Added to positions, so that all have as many digits.
 _FIRST = 10**9

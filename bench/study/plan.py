@@ -9,22 +9,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, get_args
 
 from bench.core.errors import UserError, suggest
 from bench.core.identity import canonical_json, digest
 from bench.core.registry import Registry
-from bench.core.types import CalibrationSpec, Cell, Choice, DataFacts, Group
+from bench.core.types import AXES, DENSE_AXES, GRID, NONE, PLUGIN_AXES, CalibrationSpec, Cell, Choice, DataFacts, Group
 from bench.store.schema import SCHEMA_VERSION
 from bench.study.spec import Exclusion, ModelSpec, Study
 
 #: The largest study that is planned in about a minute: its cells, and what the axes inside a group span.
 MOST_CELLS, MOST_POINTS = 2_000_000, 20_000_000
-DENSE = Choice("dense", label="dense")
-NONE = Choice("none", label="none")
 #: A scorer without features has this search; it is no point of the study's search axis.
 NO_SEARCH = "none"
-DENSE_AXES = frozenset({"dataset", "model", "train_seed", "calibration_draw", "recalibration"})
+MASK, EVALUATION = ([axis for axis in GRID if axis.stage == stage] for stage in ("mask", "evaluation"))
+#: Column -> field of `Cell`, and the attribute of that field.
+_COLUMNS = [(axis.name, axis.field, axis.attribute) for axis in AXES]
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,32 @@ class _Inside:
 
     @cached_property
     def identities(self) -> list[tuple[str, str]]:
-        """Canonical JSON of each cell's identity, before and after its group."""
-        return [_identity(values, self.precision) for values in self.points]
+        """Canonical JSON of each cell's identity, whose keys are sorted, before and after its group."""
+        shared = {"precision": self.precision, "schema": SCHEMA_VERSION}
+        names = sorted({"calibration", *shared, *(axis.name for axis in GRID)})
+        known: dict[tuple[str, int], str] = {}  # cells share the objects that are their values
+
+        def parts(values: Mapping[str, Any], names: list[str]) -> str:
+            found = []
+            for name in names:
+                value = values[name] if name in values else shared[name]
+                key = name, id(value)
+                if key not in known:
+                    known[key] = _identity_part(name, value)
+                found.append(known[key])
+            return ",".join(filter(None, found))
+
+        before, after = ([n for n in names if n < "group"], [n for n in names if n > "group"])
+        return [(f"{{{parts(values, before)}", f"{parts(values, after)}}}") for values in self.points]
+
+
+def _identity_part(name: str, value: Any) -> str:
+    """Return one key of a cell's identity and its value as canonical JSON; empty where it is omitted."""
+    if any(axis.name == name and axis.is_omitted(value) for axis in GRID):
+        return ""
+    if isinstance(value, Choice):
+        value = value.identity()
+    return canonical_json({name: vars(value) if isinstance(value, CalibrationSpec) else value})[1:-1]
 
 
 def _lay_out(
@@ -164,52 +188,61 @@ def _lay_out(
     the values of each axis, and a point of the grid costs the intersection of their bits.
     """
     exclude = study.file.exclude
-
-    def with_bits(axis: str, values: Iterable[Any]) -> list[tuple[Any, int]]:
-        return [(value, _matching(exclude, **{axis: value})) for value in values]
-
-    points = []
-    lowest: Counter[int] = Counter()
-    recalibrations = with_bits("recalibration", study.recalibrations)
-    inner = list(itertools.product(with_bits("correction", study.corrections), recalibrations))
-    sparsities, unset = with_bits("sparsity", study.file.sparsities), with_bits("sparsity", (None,))
+    dense = {axis.name: axis.on_dense for axis in GRID}
     of_dense = sum(1 << i for i, exclusion in enumerate(exclude) if set(exclusion.where) <= DENSE_AXES)
+    varying = _combinations(
+        exclude, {axis.name: study.values[axis.name] for axis in EVALUATION if axis.varies_on_dense}
+    )
+    repairs = _combinations(exclude, {axis.name: study.values[axis.name] for axis in EVALUATION})
+    sparsities = _combinations(exclude, {"sparsity": study.values["sparsity"]})
+    unset = _combinations(exclude, {"sparsity": (None,)})
+    points: list[dict[str, Any]] = []
+    lowest: Counter[int] = Counter()
     for draw in draws:
-        drawn = bits & _matching(exclude, **{f"calibration_{axis}": value for axis, value in vars(draw).items()})
-        for recalibration, r in recalibrations:
-            if matching := drawn & of_dense & r:
+        drawn = bits & _matching(exclude, **{f"calibration_{name}": value for name, value in vars(draw).items()})
+        for values, matched in varying:
+            if matching := drawn & of_dense & matched:
                 lowest[matching & -matching] += 1
             else:
-                points.append({
-                    "calibration": draw, "scorer": DENSE, "search": NONE, "granularity": None, "allocation": None,
-                    "sparsity": 0.0, "correction": NONE, "recalibration": recalibration, "skip": None,
-                })  # fmt: skip
-        for granularity, (scorer, search), allocation in itertools.product(
-            study.file.granularities, _searched_scorers(study, registry), study.allocations
-        ):
-            outer = drawn & _matching(
-                exclude, granularity=granularity, scorer=scorer, search=search, allocation=allocation
-            )
-            sets_sparsity = registry.get("allocation", allocation.name).sets_sparsity
-            skip = _skip(registry, granularity, scorer, allocation)
+                points.append({"calibration": draw, "skip": None, **dense, **values})
+        for mask in _masks(study, registry):
+            outer = drawn & _matching(exclude, **mask)
+            sets_sparsity = registry.get("allocation", mask["allocation"].name).sets_sparsity
+            common = {"calibration": draw, "skip": _skip(registry, mask), **mask}
             for sparsity, s in unset if sets_sparsity else sparsities:
-                for (correction, c), (recalibration, r) in inner:
-                    if matching := outer & s & c & r:
+                for repair, r in repairs:
+                    if matching := outer & s & r:
                         lowest[matching & -matching] += 1
-                        continue
-                    points.append({
-                        "calibration": draw, "scorer": scorer, "search": search, "granularity": granularity,
-                        "allocation": allocation, "sparsity": sparsity, "correction": correction,
-                        "recalibration": recalibration, "skip": skip,
-                    })  # fmt: skip
+                    else:
+                        points.append({**common, **sparsity, **repair})
     excluded = {exclusion.name: lowest[1 << i] for i, exclusion in enumerate(exclude)}
     return _Inside(points, precision, excluded)
 
 
+def _combinations(
+    exclude: tuple[Exclusion, ...], axes: Mapping[str, Iterable[Any]]
+) -> list[tuple[dict[str, Any], int]]:
+    """Combine the values of some axes, the last one fastest, each with the exclusions that match it (`_matching`)."""
+    combined = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+    return [(values, _matching(exclude, **values)) for values in combined]
+
+
+def _masks(study: Study, registry: Registry) -> Iterator[dict[str, Any]]:
+    """Combine the values of the axes that change a mask, without the sparsity."""
+    pairs = [{"scorer": scorer, "search": search} for scorer, search in _searched_scorers(study, registry)]
+    others = {
+        axis.name: [{axis.name: value} for value in study.values[axis.name]]
+        for axis in MASK
+        if axis.name not in ("scorer", "search", "sparsity")
+    }
+    for parts in itertools.product(others.pop("granularity"), pairs, *others.values()):
+        yield {name: value for part in parts for name, value in part.items()}
+
+
 def _searched_scorers(study: Study, registry: Registry) -> Iterator[tuple[Choice, Choice]]:
     """Pair a scorer of several features with every search of the study, any other with none."""
-    searches = [search for search in study.searches if search.name != NO_SEARCH]
-    for scorer in study.scorers:
+    searches = [search for search in study.values["search"] if search.name != NO_SEARCH]
+    for scorer in study.values["scorer"]:
         if not registry.get("scorer", scorer.name).fuses_features:
             yield scorer, NONE
         elif searches:
@@ -222,7 +255,8 @@ def _searched_scorers(study: Study, registry: Registry) -> Iterator[tuple[Choice
             )
 
 
-def _skip(registry: Registry, granularity: str, scorer: Choice, allocation: Choice) -> str | None:
+def _skip(registry: Registry, mask: Mapping[str, Any]) -> str | None:
+    granularity, scorer, allocation = mask["granularity"], mask["scorer"], mask["allocation"]
     takes, sets = registry.get("scorer", scorer.name), registry.get("allocation", allocation.name)
     if takes.takes_sparsity and sets.sets_sparsity:
         return f"scorer {scorer.name} needs a target sparsity, which allocation {allocation.name} sets by itself"
@@ -233,36 +267,14 @@ def _skip(registry: Registry, granularity: str, scorer: Choice, allocation: Choi
     return None
 
 
-def _identity(values: Mapping[str, Any], precision: str) -> tuple[str, str]:
-    """Canonical JSON of a cell's identity, in which keys are sorted, up to its group and after it."""
-    allocation = values["allocation"]
-    before = canonical_json({
-        "allocation": allocation.identity() if allocation else None,
-        "calibration": vars(values["calibration"]),
-        "correction": values["correction"].identity(),
-        "granularity": values["granularity"],
-    })  # fmt: skip
-    after = canonical_json({
-        "precision": precision,
-        "recalibration": values["recalibration"].identity(),
-        "schema": SCHEMA_VERSION,
-        "scorer": values["scorer"].identity(),
-        "search": values["search"].identity(),
-        "sparsity": values["sparsity"],
-    })  # fmt: skip
-    return before[:-1], after[1:]
-
-
 def axis_values(cell: Cell) -> dict[str, Any]:
     """Return the cell's axes as the columns of `schema.AXES`, without position."""
-    return {
-        "cell": cell.id, "group": cell.group, "dataset": cell.dataset, "model": cell.model,
-        "train_seed": cell.train_seed, "calibration_draw": cell.calibration.draw,
-        "calibration_images": cell.calibration.images, "calibration_batch": cell.calibration.batch,
-        "scorer": cell.scorer.label, "search": cell.search.label, "granularity": cell.granularity,
-        "allocation": cell.allocation.label if cell.allocation else None, "sparsity": cell.sparsity,
-        "correction": cell.correction.label, "recalibration": cell.recalibration.label, "precision": cell.precision,
-    }  # fmt: skip
+    known = vars(cell)
+    columns = {"cell": cell.id, "group": cell.group, "precision": cell.precision}
+    for name, field, attribute in _COLUMNS:
+        value = known[field]
+        columns[name] = value if attribute is None or value is None else getattr(value, attribute)
+    return columns
 
 
 def cells_asked_for(plan: Plan, only: Mapping[str, str]) -> frozenset[str]:
@@ -338,10 +350,11 @@ def _matches(names: tuple[Any, ...], wanted: Any) -> bool:
 
 def _check_size(study: Study) -> None:
     """Refuse what would be laid out for hours: the product of the axes inside a group, before exclusions."""
-    file, draws = study.file, study.file.calibration
-    pruned = [study.scorers, study.searches, file.granularities, study.allocations, file.sparsities, study.corrections]
-    points = draws.draws * len(draws.images or (0,)) * len(draws.batch or (0,)) * len(study.recalibrations)
-    points *= 1 + math.prod(len(axis) for axis in pruned)
+    draws = study.file.calibration
+    lengths = {axis.name: len(study.values[axis.name]) for axis in GRID}
+    of_dense = math.prod(length for name, length in lengths.items() if name in DENSE_AXES)
+    points = draws.draws * len(draws.images or (0,)) * len(draws.batch or (0,)) * of_dense
+    points *= 1 + math.prod(length for name, length in lengths.items() if name not in DENSE_AXES)
     if points > MOST_POINTS:
         raise UserError(
             f"{study.folder}: its axes span {points:,} points for one dense model, {MOST_POINTS:,} at most; "
@@ -352,21 +365,20 @@ def _check_size(study: Study) -> None:
 def _check_exclusions(study: Study, registry: Registry) -> None:
     """Refuse an exclusion that can never match: a mistyped name would silently run what was to be left out."""
     file = study.file
-    known: dict[str, set[Any]] = {
-        "dataset": {d.title for d in file.data}, "model": {m.title for m in file.models},
-        "granularity": {"weight", "channel"},
-    }  # fmt: skip
-    for axis in ("scorer", "search", "allocation", "correction", "recalibration"):
-        choices = getattr(study, f"{axis}es" if axis == "search" else f"{axis}s")
-        known[axis] = {*registry.names(axis), *(c.name for c in choices), *(c.label for c in choices)}
+    known: dict[str, set[Any]] = {"dataset": {d.title for d in file.data}, "model": {m.title for m in file.models}}
+    known |= {axis.name: set(get_args(axis.type)) for axis in GRID if get_args(axis.type)}
+    for axis in PLUGIN_AXES:
+        choices = study.values[axis.name]
+        names = registry.names(axis.name)
+        known[axis.name] = {*names, *(choice.name for choice in choices), *(choice.label for choice in choices)}
     for exclusion in file.exclude:
-        for axis, wanted in exclusion.where.items():
+        for name, wanted in exclusion.where.items():
             if isinstance(wanted, Mapping) and set(wanted) != {"not"}:
-                raise UserError(f"exclusion {exclusion.name!r}: {axis}: only 'not' is known, not {list(wanted)}")
+                raise UserError(f"exclusion {exclusion.name!r}: {name}: only 'not' is known, not {list(wanted)}")
             values = wanted["not"] if isinstance(wanted, Mapping) else wanted
             for value in values if isinstance(values, (list, tuple)) else (values,):
                 if isinstance(value, (Mapping, list, tuple)):
                     form = "expected a name, a number, a list of these, or {not: ...}"
-                    raise UserError(f"exclusion {exclusion.name!r}: {axis}: {value!r}: {form}")
-                if axis in known and value not in known[axis]:
-                    raise UserError(f"exclusion {exclusion.name!r}: no {axis} {value!r}: {suggest(value, known[axis])}")
+                    raise UserError(f"exclusion {exclusion.name!r}: {name}: {value!r}: {form}")
+                if name in known and value not in known[name]:
+                    raise UserError(f"exclusion {exclusion.name!r}: no {name} {value!r}: {suggest(value, known[name])}")

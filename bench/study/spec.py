@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, field_validator, model_validator
 
 from bench.core.errors import UserError, suggest
 from bench.core.identity import digest
-from bench.core.registry import Registry
-from bench.core.types import CalibrationSpec, Choice, Granularity
-from bench.core.yaml_file import Document, DocumentError, read_document
+from bench.core.types import AXIS_NAMES, GRID, Axis, CalibrationSpec
 from bench.store.places import home
 
 STUDY_FILE = "study.yaml"
@@ -198,13 +196,6 @@ class Execution(_Frozen):
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
 
 
-AXES = (
-    "dataset", "model", "train_seed", "calibration_draw", "calibration_images", "calibration_batch", "scorer", "search",
-    "granularity",
-    "allocation", "sparsity", "correction", "recalibration",
-)  # fmt: skip
-
-
 class Exclusion(_Frozen):
     """Cells left out: all those where every key of `where` matches.
 
@@ -218,16 +209,36 @@ class Exclusion(_Frozen):
     @classmethod
     def _known_axes(cls, where: dict[str, Any]) -> dict[str, Any]:
         for key in where:
-            if key not in AXES:
-                raise ValueError(f"no axis {key!r}: {suggest(key, AXES)}")
+            if key not in AXIS_NAMES:
+                raise ValueError(f"no axis {key!r}: {suggest(key, AXIS_NAMES)}")
         return where
 
 
-AxisValue: TypeAlias = str | dict[str, Any]
-Many: TypeAlias = Annotated[tuple[AxisValue, ...], Field(min_length=1)]
+PluginEntry: TypeAlias = str | dict[str, Any]
 
 
-class StudyFile(_Frozen):
+def _listed(value: Any) -> Any:
+    """Let one value stand for a list of one."""
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _axis_field(axis: Axis) -> tuple[Any, Any]:
+    """Return the type and default of the key of study.yaml that lists the values of an axis."""
+    one: Any = PluginEntry if axis.plugin else axis.type
+    if axis.limits is not None:
+        one = Annotated[one, Field(ge=axis.limits[0], lt=axis.limits[1])]
+    default = ... if axis.default is None else axis.default
+    return Annotated[tuple[one, ...], BeforeValidator(_listed)], Field(default, min_length=1)
+
+
+# The keys of the axes inside a group: `Study.values` has what a file gives for them.
+if TYPE_CHECKING:
+    _AxisKeys = _Frozen
+else:
+    _AxisKeys = create_model("_AxisKeys", __base__=_Frozen, **{axis.key: _axis_field(axis) for axis in GRID})
+
+
+class StudyFile(_AxisKeys):
     """The schema of study.yaml."""
 
     name: str
@@ -236,13 +247,6 @@ class StudyFile(_Frozen):
     models: tuple[ModelSpec, ...] = Field(min_length=1)
     train_seeds: tuple[int, ...] = Field(tuple(range(10)), min_length=1, description="a count or a list")
     calibration: Calibration = Calibration()
-    scorers: Many
-    searches: Many = ("none",)
-    granularities: tuple[Granularity, ...] = ("weight",)
-    allocations: Many = ("uniform",)
-    sparsities: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(min_length=1)
-    corrections: Many = ("none",)
-    recalibrations: Many = ("none",)
     exclude: tuple[Exclusion, ...] = ()
     execution: Execution = Execution()
     stop_after_failures: int = Field(20, ge=1, description="identical failures after which the run stops")
@@ -263,37 +267,27 @@ class StudyFile(_Frozen):
             raise ValueError(f"more than {MOST_SEEDS:,} independently trained models")
         return tuple(range(value))
 
-    @field_validator(
-        "scorers", "searches", "granularities", "allocations", "sparsities", "corrections", "recalibrations",
-        mode="before",
-    )  # fmt: skip
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return value if isinstance(value, (list, tuple)) else (value,)
-
 
 @dataclass(frozen=True)
 class Study:
-    """A study with every axis resolved.
+    """A study whose axes are resolved.
 
     Attributes
     ----------
     folder : Path
-        Where it lies; paths in it are relative to this folder.
+        Study folder; paths in the file are relative to it.
     file : StudyFile
         The validated file, profile applied.
     profile : str or None
         Name of the profile that was applied.
+    values : mapping
+        Axis inside a group (`bench.core.types.GRID`) -> its values; those of a plug-in axis are a `Choice` each.
     """
 
     folder: Path
     file: StudyFile
     profile: str | None
-    scorers: tuple[Choice, ...]
-    searches: tuple[Choice, ...]
-    allocations: tuple[Choice, ...]
-    corrections: tuple[Choice, ...]
-    recalibrations: tuple[Choice, ...]
+    values: Mapping[str, tuple[Any, ...]]
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole study as plain JSON values, defaults included."""
@@ -305,8 +299,12 @@ class Study:
         for model in plain["models"]:
             if model["expected_accuracy"] is None:  # studies from before this key keep their hash
                 del model["expected_accuracy"]
-        for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
-            plain[axis] = [choice.identity() for choice in getattr(self, axis)]
+        for axis in GRID:
+            values = self.values[axis.name]
+            if all(axis.is_omitted(value) for value in values):
+                del plain[axis.key]
+            elif axis.plugin:
+                plain[axis.key] = [choice.identity() for choice in values]
         return plain
 
     def digest(self) -> str:
@@ -361,129 +359,6 @@ def _with_variables(text: str) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m.group(1)], text)
 
 
-def load_study(folder: Path, registry: Registry, profile: str | None = None) -> Study:
-    """Read ``folder/study.yaml``.
-
-    Parameters
-    ----------
-    folder : Path
-        Study folder.
-    registry : Registry
-        Plug-ins that the study may name.
-    profile : str, optional
-        One of the file's profiles; its keys replace those of the file.
-
-    Raises
-    ------
-    UserError
-        For anything wrong, with file, line and column and the nearest valid name.
-    """
-    path = folder / STUDY_FILE
-    try:
-        document = read_document(path, f"{path}: there is no such file; `prunebench new {folder}` makes a study")
-    except DocumentError as error:
-        raise UserError(str(error)) from error
-    plain = document.values
-    if profile is not None:
-        profiles = plain.get("profiles") or {}
-        if not isinstance(profiles, dict) or not all(isinstance(keys, dict) for keys in profiles.values()):
-            raise UserError(f"{document.place('profiles')}: every profile needs keys and values of its own")
-        if profile not in profiles:
-            raise UserError(
-                f"{path}: no profile {profile!r}: {suggest(profile, profiles) if profiles else 'it has none'}"
-            )
-        plain = {**plain, **profiles[profile]}
-    try:
-        file = StudyFile.model_validate(plain)
-    except ValidationError as error:
-        raise UserError(_explain(document, error, profile)) from error
-    study = Study(
-        folder, file, profile,
-        scorers=_resolve(document, registry, "scorers", "scorer", file.scorers),
-        searches=_resolve(document, registry, "searches", "search", file.searches),
-        allocations=_resolve(document, registry, "allocations", "allocation", file.allocations),
-        corrections=_resolve(document, registry, "corrections", "correction", file.corrections),
-        recalibrations=_resolve(document, registry, "recalibrations", "recalibration", file.recalibrations),
-    )  # fmt: skip
-    _check_duplicates(document, study)
-    return study
-
-
-def place_of_model(study: Study, number: int) -> str:
-    """Return file, line and column of the model entry at index `number`, for messages."""
-    document = read_document(study.folder / STUDY_FILE, f"{study.folder / STUDY_FILE}: there is no such file")
-    profiled = study.profile is not None and "models" in document.values["profiles"][study.profile]
-    return document.place(*(("profiles", study.profile) if profiled else ()), "models", number)
-
-
 def study_schema() -> dict[str, Any]:
     """JSON schema of study.yaml, for editors."""
     return StudyFile.model_json_schema()
-
-
-def _explain(document: Document, error: ValidationError, profile: str | None) -> str:
-    # an unknown key is often the misspelt one that is reported as missing
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    loc = tuple(part for part in first["loc"] if part != Normalisation.__name__)  # the branch of a union is no key
-    name = ".".join(str(part) for part in loc)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = f"unknown key {str(loc[-1])!r}: {suggest(str(loc[-1]), _keys_at(StudyFile, loc[:-1]))}"
-    elif first["type"] == "missing":
-        message = f"the key {str(loc[-1])!r} is missing"
-    else:
-        message = f"{name}: {message} (got {reprlib.repr(first['input'])})" if name else message
-    if profile is not None and loc and loc[0] in document.values["profiles"][profile]:
-        loc = ("profiles", profile, *loc)
-    return f"{document.place(*loc)}: {message}"
-
-
-def _keys_at(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    inner: dict[str, type[BaseModel]] = {
-        "data": DataSpec, "models": ModelSpec, "calibration": Calibration, "execution": Execution, "exclude": Exclusion,
-        "normalisation": Normalisation, "limit": Limit,
-    }  # fmt: skip
-    found = schema
-    for key in loc:
-        found = inner.get(str(key), found)
-    return list(found.model_fields)
-
-
-def _resolve(
-    document: Document, registry: Registry, key: str, kind: str, values: tuple[AxisValue, ...]
-) -> tuple[Choice, ...]:
-    choices = []
-    for number, value in enumerate(values):
-        where = document.place(key, number)
-        if isinstance(value, str):
-            name, options = value, {}
-        elif isinstance(value.get("name"), str):
-            name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
-        else:
-            raise UserError(f"{where}: {key}[{number}] needs a 'name'")
-        try:
-            choices.append(registry.get(kind, name).resolve(options))
-            for half in ("correction", "recalibration") if kind == "search" else ():
-                registry.get(half, choices[-1].options.get(half, "none"))  # candidates are compared under this repair
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
-    return tuple(choices)
-
-
-def _check_duplicates(document: Document, study: Study) -> None:
-    axes: dict[str, list[Any]] = {
-        "data": [spec.title for spec in study.file.data],
-        "models": [spec.title for spec in study.file.models],
-        "train_seeds": list(study.file.train_seeds),
-        "granularities": list(study.file.granularities),
-        "sparsities": list(study.file.sparsities),
-    }
-    for axis in ("scorers", "searches", "allocations", "corrections", "recalibrations"):
-        axes[axis] = [choice.label for choice in getattr(study, axis)]
-    for axis, values in axes.items():
-        seen: set[Any] = set()
-        for number, value in enumerate(values):
-            if value in seen:
-                hint = "; give one of them another label" if axis in ("data", "models") else ""
-                raise UserError(f"{document.place(axis, number)}: duplicate cells: {axis} lists {value!r} twice{hint}")
-            seen.add(value)

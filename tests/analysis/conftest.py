@@ -17,7 +17,6 @@ from bench.store import schema
 from bench.store.network import Network
 from bench.store.reader import FULL_BUDGET, StudyData, derive
 
-DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 MONOTONE = ("magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank")
 #: True mean accuracy above magnitude, in fractions.
 REPAIR = {"none": 0.0, "layerwise": 0.01, "channelwise": -0.02, "asr": 0.03}
@@ -32,7 +31,7 @@ def digest(*parts: Any) -> str:
 
 
 def typed(frame: pd.DataFrame, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-    return frame.reindex(columns=[c.name for c in columns]).astype({c.name: DTYPES[c.kind] for c in columns})
+    return frame.reindex(columns=[c.name for c in columns]).astype({c.name: c.type.pandas for c in columns})
 
 
 def synthetic(

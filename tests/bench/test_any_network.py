@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from bench.store.reader import read_database
 
 NETS = """\
 import torch
@@ -85,8 +88,9 @@ def study(tmp_path_factory, run_command):
 
 
 def rows(study, condition="1"):
-    with sqlite3.connect(study / "results.db") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         connection.row_factory = sqlite3.Row
+        read_database(study).rows.to_sql("rows", connection)
         return [dict(row) for row in connection.execute(f"select * from rows where {condition}")]
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from bench.run.forecast import group_work
 from bench.run.open_study import open_study
 from bench.run.scaling import GroupTimes, group_times, simulate
-from bench.store.database import ROWS, Store, open_store
+from bench.store.database import Store, open_store
+from bench.store.tables import ROWS
 
 WORKERS = tuple(2**i for i in range(10))
 WRITTEN = 2000

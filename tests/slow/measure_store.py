@@ -22,8 +22,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.store import reader, schema  # noqa: E402
-from bench.store.database import PLAN, ROWS, Store, open_store, settle_places  # noqa: E402
+from bench.store.database import Store, open_store, settle_places  # noqa: E402
 from bench.store.places import Places  # noqa: E402
+from bench.store.tables import PLAN, ROWS  # noqa: E402
 from tests.analysis.conftest import synthetic, with_features  # noqa: E402
 from tests.slow.conftest import running_server  # noqa: E402
 from tests.slow.measure_report import PER_SEED  # noqa: E402

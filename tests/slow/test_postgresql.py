@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 
 from bench.core.errors import UserError
 from bench.store import database
-from bench.store.database import RUNS, open_store
+from bench.store.database import open_store
 from bench.store.places import PLACES_FILE, Places
 from bench.store.reader import read_database
+from bench.store.tables import RUNS
 
 psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.slow

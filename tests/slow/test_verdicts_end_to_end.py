@@ -55,7 +55,6 @@ HAIR = 1e-4
 MARGIN = 0.02
 #: An effect that no table misses.
 LARGE = 0.2
-DTYPES = {"text": "object", "integer": "Int64", "real": "float64", "boolean": "boolean", "bytes": "object"}
 
 Cell = tuple[str, float | None]
 
@@ -167,7 +166,7 @@ def study(world: World, models: int, tables: Sequence[int], rng: np.random.Gener
     else:
         columns |= {"accuracy": np.round(N_TEST * (0.55 + values.ravel())) / N_TEST, "notes": "{}"}
     rows = pd.DataFrame(columns | common).reindex(columns=[column.name for column in schema.ROWS])
-    rows = derive(rows.astype({column.name: DTYPES[column.kind] for column in schema.ROWS}))
+    rows = derive(rows.astype({column.name: column.type.pandas for column in schema.ROWS}))
     meta = {"provenance": {}, "claims_hash": None}
     return StudyData(rows, empty(schema.CHECKS), empty(schema.DENSE), meta)
 

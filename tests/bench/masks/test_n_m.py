@@ -18,7 +18,8 @@ from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plugins.catalogue import make_registry
-from bench.study.spec import Study, load_study
+from bench.study.load import load_study
+from bench.study.spec import Study
 
 
 def _view(net: nn.Module, example: Tensor, granularity: str = "weight", exclude: tuple[str, ...] = ()) -> ModelView:
@@ -163,9 +164,9 @@ def _study(tmp_path: Path, allocations: str) -> Study:
 
 def test_a_study_names_patterns(tmp_path: Path) -> None:
     study = _study(tmp_path, "[2:4, '1:4', {name: n:m, n: 3, m: 5}]")
-    assert [choice.label for choice in study.allocations] == ["2:4", "1:4", "n:m(n=3, m=5)"]
-    assert study.allocations[2].options == {"n": 3, "m": 5}
-    plugins = [make_registry().get("allocation", choice.name) for choice in study.allocations]
+    assert [choice.label for choice in study.values["allocation"]] == ["2:4", "1:4", "n:m(n=3, m=5)"]
+    assert study.values["allocation"][2].options == {"n": 3, "m": 5}
+    plugins = [make_registry().get("allocation", choice.name) for choice in study.values["allocation"]]
     assert all(plugin.details["sets_sparsity"] and plugin.granularities == ("weight",) for plugin in plugins)
 
 

@@ -18,7 +18,8 @@ from bench.models.digits import digits_cnn
 from bench.models.given import resolve_models, stored_normalisation
 from bench.plugins.catalogue import make_registry
 from bench.store.reader import read_database
-from bench.study.spec import DataSpec, FoundNormalisation, ModelSpec, Normalisation, load_study
+from bench.study.load import load_study
+from bench.study.spec import DataSpec, FoundNormalisation, ModelSpec, Normalisation
 
 STUDY = """\
 name: given

@@ -18,7 +18,8 @@ from bench.models.checkpoints import save_checkpoint
 from bench.run.export import split_hash
 from bench.run.open_study import open_study
 from bench.store.reader import read_database
-from bench.study.spec import DataSpec, Normalisation, load_study
+from bench.study.load import load_study
+from bench.study.spec import DataSpec, Normalisation
 
 KEYS = {
     "mean", "std", "dataset", "dataset_hash", "split_hash", "classes", "cell", "axes", "sparsity", "accuracy", "n_test",

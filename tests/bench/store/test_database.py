@@ -5,16 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections import namedtuple
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
 from bench.store import schema
-from bench.store.database import now, open_store
-from bench.store.sqlite import refuse_network_file_system
+from bench.store.database import open_store
+from bench.store.tables import now
 
 ROW = {
     "cell": "c1",
@@ -52,7 +50,13 @@ def test_a_row_replaces_the_running_mark(store):
 
 def test_every_column_of_the_schema_is_stored(store):
     columns = {column["name"] for column in sa.inspect(store.database.engine).get_columns("rows")}
-    assert columns == {column.name for column in schema.ROWS} - {"position"}
+    assert columns == {"cell", "group"} | {column.name for column in schema.OUTCOME}
+
+
+def test_the_axes_of_a_row_are_stored_with_the_plan_alone(store):
+    store.write_row(ROW | {"scorer": "magnitude", "sparsity": 0.5}, running={"cell": "c2", "scorer": "taylor"})
+    assert not {"scorer", "sparsity"} & store.row("c1").keys()
+    assert store.row("c2")["cell"] == "c2"
 
 
 def test_registration_is_that_of_the_first_run(store):
@@ -109,17 +113,6 @@ def test_a_full_disk_keeps_what_was_written(store):
     with pytest.raises(UserError, match="full: free some space and run again"):
         store.write_row({**ROW, "cell": "c2", "correct": b"\x00" * 10_000_000})
     assert store.states() == {"c1": "done"}
-
-
-Partition = namedtuple("Partition", "mountpoint fstype")
-
-
-@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs"])
-def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
-    mounts = [Partition("/", "ext4"), Partition(str(tmp_path.resolve()), kind)]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
-    with pytest.raises(UserError, match="network file system"):
-        refuse_network_file_system(tmp_path / "study" / "results.db")
 
 
 WRITER = """

@@ -1,4 +1,4 @@
-"""A store of schema 1: it is read as before, and nothing is added to it."""
+"""Older stores: schema 1 is read, and nothing is added to it; one with a copy of the axes is read and continued."""
 
 from __future__ import annotations
 
@@ -24,6 +24,35 @@ def make_schema_1(folder: Path) -> Path:
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
         connection.commit()
     return folder
+
+
+def make_copy_of_axes(folder: Path) -> Path:
+    """Turn a store into one that an earlier version would have written, which stored the axes with each row as well."""
+    types = {"text": "TEXT", "integer": "BIGINT", "real": "DOUBLE"}
+    with closing(sqlite3.connect(folder / "results.db")) as connection:
+        plan = [json.loads(axes) for (axes,) in connection.execute("SELECT axes FROM plan")]
+        for column in schema.AXES:
+            if column.name not in ("cell", "group", "position"):
+                connection.execute(f"ALTER TABLE rows ADD COLUMN {column.name} {types[column.kind]}")
+                values = [(axes[column.name], axes["cell"]) for axes in plan]
+                connection.executemany(f"UPDATE rows SET {column.name} = ? WHERE cell = ?", values)
+        connection.commit()
+    return folder
+
+
+def test_a_store_with_a_second_copy_of_the_axes_is_read_and_continued(finished_tiny, tmp_path, command):
+    older = make_copy_of_axes(Path(shutil.copytree(finished_tiny, tmp_path / "older")))
+    before = read_database(older)
+    assert before.rows.equals(read_database(finished_tiny).rows)
+    lost = before.rows["cell"].iloc[-1]
+    with closing(sqlite3.connect(older / "results.db")) as connection:
+        connection.execute("DELETE FROM rows WHERE cell = ?", (lost,))
+        connection.commit()
+    result = command("run", older)
+    assert result.code == 0, result.err
+    after = read_database(older).rows
+    volatile = list(schema.VOLATILE)
+    assert after.drop(columns=volatile).equals(before.rows.drop(columns=volatile))
 
 
 @pytest.fixture

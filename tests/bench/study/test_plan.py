@@ -13,8 +13,8 @@ from bench.core.identity import digest
 from bench.core.types import DataFacts
 from bench.plugins.catalogue import make_registry
 from bench.store import schema
+from bench.study.load import load_study
 from bench.study.plan import axis_values, cells_asked_for, make_plan
-from bench.study.spec import load_study
 
 FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32, 250)
 STUDY = """\

@@ -9,7 +9,8 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.plugins.catalogue import make_registry
-from bench.study.spec import load_study, study_schema
+from bench.study.load import load_study
+from bench.study.spec import study_schema
 from bench.study.templates import describe_template, new_study, template_names
 
 ROOT = Path(__file__).parents[3]
