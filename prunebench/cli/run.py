@@ -1,0 +1,184 @@
+"""The command ``run``: compute the cells of a study that are missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.core.errors import UserError, suggest
+from bench.store.schema import AXES
+from prunebench.cli.options import Device, Profile, StudyFolder
+from prunebench.cli.output import make_console
+
+ENGINES = ("local", "ray")
+
+commands = typer.Typer()
+
+
+@commands.command()
+def run(
+    study: StudyFolder,
+    profile: Profile = None,
+    device: Device = "auto",
+    engine: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="groups at a time; default: one, one per GPU, or all that fit on Ray")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="of the Ray cluster; default: the one of this machine, or a new one on it")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0.01, help="GPUs that a group takes on Ray, 1 by default; 0.5: two share one")
+    ] = None,
+    store_url: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="keep rows there: postgresql+psycopg://user@host:port/database"),
+    ] = None,
+    artifacts: Annotated[
+        str | None, typer.Option(metavar="URL", help="keep dense models and curves there: any fsspec URL")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="stop after so many cells; 0: merge alone")] = None,
+    retry_failed: Annotated[bool, typer.Option(help="compute failed cells again")] = False,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="OTHER", help="first take over the rows of another folder of the same study (repeatable)"),
+    ] = None,
+    cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(envvar="PRUNEBENCH_CACHE", help="folder or URL of dense models shared between studies"),
+    ] = None,
+) -> None:
+    """Run what is missing; interrupt it whenever you like and run it again."""
+    from analysis.claims.read import claims_hash
+    from bench.run.driver import Driver, RunOptions, register_study
+    from bench.run.forecast import group_work
+    from bench.run.local import InProcess, local_engine
+    from bench.run.open_study import changes, open_session
+    from bench.run.progress import Reporter
+    from bench.store.database import open_store
+    from bench.store.dense_accuracy import read_dense_warnings
+    from bench.store.files import Artifacts
+    from bench.store.merge import merge_study
+    from bench.store.places import Places
+    from bench.study.plan import cells_asked_for
+
+    if engine not in ENGINES:
+        raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
+    for option, value in (("--address", address), ("--gpus-per-worker", gpus_per_worker)):
+        if engine != "ray" and value is not None:
+            raise UserError(f"{option} {value}: belongs to --engine ray; add that, or leave it out")
+    if gpus_per_worker is not None and not gpus_per_worker < 1 and not gpus_per_worker.is_integer():
+        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: above 1 it must be a whole number")
+    ray_engine = _ray_engine() if engine == "ray" else None
+    shared = Artifacts.at(cache) if cache else None
+    named = _parse_only(only or [])
+    session = open_session(study, profile, device, Places(store_url, artifacts))
+    claims = study / "claims.yaml"
+    registered = claims_hash(claims) if claims.exists() else None
+    cells = cells_asked_for(session.plan, named) if named else None
+    options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
+    console = make_console()
+    for other in merge or []:
+        open_store(other).close()  # what is not there is told before a store is made
+    if shared is not None:
+        shared.refuse_unwritable()
+    on_ray = None
+    if ray_engine is not None:
+        on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
+        on_ray.refuse_silent()
+    with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
+        for note in (*session.notes, *changes(store, session)):
+            console.print(f"note: {note}", style="yellow")
+        register_study(store, session.plan, session.settings, session.facts, registered)
+        for other in merge or []:
+            taken = merge_study(study, store, session.plan.study.digest(), other)
+            typer.echo(f"{taken} cells taken over from {other}")
+        driver = Driver(session.plan, session.registry, session.settings, store, options)
+        todo = driver.todo()
+        with Reporter(len(todo), console) as reporter:
+            chosen = on_ray or local_engine(session.settings, session.registry, study, workers, reporter.stage)
+            together = not isinstance(chosen, InProcess)
+            work = group_work(session, {cell.id for cell in todo}) if together else None
+            summary = driver.run(chosen, reporter, todo, work)
+    left = f", {summary.left} left for another run" if summary.left else ""
+    console.print(
+        f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
+        f"{summary.reused} already there{left}"
+    )
+    for warning in read_dense_warnings(study, profile):
+        console.print(f"warning: {warning}", style="yellow")
+    if summary.warnings:
+        models = "1 dense model" if len(summary.warnings) == 1 else f"{len(summary.warnings)} dense models"
+        console.print(f"note: {models} with a warning: {summary.warnings[0]}", style="yellow")
+    if summary.stopped:
+        raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
+    if summary.unchecked:
+        raise UserError(
+            f"the checks of {len(summary.unchecked)} groups failed ({summary.unchecked[0]}); all cells are kept: run "
+            f"again to repeat the checks"
+        )
+    if summary.failed:
+        reason, count = summary.failures.most_common(1)[0]
+        raise UserError(
+            f"{summary.failed} cells failed ({count} with: {reason}); `prunebench status {study}` lists them, "
+            f"`run --retry-failed` computes them again"
+        )
+    console.print(f"next: prunebench report {study}")
+
+
+@contextmanager
+def _interruptible(study: Path) -> Iterator[None]:
+    """End the process at once, with a line, at Ctrl-C (exit code 130) or SIGTERM (143).
+
+    A run loses nothing however it ends. An exception would be taken by any library for a failure of its own: a cell
+    would count as failed, a checkpoint as damaged.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        show_cursor = "\x1b[?25h\n" if sys.stdout.isatty() else ""  # the progress bar hides it
+        line = f"{show_cursor}interrupted; all finished cells are kept: `prunebench run {study}` goes on\n"
+        os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
+        os._exit(128 + number)
+
+    ours = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in ours}
+    for one in ours:
+        if before[one] is not signal.SIG_IGN:  # as nohup makes it for Ctrl-C
+            signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, before[one])
+
+
+def _ray_engine() -> Any:
+    try:
+        from bench.run.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError("--engine ray needs Ray, which is not installed: pip install ray") from error
+    return RayEngine
+
+
+def _parse_only(pairs: list[str]) -> dict[str, str]:
+    axes = [column.name for column in AXES if column.name != "position"]
+    only = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or key not in axes:
+            raise UserError(f"--only {pair!r}: expected KEY=VALUE with an axis as KEY: {suggest(key, axes)}")
+        only[key] = value
+    return only
