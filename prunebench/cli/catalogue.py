@@ -23,10 +23,10 @@ def list_(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """List what there is, with formula, cost and reference."""
-    from prunebench.cli.listing import list_plugins
+    """List what is available, with formula, cost and reference."""
+    from prunebench.cli.available import describe_available
 
-    entries = list_plugins(kind)
+    entries = describe_available(kind)
     if as_json:
         print_json(entries)
         return
@@ -48,7 +48,7 @@ def check(
         str | None, typer.Option(help="scorer, search, allocation, correction, recalibration or model")
     ] = None,
     data: Annotated[
-        str, typer.Option(help="with --kind model: the data set whose images the network is for")
+        str, typer.Option(help="with --kind model: the data set whose images the network receives")
     ] = "digits",
     as_json: AsJson = False,
 ) -> None:
@@ -59,20 +59,20 @@ def check(
     if kind == "model":
         _check_model(name, data, as_json=as_json)
         return
-    verdicts = check_plugins(make_registry(Path.cwd()), name, kind)
+    results = check_plugins(make_registry(Path.cwd()), name, kind)
     if as_json:
-        print_json([{"plugin": v.plugin, "check": v.check, "problem": v.problem} for v in verdicts])
+        print_json([{"plugin": v.plugin, "check": v.check, "problem": v.problem} for v in results])
     else:
-        for verdict in verdicts:
-            typer.echo(f"{'ok    ' if verdict.problem is None else 'BROKEN'} {verdict.plugin}: {verdict.check}"
-                       + (f": {verdict.problem}" if verdict.problem else ""))  # fmt: skip
-    broken = [v for v in verdicts if v.problem is not None]
+        for result in results:
+            typer.echo(f"{'ok    ' if result.problem is None else 'BROKEN'} {result.plugin}: {result.check}"
+                       + (f": {result.problem}" if result.problem else ""))  # fmt: skip
+    broken = [v for v in results if v.problem is not None]
     if broken:
-        raise UserError(f"{broken[0].plugin} breaks {len(broken)} of {len(verdicts)} checks: {broken[0].problem}")
+        raise UserError(f"{broken[0].plugin} fails {len(broken)} of {len(results)} checks: {broken[0].problem}")
 
 
 def _check_model(name: str, data: str, *, as_json: bool) -> None:
-    """Check a network and print its layers."""
+    """Check that a network can be pruned, and print its layers."""
     from bench.data.load import data_facts
     from bench.models.check import check_network
     from bench.plugins.catalogue import make_registry
@@ -92,10 +92,10 @@ def _check_model(name: str, data: str, *, as_json: bool) -> None:
 
 @commands.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Show what this machine can run: data, GPU, database, versions."""
-    from prunebench.cli.doctor import examine
+    """Describe this machine: processor, memory, GPU, database, data folders, versions."""
+    from prunebench.cli.machine import describe_machine
 
-    found = examine()
+    found = describe_machine()
     if as_json:
         print_json(found)
         return

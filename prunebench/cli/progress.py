@@ -11,7 +11,7 @@ from rich.table import Table
 from prunebench.cli.options import AsJson, Profile, StudyFolder
 from prunebench.cli.output import make_console, print_json
 
-#: Epochs of a training that `show` prints.
+#: Approximate number of epochs of a training that `show` prints.
 SHOWN_EPOCHS = 10
 
 commands = typer.Typer()
@@ -19,7 +19,7 @@ commands = typer.Typer()
 
 @commands.command()
 def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
-    """Show how far a run is; safe while it goes on."""
+    """Show the progress of a run; safe while it is running."""
     from bench.store.status import read_status
 
     found = read_status(study, profile)
@@ -48,7 +48,7 @@ def show(
     profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one cell: its spec, row, training, traceback, and the command that reruns it."""
+    """Show one cell: its specification, row, training, traceback, and the command that reruns it."""
     from bench.store.reader import read_cell, read_history
 
     found = read_cell(study, cell, profile)
@@ -63,7 +63,7 @@ def show(
     out = make_console()
     out.print(table)
     if history.get("loss") and found["scorer"] == "dense":
-        _show_history(history, out)
+        _print_history(history, out)
     if traceback:
         out.print(traceback)
     out.print(
@@ -72,8 +72,8 @@ def show(
     )  # fmt: skip
 
 
-def _show_history(history: dict[str, list[float]], out: Console) -> None:
-    """Print losses and learning rates of about `SHOWN_EPOCHS` epochs, the first and the last among them."""
+def _print_history(history: dict[str, list[float]], out: Console) -> None:
+    """Print losses and learning rates of about `SHOWN_EPOCHS` epochs, including the first and the last."""
     epochs = len(history["loss"])
     names = {"loss": "training loss (nats)", "lr": "learning rate"}
     kept = [name for name in names if name in history]  # models of earlier versions have no learning rates

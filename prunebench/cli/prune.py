@@ -21,7 +21,7 @@ def prune(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="safetensors file to write")] = None,
     verify: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="evaluate this exported file again instead of writing one")
+        Path | None, typer.Option(metavar="FILE", help="evaluate this exported file instead of writing one")
     ] = None,
     profile: Profile = None,
 ) -> None:
@@ -32,7 +32,7 @@ def prune(
     if verify is not None and output is None:
         typer.echo(describe_verification(verify, verify_file(open_session(study, profile), verify, cell)))
     elif verify is None and cell is not None and output is not None:
-        found = export_cell(open_session(study, profile), cell, output)
-        typer.echo(f"wrote {describe_verification(output, found)}")
+        verification = export_cell(open_session(study, profile), cell, output)
+        typer.echo(f"wrote {describe_verification(output, verification)}")
     else:
-        raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate one again")
+        raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate an existing one")

@@ -19,7 +19,7 @@ commands = typer.Typer()
 
 @commands.command()
 def report(study: StudyFolder, profile: Profile = None) -> None:
-    """Decide the claims, draw the figures, write STUDY/report/."""
+    """Decide the claims, draw the figures and write STUDY/report/."""
     from analysis.report.render import render_report
 
     typer.echo(f"open {render_report(study, profile)}")
@@ -27,7 +27,7 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
-    """Print the verdict table alone."""
+    """Decide the claims and print the verdicts."""
     from analysis.claims.decide import decide_claims
     from analysis.formats import NONE
     from analysis.load import load
@@ -44,7 +44,7 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
                   f"registered before data: {claim['Registered before data']}", style="bold")  # fmt: skip
         out.print(f"    {claim['What it says']} ({claim['Source']})")
         if claim["Beside it"] != NONE:
-            out.print(f"    beside it: {claim['Beside it']}")
+            out.print(f"    caveats: {claim['Beside it']}")
 
 
 @commands.command()
@@ -52,50 +52,55 @@ def power(
     study: StudyFolder,
     profile: Profile = None,
     pilot: Annotated[
-        Path | None, typer.Option(metavar="OTHER", help="take the spread from this study's rows; default: STUDY's own")
+        Path | None,
+        typer.Option(metavar="OTHER", help="estimate the spread from the rows of this study; default: those of STUDY"),
     ] = None,
     sd: Annotated[
-        float | None, typer.Option(min=1e-6, help="spread of the paired differences over models, in points; goes first")
+        float | None,
+        typer.Option(min=1e-6, help="spread of the paired differences over models, in points; overrides rows"),
     ] = None,
     models: Annotated[list[int] | None, typer.Option(min=2, help="numbers of models (repeatable)")] = None,
-    chance: Annotated[float, typer.Option(min=0.05, max=0.999, help="the power asked for")] = 0.8,
+    chance: Annotated[float, typer.Option(min=0.05, max=0.999, help="required power")] = 0.8,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the claims can find with so many models, before any run."""
+    """Show the least effect that each claim can detect, by number of models; no run is needed."""
     from analysis.claims.prospects import MODELS, prospects
     from analysis.claims.read import read_claims
     from analysis.load import has_evidence, load
     from analysis.narrate import power_lines
 
     claims = read_claims(study / "claims.yaml")
-    known = load(study, profile).rows if has_evidence(study) else None
-    rows = _planned(study, profile) if known is None else known
-    spread = load(pilot).rows if pilot is not None else known
+    own = load(study, profile).rows if has_evidence(study) else None
+    rows = _planned_rows(study, profile) if own is None else own
+    spread = load(pilot).rows if pilot is not None else own
     counts = sorted(set(models or MODELS))
-    found = prospects(rows, claims, pilot=spread, sd=None if sd is None else sd / 100, models=counts, power=chance)
+    powers = prospects(rows, claims, pilot=spread, sd=None if sd is None else sd / 100, models=counts, power=chance)
     if as_json:
-        print_json([dataclasses.asdict(one) for one in found])
+        print_json([dataclasses.asdict(one) for one in powers])
         return
     out = make_console()
-    for line in power_lines(found):
+    for line in power_lines(powers):
         out.print(line)
     out.print(
-        f"n = models: the least effect over its margin (superiority), or the least margin at no difference (the rest), "
-        f"found with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
-        f"Spread: {_spread_source(sd, pilot, known is not None)}; without one, effects are in sd of the differences.",
+        f"n = models: the least effect over its margin (superiority), or the least margin without a difference (other kinds), "
+        f"detected with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
+        f"Spread: {_spread_source(sd, pilot, own is not None)}; without one, effects are in sd of the differences.",
     )
 
 
-def _spread_source(sd: float | None, pilot: Path | None, own: bool) -> str:
+def _spread_source(sd: float | None, pilot: Path | None, has_rows: bool) -> str:
+    """Describe where the standard deviation of the differences comes from."""
     if sd is not None:
         return f"stated, {sd:g} points"
     if pilot is not None:
         return f"pooled over the settings of {pilot}"
-    return "pooled over the settings of this study's own rows" if own else "none; give --sd POINTS or --pilot STUDY"
+    return (
+        "pooled over the settings of this study's own rows" if has_rows else "none; give --sd POINTS or --pilot STUDY"
+    )
 
 
-def _planned(study: Path, profile: str | None) -> pd.DataFrame:
-    """Rows of a study that nothing was run of: its plan needs the plug-ins, and so loads torch."""
+def _planned_rows(study: Path, profile: str | None) -> pd.DataFrame:
+    """Return the rows that the plan of a study will have. The plan needs the plug-ins, which load torch."""
     from bench.run.open_study import open_session
     from bench.store.reader import planned_rows
     from bench.study.plan import axis_values

@@ -17,13 +17,15 @@ commands = typer.Typer()
 @commands.command()
 def new(
     study: StudyFolder,
-    template: Annotated[str, typer.Option("--from", help="a template; see `list templates`")] = "digits",
+    template: Annotated[
+        str, typer.Option("--from", help="a template; `prunebench list templates` describes them")
+    ] = "digits",
     model: Annotated[
-        list[str] | None, typer.Option(help="put this model in place of the template's (repeatable)")
+        list[str] | None, typer.Option(help="use this model instead of the template's (repeatable)")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="put this data set in place of the template's")] = None,
+    data: Annotated[str | None, typer.Option(help="use this data set instead of the template's")] = None,
 ) -> None:
-    """Make a study folder with commented study.yaml and claims.yaml."""
+    """Create a study folder with a commented study.yaml and claims.yaml."""
     from bench.study.templates import new_study
 
     for path in new_study(study, template, model or [], data):
@@ -33,7 +35,7 @@ def new(
 
 @commands.command()
 def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", as_json: AsJson = False) -> None:
-    """Show what a run would do: cells, shared work, already done, forecast; runs nothing."""
+    """Show what a run would compute: cells, shared work, finished rows, forecast; computes no cell."""
     from analysis.stats.power import least_effect, least_margin
     from bench.run.forecast import summarise_plan
     from bench.run.open_study import open_session
@@ -49,10 +51,10 @@ def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", a
     if as_json:
         print_json(summary)
     else:
-        _show_plan(summary)
+        _print_plan(summary)
 
 
-def _show_plan(summary: dict[str, Any]) -> None:
+def _print_plan(summary: dict[str, Any]) -> None:
     out = make_console()
     out.print(f"{summary['name']}  study {summary['study_hash'][:12]}", style="bold")
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -61,7 +63,7 @@ def _show_plan(summary: dict[str, Any]) -> None:
     decidable = summary["decidable"]
     effect, margin = decidable["least_effect_sd"], decidable["least_margin_sd"]
     if effect is None:
-        table.add_row("decidable", "nothing by a test: one model per setting is descriptive only")
+        table.add_row("decidable", "by a test, nothing: results of one model per setting are descriptive only")
     else:
         table.add_row(
             "decidable",
