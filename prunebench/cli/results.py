@@ -82,8 +82,8 @@ def power(
     for line in power_lines(powers):
         out.print(line)
     out.print(
-        f"n = models: the least effect over its margin (superiority), or the least margin without a difference (other kinds), "
-        f"detected with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
+        f"n = models: the least effect over its margin (superiority), or the least margin without a difference (other "
+        f"kinds), detected with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
         f"Spread: {_spread_source(sd, pilot, own is not None)}; without one, effects are in sd of the differences.",
     )
 

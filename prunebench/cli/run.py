@@ -8,14 +8,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from bench.core.errors import UserError, suggest
 from bench.store.schema import AXES
 from prunebench.cli.options import Device, Profile, StudyFolder
 from prunebench.cli.output import make_console
+
+if TYPE_CHECKING:
+    from bench.run.driver import RunSummary
+    from bench.run.ray import RayEngine
 
 ENGINES = ("local", "ray")
 
@@ -29,29 +34,34 @@ def run(
     device: Device = "auto",
     engine: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster")] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="groups at a time; default: one, one per GPU, or all that fit on Ray")
+        int | None,
+        typer.Option(min=1, help="groups computed at a time; default: one, one per GPU, or on Ray as many as fit"),
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="of the Ray cluster; default: the one of this machine, or a new one on it")
+        str | None, typer.Option(help="address of the Ray cluster; default: the cluster of this machine, or a new one")
     ] = None,
     gpus_per_worker: Annotated[
-        float | None, typer.Option(min=0.01, help="GPUs that a group takes on Ray, 1 by default; 0.5: two share one")
+        float | None, typer.Option(min=0.01, help="GPUs per group on Ray; default: 1; 0.5: two groups share one")
     ] = None,
     store_url: Annotated[
         str | None,
-        typer.Option("--store", metavar="URL", help="keep rows there: postgresql+psycopg://user@host:port/database"),
+        typer.Option(
+            "--store", metavar="URL", help="store rows in this database: postgresql+psycopg://user@host:port/database"
+        ),
     ] = None,
     artifacts: Annotated[
-        str | None, typer.Option(metavar="URL", help="keep dense models and curves there: any fsspec URL")
+        str | None, typer.Option(metavar="URL", help="store dense models and curves at this fsspec URL")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE: only cells with this axis value (repeatable)")
+        list[str] | None, typer.Option(help="KEY=VALUE: compute only cells with this axis value (repeatable)")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="stop after so many cells; 0: merge alone")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="largest number of cells to compute; 0: only merge")] = None,
     retry_failed: Annotated[bool, typer.Option(help="compute failed cells again")] = False,
     merge: Annotated[
         list[Path] | None,
-        typer.Option(metavar="OTHER", help="first take over the rows of another folder of the same study (repeatable)"),
+        typer.Option(
+            metavar="OTHER", help="first import finished rows from another folder of the same study (repeatable)"
+        ),
     ] = None,
     cell_timeout: Annotated[float | None, typer.Option(min=0.001, help="seconds after which a cell fails")] = None,
     cache: Annotated[
@@ -59,7 +69,7 @@ def run(
         typer.Option(envvar="PRUNEBENCH_CACHE", help="folder or URL of dense models shared between studies"),
     ] = None,
 ) -> None:
-    """Run what is missing; interrupt it whenever you like and run it again."""
+    """Compute the missing cells; it is safe to interrupt a run and to start it again."""
     from analysis.claims.read import claims_hash
     from bench.run.driver import Driver, RunOptions, register_study
     from bench.run.forecast import group_work
@@ -73,24 +83,18 @@ def run(
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
 
-    if engine not in ENGINES:
-        raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
-    for option, value in (("--address", address), ("--gpus-per-worker", gpus_per_worker)):
-        if engine != "ray" and value is not None:
-            raise UserError(f"{option} {value}: belongs to --engine ray; add that, or leave it out")
-    if gpus_per_worker is not None and not gpus_per_worker < 1 and not gpus_per_worker.is_integer():
-        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: above 1 it must be a whole number")
+    _check_engine_options(engine, address, gpus_per_worker)
     ray_engine = _ray_engine() if engine == "ray" else None
     shared = Artifacts.at(cache) if cache else None
-    named = _parse_only(only or [])
+    axis_values = _parse_axis_values(only or [])
     session = open_session(study, profile, device, Places(store_url, artifacts))
     claims = study / "claims.yaml"
-    registered = claims_hash(claims) if claims.exists() else None
-    cells = cells_asked_for(session.plan, named) if named else None
+    registered_claims = claims_hash(claims) if claims.exists() else None
+    cells = cells_asked_for(session.plan, axis_values) if axis_values else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
     console = make_console()
     for other in merge or []:
-        open_store(other).close()  # what is not there is told before a store is made
+        open_store(other).close()  # report a missing folder before a store is created
     if shared is not None:
         shared.refuse_unwritable()
     on_ray = None
@@ -100,27 +104,49 @@ def run(
     with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
         for note in (*session.notes, *changes(store, session)):
             console.print(f"note: {note}", style="yellow")
-        register_study(store, session.plan, session.settings, session.facts, registered)
+        register_study(store, session.plan, session.settings, session.facts, registered_claims)
         for other in merge or []:
-            taken = merge_study(study, store, session.plan.study.digest(), other)
-            typer.echo(f"{taken} cells taken over from {other}")
+            imported = merge_study(study, store, session.plan.study.digest(), other)
+            typer.echo(f"{imported} cells imported from {other}")
         driver = Driver(session.plan, session.registry, session.settings, store, options)
         todo = driver.todo()
         with Reporter(len(todo), console) as reporter:
-            chosen = on_ray or local_engine(session.settings, session.registry, study, workers, reporter.stage)
-            together = not isinstance(chosen, InProcess)
-            work = group_work(session, {cell.id for cell in todo}) if together else None
-            summary = driver.run(chosen, reporter, todo, work)
+            executor = on_ray or local_engine(session.settings, session.registry, study, workers, reporter.stage)
+            parallel = not isinstance(executor, InProcess)
+            work = group_work(session, {cell.id for cell in todo}) if parallel else None
+            summary = driver.run(executor, reporter, todo, work)
+    _print_summary(summary, console)
+    for warning in read_dense_warnings(study, profile):
+        console.print(f"warning: {warning}", style="yellow")
+    _raise_on_failures(summary, study)
+    console.print(f"next: prunebench report {study}")
+
+
+def _check_engine_options(engine: str, address: str | None, gpus_per_worker: float | None) -> None:
+    """Raise UserError for an unknown engine, or for an option that the engine does not take."""
+    if engine not in ENGINES:
+        raise UserError(f"no engine named {engine!r}: {suggest(engine, ENGINES)}")
+    for option, value in (("--address", address), ("--gpus-per-worker", gpus_per_worker)):
+        if engine != "ray" and value is not None:
+            raise UserError(f"{option} {value}: belongs to --engine ray; add that, or omit {option}")
+    if gpus_per_worker is not None and not gpus_per_worker < 1 and not gpus_per_worker.is_integer():
+        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: above 1, it must be a whole number, such as 2")
+
+
+def _print_summary(summary: RunSummary, console: Console) -> None:
+    """Print the number of cells by state, and the warnings of dense models."""
     left = f", {summary.left} left for another run" if summary.left else ""
     console.print(
         f"{summary.done} cells done, {summary.failed} failed, {summary.skipped} skipped, "
         f"{summary.reused} already there{left}"
     )
-    for warning in read_dense_warnings(study, profile):
-        console.print(f"warning: {warning}", style="yellow")
     if summary.warnings:
         models = "1 dense model" if len(summary.warnings) == 1 else f"{len(summary.warnings)} dense models"
         console.print(f"note: {models} with a warning: {summary.warnings[0]}", style="yellow")
+
+
+def _raise_on_failures(summary: RunSummary, study: Path) -> None:
+    """Raise UserError if the run stopped early, a check failed or a cell failed."""
     if summary.stopped:
         raise UserError(f"the run stopped: {summary.stopped}; `prunebench status {study}` lists the failed cells")
     if summary.unchecked:
@@ -134,36 +160,35 @@ def run(
             f"{summary.failed} cells failed ({count} with: {reason}); `prunebench status {study}` lists them, "
             f"`run --retry-failed` computes them again"
         )
-    console.print(f"next: prunebench report {study}")
 
 
 @contextmanager
 def _interruptible(study: Path) -> Iterator[None]:
-    """End the process at once, with a line, at Ctrl-C (exit code 130) or SIGTERM (143).
+    """End the process at once, with one line, on Ctrl-C (exit code 130) or SIGTERM (143).
 
-    A run loses nothing however it ends. An exception would be taken by any library for a failure of its own: a cell
-    would count as failed, a checkpoint as damaged.
+    Finished rows are in the store, so nothing is lost. The process exits instead of raising, because a library may
+    swallow an exception or report it as its own failure: a cell as failed, a checkpoint as damaged.
     """
 
     def end(number: int, _frame: object) -> None:
         show_cursor = "\x1b[?25h\n" if sys.stdout.isatty() else ""  # the progress bar hides it
-        line = f"{show_cursor}interrupted; all finished cells are kept: `prunebench run {study}` goes on\n"
+        line = f"{show_cursor}interrupted; all finished cells are kept: `prunebench run {study}` resumes\n"
         os.write(sys.stderr.fileno(), line.encode(errors="backslashreplace"))
         os._exit(128 + number)
 
-    ours = (signal.SIGINT, signal.SIGTERM)
-    before = {one: signal.getsignal(one) for one in ours}
-    for one in ours:
-        if before[one] is not signal.SIG_IGN:  # as nohup makes it for Ctrl-C
-            signal.signal(one, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup ignores Ctrl-C
+            signal.signal(number, end)
     try:
         yield
     finally:
-        for one in ours:
-            signal.signal(one, before[one])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _ray_engine() -> Any:
+def _ray_engine() -> type[RayEngine]:
+    """Import the engine that runs groups on a Ray cluster, or raise UserError if Ray is not installed."""
     try:
         from bench.run.ray import RayEngine
     except ModuleNotFoundError as error:
@@ -173,12 +198,13 @@ def _ray_engine() -> Any:
     return RayEngine
 
 
-def _parse_only(pairs: list[str]) -> dict[str, str]:
+def _parse_axis_values(pairs: list[str]) -> dict[str, str]:
+    """Parse the values of --only, each KEY=VALUE, into axis -> value."""
     axes = [column.name for column in AXES if column.name != "position"]
-    only = {}
+    values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or key not in axes:
             raise UserError(f"--only {pair!r}: expected KEY=VALUE with an axis as KEY: {suggest(key, axes)}")
-        only[key] = value
-    return only
+        values[key] = value
+    return values
