@@ -52,7 +52,7 @@ def test_two_halves_are_the_study_run_in_one(two, finished_tiny, run_command):
     first, second = two
     done = run_command("run", first, "--merge", second)
     assert done.returncode == 0, done.stdout
-    assert "98 cells taken over" in done.stdout
+    assert "98 cells imported" in done.stdout
     assert "0 cells done, 0 failed, 0 skipped, 196 already there" in done.stdout
     merged, expected = read_database(first), read_database(finished_tiny)
     pd.testing.assert_frame_equal(
@@ -147,7 +147,7 @@ def test_several_folders_merge_at_once_and_nothing_else_need_be_run(halves, tmp_
     folder = write_tiny(tmp_path / "all")
     done = run_command("run", folder, "--merge", halves[0], "--merge", halves[1], "--limit", "0")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("98 cells taken over") == 2
+    assert done.stdout.count("98 cells imported") == 2
     assert "0 cells done, 0 failed, 0 skipped, 196 already there" in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""What ``prunebench list`` prints: every plug-in with formula, cost and reference."""
+"""Describe what a study may name, for ``prunebench list``: methods, models, recipes, data sets, templates."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ KINDS = {
 }  # fmt: skip
 
 
-def list_plugins(kind: str) -> list[dict[str, Any]]:
-    """Describe everything of one kind.
+def describe_available(kind: str) -> list[dict[str, Any]]:
+    """Describe everything of one kind, one entry each.
 
     Parameters
     ----------
     kind : str
         ``scorers``, ``repairs``, ``allocations``, ``searches``, ``models``, ``recipes``, ``datasets`` or ``templates``.
 
+    Returns
+    -------
+    list of dict
+        Entries with the same keys: the name first, then for plug-ins formula, cost and reference.
+
     Raises
     ------
     UserError
-        For another kind; the nearest is suggested.
+        If the kind is unknown; the message suggests the nearest one.
     """
     if kind == "templates":
         return [{"name": name, "description": describe_template(name)} for name in template_names()]
     if kind not in KINDS and kind != "recipes":
-        raise UserError(f"nothing is called {kind!r}: {suggest(kind, [*KINDS, 'recipes', 'templates'])}")
+        raise UserError(f"cannot list {kind!r}: {suggest(kind, [*KINDS, 'recipes', 'templates'])}")
     registry = make_registry(Path.cwd())
     if kind == "recipes":
         return _recipes(registry)
@@ -59,7 +64,7 @@ def list_plugins(kind: str) -> list[dict[str, Any]]:
 
 
 def _recipes(registry: Registry) -> list[dict[str, Any]]:
-    """Describe the keys of a training recipe, then the recipe of every model that has one."""
+    """Describe the keys of a training recipe, then the recipe of every built-in model."""
     entries = [
         {"name": key, "default": _plain(schema["default"]), "values": _range(schema), "meaning": schema["description"]}
         for key, schema in Recipe.model_json_schema()["properties"].items()
@@ -76,7 +81,7 @@ def _plain(value: Any) -> str:
 
 
 def _range(schema: dict[str, Any]) -> str:
-    """Write the values that a JSON schema allows.
+    """Describe the values that a JSON schema allows.
 
     Examples
     --------
@@ -85,12 +90,12 @@ def _range(schema: dict[str, Any]) -> str:
     """
     if "enum" in schema:
         return ", ".join(schema["enum"])
-    words = {
+    forms = {
         "minimum": "from {:g}",
         "exclusiveMinimum": "above {:g}",
         "maximum": "to {:g}",
         "exclusiveMaximum": "below {:g}",
     }
-    limits = [form.format(schema[key]) for key, form in words.items() if key in schema]
+    limits = [form.format(schema[key]) for key, form in forms.items() if key in schema]
     kind = {"integer": "whole number"}.get(schema["type"], schema["type"])
     return f"{kind} {', '.join(limits)}"

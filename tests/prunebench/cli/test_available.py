@@ -1,4 +1,4 @@
-"""What ``prunebench list recipes`` prints, and the page that repeats it."""
+"""Entries of ``prunebench list``, and the page that repeats the recipes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from bench.models.build import resolve_recipe
 from bench.plugins.catalogue import make_registry
 from bench.study.spec import ModelSpec, Recipe
-from prunebench.cli.listing import list_plugins
+from prunebench.cli.available import describe_available
 
 PAGE = Path(__file__).parents[3] / "docs" / "RECIPES.md"
 
 
 def test_every_key_of_a_recipe_is_listed_with_its_default():
-    keys = {entry["name"]: entry for entry in list_plugins("recipes") if entry["values"] != "-"}
+    keys = {entry["name"]: entry for entry in describe_available("recipes") if entry["values"] != "-"}
     assert list(keys) == list(Recipe.model_fields)
     for name, default in Recipe().model_dump().items():
         assert type(default)(keys[name]["default"]) == default
@@ -37,7 +37,7 @@ def test_every_key_of_a_recipe_is_listed_with_its_default():
     ],
 )
 def test_the_values_listed_are_those_accepted(key, values, inside, outside):
-    assert next(entry for entry in list_plugins("recipes") if entry["name"] == key)["values"] == values
+    assert next(entry for entry in describe_available("recipes") if entry["name"] == key)["values"] == values
     for value in inside:
         assert getattr(Recipe.model_validate({key: value}), key) == value
     for value in outside:
@@ -47,7 +47,7 @@ def test_the_values_listed_are_those_accepted(key, values, inside, outside):
 
 def test_the_recipe_listed_for_a_model_is_the_one_it_is_trained_by():
     registry = make_registry()
-    entries = {entry["name"]: entry["meaning"] for entry in list_plugins("recipes")}
+    entries = {entry["name"]: entry["meaning"] for entry in describe_available("recipes")}
     for name in registry.names("model"):
         resolved = resolve_recipe(ModelSpec(name=name), registry).model_dump()
         shown = dict(re.findall(r"(\w+) ([\w.]+)(?:,|$)", entries[name]))
@@ -60,7 +60,7 @@ def test_the_recipe_listed_for_a_model_is_the_one_it_is_trained_by():
 def test_the_page_of_recipes_repeats_the_list():
     rows = [line.strip("|\n ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     page = {row[0].strip("`"): row[1:] for row in rows}
-    for entry in list_plugins("recipes"):
+    for entry in describe_available("recipes"):
         if entry["values"] == "-":
             assert page[entry["name"]] == [entry["meaning"].removeprefix("recipe of this model: ")]
         else:

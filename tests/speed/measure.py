@@ -1,4 +1,4 @@
-"""Time the engine, bare forward passes and the loops that people write on one grid, in turn (``bench-speed``)."""
+"""Time the engine, bare forward passes and loops as users write them, in turn, on one grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +31,9 @@ from bench.models.dense import DenseModel, obtain_dense
 from bench.models.view import Calibration, normalise
 from bench.run.open_study import OpenStudy, open_study
 from bench.run.settings import apply_settings
-from bench.speed.loops import (
+from bench.store.database import open_store
+from bench.store.files import Artifacts
+from tests.speed.loops import (
     LoopCell,
     LoopInputs,
     LoopProcess,
@@ -40,45 +42,73 @@ from bench.speed.loops import (
     process_accuracy,
     write_inputs,
 )
-from bench.store.database import open_store
-from bench.store.files import Artifacts
 
-SCORERS = ("magnitude", "square_magnitude", "exp_magnitude", "random", "taylor", "snip")
-SPARSITIES = tuple(s / 10 for s in range(1, 10))
-#: Cells timed with a process each; the others of the grid are taken to last as long.
-PROCESSES = 3
-#: The fusion search that is timed, at one sparsity, and its candidates: a study's default, where that is not too long.
-FUSED, CANDIDATES = "nl_sin", {"digits": 600, "cifar10": 30}
-MODELS: Mapping[str, Mapping[str, Any]] = {
-    "digits": {"data": [{"name": "digits"}], "models": [{"name": "digits_cnn", "recipe": {"epochs": 5}}]},
-    "cifar10": {
-        "data": [{"name": "cifar10", "path": "${PRUNEBENCH_DATA}/cifar10"}],
-        "models": [{
-            "name": "cifar_resnet20",
-            "checkpoint": "${PRUNEBENCH_DATA}/weights/resnet20-cifar10-akamaster.safetensors",
-            "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-        }],
-    },
+
+@dataclass(frozen=True)
+class Grid:
+    """A network and the cells that are timed on it.
+
+    Attributes
+    ----------
+    network : Mapping
+        The keys `data` and `models` of a study file.
+    candidates : int
+        Evaluations of the fusion search.
+    scorers : tuple of str
+        Scorers of the grid.
+    sparsities : tuple of float
+        Sparsities of the grid; the search is timed at the last but one.
+    processes : int
+        Cells that are timed with one process each; the other cells are assumed to take their median.
+    """
+
+    network: Mapping[str, Any]
+    candidates: int
+    scorers: tuple[str, ...] = ("magnitude", "square_magnitude", "exp_magnitude", "random", "taylor", "snip")
+    sparsities: tuple[float, ...] = tuple(s / 10 for s in range(1, 10))
+    processes: int = 3
+
+
+#: The digits use the default number of candidates of a study; CIFAR-10 uses fewer to finish within minutes.
+GRIDS = {
+    "digits": Grid({"data": [{"name": "digits"}], "models": [{"name": "digits_cnn", "recipe": {"epochs": 5}}]}, 600),
+    "cifar10": Grid(
+        {
+            "data": [{"name": "cifar10", "path": "${PRUNEBENCH_DATA}/cifar10"}],
+            "models": [{
+                "name": "cifar_resnet20",
+                "checkpoint": "${PRUNEBENCH_DATA}/weights/resnet20-cifar10-akamaster.safetensors",
+                "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+            }],
+        },
+        30,
+    ),
 }  # fmt: skip
+#: The scorer whose fusion weights are searched.
+FUSED = "nl_sin"
 #: The batch of the loops' DataLoader.
 LOOP_BATCH = 128
-#: Goals: least or largest value of the median ratio.
+#: Limits of the goals: the smallest or largest accepted median ratio.
 F1_MOST, F2_LOOP, F2_PROCESSES, F4_MOST, F4_MOST_GPU = 1.10, 3.0, 10.0, 1.10, 0.20
 
 
-def measure(on: str, device: str = "auto", repetitions: int = 3, images: int | None = None) -> dict[str, Any]:
+def measure(
+    on: str, device: str = "auto", repetitions: int = 3, images: int | None = None, grid: Grid | None = None
+) -> dict[str, Any]:
     """Measure the goals F1 to F5.
 
     Parameters
     ----------
     on : str
-        ``digits``, or ``cifar10``: the published ResNet-20 in the folder PRUNEBENCH_DATA.
+        Name of the network: a key of `GRIDS`, unless `grid` is given.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     repetitions : int
-        How often everything is timed, in turn; ratios are taken inside a repetition.
+        Number of times that everything is timed, in turn; ratios are computed within a repetition.
     images : int, optional
-        So many test images at most.
+        Largest number of test images.
+    grid : Grid, optional
+        What is timed; the default is ``GRIDS[on]``.
 
     Returns
     -------
@@ -89,35 +119,37 @@ def measure(on: str, device: str = "auto", repetitions: int = 3, images: int | N
     Raises
     ------
     UserError
-        If there is no such network, or its data are not there.
+        If the network is unknown or its data are not available.
     """
-    if on not in MODELS:
-        raise UserError(f"--on {on!r}: {suggest(on, MODELS)}")
+    if grid is None:
+        if on not in GRIDS:
+            raise UserError(f"--on {on!r}: {suggest(on, GRIDS)}")
+        grid = GRIDS[on]
     with tempfile.TemporaryDirectory(prefix="prunebench-speed-") as name:
-        return _Speed(on, Path(name), device, images).measure(repetitions)
+        return _Speed(on, grid, Path(name), device, images).measure(repetitions)
 
 
-def _study(on: str) -> dict[str, Any]:
+def _study(on: str, grid: Grid) -> dict[str, Any]:
     return {
-        "name": f"speed on {on}", **MODELS[on], "train_seeds": 1, "granularities": ["weight"],
-        "allocations": ["global"], "sparsities": list(SPARSITIES), "scorers": [*SCORERS, FUSED],
-        "searches": [{"name": "random_search", "evaluations": CANDIDATES[on]}],
+        "name": f"speed on {on}", **grid.network, "train_seeds": 1, "granularities": ["weight"],
+        "allocations": ["global"], "sparsities": list(grid.sparsities), "scorers": [*grid.scorers, FUSED],
+        "searches": [{"name": "random_search", "evaluations": grid.candidates}],
         "corrections": ["none", "layerwise", "asr"],
         "execution": {"precision": "auto"},
         "exclude": [
             {"name": "corrections for magnitude", "where": {"correction": {"not": "none"},
                                                             "scorer": {"not": "magnitude"}}},
-            {"name": "one search", "where": {"scorer": FUSED, "sparsity": {"not": SPARSITIES[-2]}}},
+            {"name": "one search", "where": {"scorer": FUSED, "sparsity": {"not": grid.sparsities[-2]}}},
         ],
     }  # fmt: skip
 
 
 class _Speed:
-    """A study in its folder with its dense model: what comes before the clock, and what is timed."""
+    """A study in a folder and its dense model, prepared before the clock starts."""
 
-    def __init__(self, on: str, folder: Path, device: str, images: int | None) -> None:
-        (folder / "study.yaml").write_text(json.dumps(_study(on)), encoding="utf-8")
-        self.on, self.folder = on, folder
+    def __init__(self, on: str, grid: Grid, folder: Path, device: str, images: int | None) -> None:
+        (folder / "study.yaml").write_text(json.dumps(_study(on, grid)), encoding="utf-8")
+        self.on, self.grid, self.folder = on, grid, folder
         self.session: OpenStudy = open_study(folder, device=device)
         self.settings = self.session.settings
         apply_settings(self.settings)
@@ -137,7 +169,7 @@ class _Speed:
         self._stores = 0
 
     def measure(self, repetitions: int) -> dict[str, Any]:
-        """Time everything in turn, after a run to warm up that gives the rows."""
+        """Time everything in turn, after one run that warms up and yields the rows."""
         _, rows, counters = self._run(self.sweep)
         _, _, corrected = self._run(self.corrected)
         loop_cells = [self._loop_cell(cell, rows[cell.id]) for cell in self.sweep]
@@ -148,7 +180,7 @@ class _Speed:
             torch.split(prepare_images(part.images, self.dense.normalisation, self.settings), self.settings.batch)
             for part in (self.dataset.test, self.dataset.search)
         )
-        alone = range(1, len(loop_cells), max(1, len(loop_cells) // PROCESSES))[:PROCESSES]
+        alone = range(1, len(loop_cells), max(1, len(loop_cells) // self.grid.processes))[: self.grid.processes]
         process = self._loop_process(inputs)
         seconds: dict[str, list[float]] = {
             name: [] for name in ("forward", "loop", "process", "imports", "engine", "known", "search", "candidates")
@@ -169,8 +201,8 @@ class _Speed:
             "on": self.on, "model": self.spec.title, "repetitions": repetitions,
             "machine": {**provenance(self.settings.device_class), "load": round(os.getloadavg()[0], 1)},
             "settings": asdict(self.settings),
-            "grid": {"cells": len(self.sweep), "unique": len(states), "scorers": list(SCORERS),
-                     "sparsities": list(SPARSITIES), "test_images": len(self.dataset.test),
+            "grid": {"cells": len(self.sweep), "unique": len(states), "scorers": list(self.grid.scorers),
+                     "sparsities": list(self.grid.sparsities), "test_images": len(self.dataset.test),
                      "search_images": len(self.dataset.search), "processes": len(alone)},
             "counters": {"sweep": dict(counters), "corrected": dict(corrected), "search": dict(searched)},
             "seconds": seconds,
@@ -185,7 +217,7 @@ class _Speed:
     def _run(
         self, cells: Sequence[Cell], known: Mapping[str, Mapping[str, Any]] | None = None
     ) -> tuple[float, dict[str, Mapping[str, Any]], Counter[str]]:
-        """Compute cells and write their rows, as a run does; no evaluation of the `known` rows is repeated."""
+        """Compute cells and write their rows as a run does, without repeating the evaluations of the `known` rows."""
         self._stores += 1
         folder = self.folder / str(self._stores)
         folder.mkdir()
@@ -198,7 +230,7 @@ class _Speed:
             upcoming: list[Cell | None] = [*cells[1:], None]
             for outcome, after in zip(pipeline.run({cell.id for cell in cells}), upcoming, strict=True):
                 if outcome.state != "done":
-                    raise UserError(f"bench-speed: {outcome.cell.scorer.label} {outcome.state}: {outcome.reason}")
+                    raise UserError(f"speed: {outcome.cell.scorer.label} {outcome.state}: {outcome.reason}")
                 store.write_row(row_values(outcome), row_values(Outcome(after, "running")) if after else None)
                 rows[outcome.cell.id] = outcome.values
             return time.perf_counter() - start, rows, counters
@@ -209,7 +241,7 @@ class _Speed:
         )
 
     def _states(self, rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, torch.Tensor]]:
-        """Weights of every model that is evaluated: one per mask set."""
+        """Return the weights of every evaluated model: one per mask set."""
         pipeline = self._pipeline(Counter())
         firsts = {rows[cell.id]["evaluation"]: cell for cell in reversed(self.sweep)}
         return [
@@ -256,12 +288,12 @@ class _Speed:
             self.settings.threads, self.settings.device,
         )  # fmt: skip
 
-    # ---------------------------------------------------------------- what came of it
+    # ---------------------------------------------------------------- results
 
     def _goals(
         self, seconds: Mapping[str, list[float]], unique: int, counters: Counter[str], corrected: Counter[str]
     ) -> list[dict[str, Any]]:
-        cells, scorers = len(self.sweep), len(SCORERS)
+        cells, scorers = len(self.sweep), len(self.grid.scorers)
         processes = [each * cells for each in seconds["process"]]
         stacked = self.device.type == "cuda"
         return [
@@ -306,7 +338,7 @@ def _ratio(
     goal: str, what: str, above: Sequence[float], below: Sequence[float],
     most: float | None = None, least: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Ratio in every repetition: its median decides, its range is shown."""
+    """Compare the median of a ratio over the repetitions with its limit."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     middle = median(ratios)
     met = middle <= most if most is not None else middle >= (least or 0)

@@ -1,4 +1,4 @@
-"""What ``bench-speed`` prints for people."""
+"""Print the result of the speed measurement as text and tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-#: What was timed, in seconds; the key of `measure`'s result, and what it is.
+from rich.console import Console
+from rich.table import Table
+
+#: Descriptions of what is timed, by key of `measure`'s result `seconds`.
 TIMED = {
     "forward": "bare forward passes of the unique masks",
     "engine": "this engine, rows written",
@@ -19,8 +22,19 @@ TIMED = {
 }
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """Say on what, with what and how often it was measured, and whether the rows agree."""
+def print_result(found: dict[str, Any], console: Console) -> None:
+    """Print the result of `measure`: setting, agreement of the rows, seconds and goals."""
+    for line in _lines(found):
+        console.print(line)
+    for title, rows in (("seconds", _second_rows(found)), ("goals", _goal_rows(found))):
+        table = Table(*rows[0], title=title, title_justify="left", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    """Describe network, machine, settings and number of repetitions, and compare the rows of engine and loop."""
     machine, settings, grid, memory = found["machine"], found["settings"], found["grid"], found["memory_mib"]
     yield (
         f"{found['model']} on {found['on']}: {grid['cells']} cells, {grid['unique']} unique masks, "
@@ -49,7 +63,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  from {_difference(settings['precision'])}"
     yield (
         f"a process per cell: {grid['processes']} cells of the grid are timed in every repetition, the other "
-        f"{grid['cells'] - grid['processes']} are taken to last as long as their median"
+        f"{grid['cells'] - grid['processes']} are assumed to take their median"
     )
 
 
@@ -59,21 +73,21 @@ def _difference(precision: str) -> str:
     return "rounding: batches and memory formats differ, and torch cuts ties at the threshold arbitrarily"
 
 
-def second_rows(found: dict[str, Any]) -> list[dict[str, str]]:
-    """Seconds of everything that was timed: median and range over the repetitions."""
+def _second_rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Return median and range over the repetitions of everything that was timed, in seconds."""
     return [
         {"What": TIMED[name], "Median": f"{median(values):.3g}", "Range": _range(min(values), max(values))}
         for name, values in found["seconds"].items()
     ]
 
 
-def goal_rows(found: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the goals, each met or missed by its median."""
+def _goal_rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Return one row per goal; the median decides whether the goal is met."""
     return [
         {
             "Goal": goal["goal"], "What": goal["what"], "Median": f"{goal['median']:.3g}",
             "Range": _range(goal["low"], goal["high"]),
-            "Asked": f"at most {goal['most']:g}" if goal["most"] is not None else f"at least {goal['least']:g}",
+            "Limit": f"at most {goal['most']:g}" if goal["most"] is not None else f"at least {goal['least']:g}",
             "Met": "met" if goal["met"] else "missed",
         }
         for goal in found["goals"]
@@ -81,7 +95,7 @@ def goal_rows(found: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _range(low: float, high: float) -> str:
-    """Write a range, once where both ends read the same.
+    """Format a range, or one number if both limits round to the same text.
 
     Examples
     --------

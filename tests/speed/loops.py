@@ -1,7 +1,7 @@
-"""What the engine is compared with: bare forward passes, and the loop that people write.
+"""The baselines of the speed measurement: bare forward passes, and a pruning loop as users write it.
 
-The loop is the plain one of the tutorials, without its usual waste: images are normalised beforehand, and a
-process finds them and the weights as ready tensors in one file.
+The loop follows the tutorials, but avoids their usual waste: images are normalised beforehand, and a process loads
+images and weights as tensors from one file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.run.settings import synchronise
 
+REPOSITORY = Path(__file__).parents[2]
 Scorer = Callable[[ModelView, Calibration, torch.Generator], Mapping[str, Tensor]]
 
 
@@ -39,11 +40,11 @@ class LoopCell:
     Attributes
     ----------
     scorer : str
-        ``package.module:function``; empty for magnitude, which `torch.nn.utils.prune` knows itself.
+        ``package.module:function``; empty for magnitude, which `torch.nn.utils.prune` computes itself.
     sparsity : float
         Share of the prunable weights to zero; 0: the dense model.
     seed : int
-        Of the scorer's generator.
+        Seed of the scorer's generator.
     """
 
     scorer: str
@@ -53,7 +54,7 @@ class LoopCell:
 
 @dataclass(frozen=True)
 class LoopInputs:
-    """What all cells share: tensors on the CPU, float32, images normalised.
+    """Inputs that all cells share: tensors on the CPU, float32, images normalised.
 
     Attributes
     ----------
@@ -103,7 +104,7 @@ def _prune(model: nn.Module, cell: LoopCell, inputs: LoopInputs, device: torch.d
 
 
 def forward_seconds(network: nn.Module, states: Iterable[Mapping[str, Tensor]], batches: Sequence[Tensor]) -> float:
-    """Time the forward passes of a network over prepared images, for each state; loading one is not timed."""
+    """Time the forward passes of a network over prepared images for each state, excluding loading the state."""
     seconds = 0.0
     with torch.inference_mode():
         for state in states:
@@ -122,7 +123,7 @@ def forward_seconds(network: nn.Module, states: Iterable[Mapping[str, Tensor]], 
 
 @dataclass(frozen=True)
 class LoopProcess:
-    """What a process is told on its command line."""
+    """Arguments of a process that evaluates one cell."""
 
     file: str
     model: str
@@ -135,7 +136,7 @@ class LoopProcess:
 
 
 def write_inputs(path: Path, state: Mapping[str, Tensor], inputs: LoopInputs) -> None:
-    """Write what a process per cell loads."""
+    """Write the weights and inputs that a process per cell loads."""
     tensors = {"images": inputs.images, "labels": inputs.labels,
                "calibration images": inputs.calibration.images, "calibration labels": inputs.calibration.labels,
                **{f"state {name}": tensor for name, tensor in state.items()}}  # fmt: skip
@@ -145,15 +146,15 @@ def write_inputs(path: Path, state: Mapping[str, Tensor], inputs: LoopInputs) ->
 def process_accuracy(process: LoopProcess, cell: LoopCell) -> tuple[float, float, float]:
     """Evaluate a cell in a process of its own; return accuracy, seconds, and the seconds until its imports end."""
     start = time.perf_counter()
-    words = [sys.executable, "-m", "bench.speed.loops", json.dumps(asdict(process)), json.dumps(asdict(cell))]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-m", "tests.speed.loops", json.dumps(asdict(process)), json.dumps(asdict(cell))]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
     accuracy, imported = json.loads(done.stdout)
     return accuracy, seconds, imported
 
 
 def main() -> None:
-    """Work on the cell of the command line; print its accuracy, and the seconds until the imports were done."""
+    """Evaluate the cell given on the command line; print its accuracy and the seconds until the imports ended."""
     process, cell = LoopProcess(**json.loads(sys.argv[1])), LoopCell(**json.loads(sys.argv[2]))
     constructor = _named(process.model)
     imported = time.time() - psutil.Process().create_time()

@@ -1,1 +1,0 @@
-"""How fast the engine is, measured in one run beside the loops that people write."""

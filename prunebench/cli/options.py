@@ -1,0 +1,13 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study folder")]
+Profile = Annotated[str | None, typer.Option(help="a profile of study.yaml, such as quick")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda; fixed at the study's first run")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a program to read")]

@@ -1,0 +1,38 @@
+"""The command ``prune``: write the pruned network of a cell, or verify such a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.core.errors import UserError
+from prunebench.cli.options import Profile, StudyFolder
+
+commands = typer.Typer()
+
+
+@commands.command()
+def prune(
+    study: StudyFolder,
+    cell: Annotated[
+        str | None, typer.Argument(metavar="CELL", help="beginning of a cell id, or its position in the plan")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="safetensors file to write")] = None,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="evaluate this exported file instead of writing one")
+    ] = None,
+    profile: Profile = None,
+) -> None:
+    """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
+    from bench.run.export import describe_verification, export_cell, verify_file
+    from bench.run.open_study import open_study
+
+    if verify is not None and output is None:
+        typer.echo(describe_verification(verify, verify_file(open_study(study, profile), verify, cell)))
+    elif verify is None and cell is not None and output is not None:
+        verification = export_cell(open_study(study, profile), cell, output)
+        typer.echo(f"wrote {describe_verification(output, verification)}")
+    else:
+        raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate an existing one")

@@ -1,0 +1,108 @@
+"""Commands that decide claims: ``report``, ``claims`` and ``power``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunebench.cli.options import AsJson, Profile, StudyFolder
+from prunebench.cli.output import make_console, print_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+commands = typer.Typer()
+
+
+@commands.command()
+def report(study: StudyFolder, profile: Profile = None) -> None:
+    """Decide the claims, draw the figures and write STUDY/report/."""
+    from analysis.report.render import render_report
+
+    typer.echo(f"open {render_report(study, profile)}")
+
+
+@commands.command()
+def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
+    """Decide the claims and print the verdicts."""
+    from analysis.claims.decide import decide_claims
+    from analysis.formats import NONE
+    from analysis.load import load
+    from analysis.tables import verdict_table
+
+    frame = verdict_table(decide_claims(load(study, profile), study / "claims.yaml"))
+    if as_json:
+        print_json(frame.to_dict(orient="records"))
+        return
+    out = make_console()
+    for claim in frame.to_dict(orient="records"):
+        setting = "" if claim["Setting"] == NONE else f"{claim['Setting']}; "
+        out.print(f"{claim['Claim']}  {claim['Verdict']}  {setting}"
+                  f"registered before data: {claim['Registered before data']}", style="bold")  # fmt: skip
+        out.print(f"    {claim['What it says']} ({claim['Source']})")
+        if claim["Beside it"] != NONE:
+            out.print(f"    caveats: {claim['Beside it']}")
+
+
+@commands.command()
+def power(
+    study: StudyFolder,
+    profile: Profile = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="estimate the spread from the rows of this study; default: those of STUDY"),
+    ] = None,
+    sd: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="spread of the paired differences over models, in points; overrides rows"),
+    ] = None,
+    models: Annotated[list[int] | None, typer.Option(min=2, help="numbers of models (repeatable)")] = None,
+    chance: Annotated[float, typer.Option(min=0.05, max=0.999, help="required power")] = 0.8,
+    as_json: AsJson = False,
+) -> None:
+    """Show the least effect that each claim can detect, by number of models; no run is needed."""
+    from analysis.claims.prospects import MODELS, prospects
+    from analysis.claims.read import read_claims
+    from analysis.load import has_evidence, load
+    from analysis.narrate import power_lines
+
+    claims = read_claims(study / "claims.yaml")
+    own = load(study, profile).rows if has_evidence(study) else None
+    rows = _planned_rows(study, profile) if own is None else own
+    spread = load(pilot).rows if pilot is not None else own
+    counts = sorted(set(models or MODELS))
+    powers = prospects(rows, claims, pilot=spread, sd=None if sd is None else sd / 100, models=counts, power=chance)
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in powers])
+        return
+    out = make_console()
+    for line in power_lines(powers):
+        out.print(line)
+    out.print(
+        f"n = models: the least effect over its margin (superiority), or the least margin without a difference (other "
+        f"kinds), detected with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
+        f"Spread: {_spread_source(sd, pilot, own is not None)}; without one, effects are in sd of the differences.",
+    )
+
+
+def _spread_source(sd: float | None, pilot: Path | None, has_rows: bool) -> str:
+    """Describe where the standard deviation of the differences comes from."""
+    if sd is not None:
+        return f"stated, {sd:g} points"
+    if pilot is not None:
+        return f"pooled over the settings of {pilot}"
+    return (
+        "pooled over the settings of this study's own rows" if has_rows else "none; give --sd POINTS or --pilot STUDY"
+    )
+
+
+def _planned_rows(study: Path, profile: str | None) -> pd.DataFrame:
+    """Return the rows that the plan of a study will have. The plan needs the plug-ins, which load torch."""
+    from bench.run.open_study import open_study
+    from bench.store.reader import planned_rows
+    from bench.study.plan import axis_values
+
+    return planned_rows({**axis_values(cell), "cell": cell.id} for cell in open_study(study, profile).plan.cells())

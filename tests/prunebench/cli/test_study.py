@@ -1,0 +1,112 @@
+"""``new`` and ``plan``, and mistakes in study.yaml."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bench.store.database import open_store
+
+
+def test_new_makes_a_study_that_plan_accepts(tmp_path, command):
+    assert command("new", tmp_path / "s", "--from", "digits").code == 0
+    planned = command("plan", tmp_path / "s", "--profile", "quick", "--json")
+    assert planned.code == 0
+    summary = json.loads(planned.out)
+    assert summary["todo"] == summary["cells"] > 1000
+    assert summary["seconds"] > 0
+    assert summary["memory"] > 0
+    assert summary["decidable"]["least_effect_sd"] == pytest.approx(3.26, abs=0.01)
+    assert not (tmp_path / "s" / "results.db").exists()
+
+
+def test_new_puts_other_models_in_place(tmp_path, command):
+    assert command("new", tmp_path / "s", "--model", "resnet10t", "--model", "digits_cnn").code == 0
+    text = (tmp_path / "s" / "study.yaml").read_text()
+    assert "# A study is a folder" in text
+    summary = json.loads(command("plan", tmp_path / "s", "--profile", "quick", "--json").out)
+    assert [model["name"] for model in summary["study"]["models"]] == ["resnet10t", "digits_cnn"]
+
+
+def test_plan_reads_for_people(tiny, command):
+    result = command("plan", tiny)
+    assert result.code == 0
+    for word in ("to do", "excluded", "forecast", "margin", "fewer than 6 models"):
+        assert word in result.out or word == "forecast"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("taylor]", "tailor]", "no scorer named 'tailor': did you mean 'taylor'?"),
+        ("digits_cnn", "digits_cn", "did you mean 'digits_cnn'"),
+        ("[digits]", "[digit]", "did you mean 'digits'"),
+        ("[digits]", "['parquet:/nowhere']", "/nowhere: there is no such folder"),
+        ("epochs: 3", "epoch: 3", "did you mean 'epochs'"),
+        ("0.8]", "1.5]", "less than 1"),
+        ("0.8]", "0.5]", "duplicate cells"),
+        ("name: tiny", "nam: tiny", "unknown key 'nam'"),
+        ("name: tiny", "name: [", "not valid YAML"),
+        (
+            "{name: digits_cnn, recipe: {epochs: 3}}",
+            "{name: digits_cnn, checkpoint: absent.pt}",
+            "absent.pt: there is no such file",
+        ),
+    ],
+)
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_mistake_in_the_study_is_one_line_and_exit_code_2(tiny, command, verb, old, new, message, edit_study):
+    edit_study(tiny, old, new)
+    result = command(verb, tiny)
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("error: ")
+    assert message in result.err
+    assert not (tiny / "results.db").exists()
+
+
+def test_a_long_name_does_not_hide_where_the_error_is_and_how_to_mend_it(tiny, command, edit_study):
+    edit_study(tiny, "scorers: [random", f"scorers: [{'k' * 9000}")
+    result = command("plan", tiny)
+    assert result.code == 2
+    assert len(result.err) < 1600
+    assert result.err.startswith(f"error: {tiny / 'study.yaml'}")
+    assert "valid: a5, a5_log6" in result.err[-200:]
+
+
+def test_an_unknown_recipe_key_names_the_list(tiny, command, edit_study):
+    edit_study(tiny, "recipe: {epochs: 3}", "recipe: {momentun: 0.5}")
+    result = command("plan", tiny)
+    assert result.code == 2
+    assert "did you mean 'momentum'?; `prunebench list recipes` lists them" in result.err
+
+
+def change_settings(folder: Path, **changed: str) -> None:
+    with closing(open_store(folder)) as store:
+        store.set_meta("settings", json.dumps({**json.loads(store.meta("settings") or ""), **changed}))
+
+
+def test_the_default_precision_changed_and_a_store_in_bfloat16_is_not_mixed(finished, command):
+    change_settings(finished, precision="bfloat16")
+    with closing(open_store(finished)) as store:
+        before = store.study_hashes()
+    for verb in ("plan", "run"):
+        result = command(verb, finished)
+        assert result.code == 2
+        assert result.err.count("\n") == 1
+        assert f"{finished / 'study.yaml'}: this study was begun in bfloat16" in result.err
+        assert "Write `execution: {precision: auto}` to continue it" in result.err
+    text = (finished / "study.yaml").read_text()
+    (finished / "study.yaml").write_text(text + "execution: {precision: auto}\n")
+    summary = json.loads(command("plan", finished, "--json").out)
+    assert {summary["study_hash"]} == before
+
+
+def test_models_of_a_store_that_were_trained_in_another_memory_format_are_named(finished, command):
+    assert "changed since" not in command("plan", finished).out
+    change_settings(finished, memory_format="channels_last")  # as version 0.1 measured it, and trained contiguous
+    result = command("plan", finished)
+    assert "digits_cnn: the memory format of its training changed since an earlier run: its cells are new" in result.out
