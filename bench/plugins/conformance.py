@@ -24,10 +24,11 @@ from bench.core.errors import CellError, NotApplicable, UserError, suggest
 from bench.core.identity import canonical_json
 from bench.core.registry import Plugin, Registry
 from bench.data.load import load_dataset
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model, seeded
+from bench.models.counts import keep_count
 from bench.models.masking import apply_masks
 from bench.models.tensors import FeatureMap, MaskSet, ScoreMap
 from bench.models.unchanged import left_behind, marks
