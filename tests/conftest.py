@@ -155,31 +155,36 @@ def hostile_names() -> tuple[str, ...]:
     return HOSTILE
 
 
+def write_hostile(folder: Path) -> None:
+    """Write a study in which every name that its author may choose is markup."""
+    folder.mkdir()
+    script, image, style, comment, address, anchor, template = HOSTILE
+    file = "<img src=x onerror=1> [a]*.py"
+    (folder / file).write_text(
+        "from bench.scorers.magnitude import magnitude\n"
+        "def score(view, calibration, generator):\n    return magnitude(view, calibration, generator)\n"
+    )
+    study = {
+        "name": style, "description": " ".join(HOSTILE), "data": [{"name": "digits", "label": f"../../{image}"}],
+        "models": [{"name": "digits_cnn", "label": f"/{script}{comment}", "recipe": {"epochs": 1}}], "train_seeds": 1,
+        "scorers": ["magnitude", "random", f"./{file}:score"], "granularities": ["weight", "channel"],
+        "sparsities": [0.5, 0.8], "recalibrations": ["none", "cumulative"],
+        "exclude": [{"name": anchor, "where": {"granularity": "channel", "scorer": "random"}}],
+        "profiles": {template: {}},
+    }  # fmt: skip
+    part = {"id": image, "text": anchor, "estimand": "contrast", "kind": "superiority", "of": ["random"],
+            "against": "magnitude", "margin_reason": template, "family": script}  # fmt: skip
+    claim = {"id": f"[{address}]({address})", "text": script, "source": style, "parts": [part]}
+    (folder / "study.yaml").write_text(json.dumps(study))
+    (folder / "claims.yaml").write_text(json.dumps({"claims": [claim]}))
+
+
 @pytest.fixture(scope="session")
 def hostile_study(make_once) -> Path:
     """A study that was run and reported, in which every name that its author may choose is markup."""
 
     def fill(folder: Path) -> None:
-        folder.mkdir()
-        script, image, style, comment, address, anchor, template = HOSTILE
-        file = "<img src=x onerror=1> [a]*.py"
-        (folder / file).write_text(
-            "from bench.scorers.magnitude import magnitude\n"
-            "def score(view, calibration, generator):\n    return magnitude(view, calibration, generator)\n"
-        )
-        study = {
-            "name": style, "description": " ".join(HOSTILE), "data": [{"name": "digits", "label": f"../../{image}"}],
-            "models": [{"name": "digits_cnn", "label": f"/{script}{comment}", "recipe": {"epochs": 1}}], "train_seeds": 1,
-            "scorers": ["magnitude", "random", f"./{file}:score"], "granularities": ["weight", "channel"],
-            "sparsities": [0.5, 0.8], "recalibrations": ["none", "cumulative"],
-            "exclude": [{"name": anchor, "where": {"granularity": "channel", "scorer": "random"}}],
-            "profiles": {template: {}},
-        }  # fmt: skip
-        part = {"id": image, "text": anchor, "estimand": "contrast", "kind": "superiority", "of": ["random"],
-                "against": "magnitude", "margin_reason": template, "family": script}  # fmt: skip
-        claim = {"id": f"[{address}]({address})", "text": script, "source": style, "parts": [part]}
-        (folder / "study.yaml").write_text(json.dumps(study))
-        (folder / "claims.yaml").write_text(json.dumps({"claims": [claim]}))
+        write_hostile(folder)
         threads = torch.get_num_threads()
         for name in ("run", "report"):
             assert not app([name, str(folder)], standalone_mode=False)
