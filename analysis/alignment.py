@@ -33,23 +33,6 @@ _DRAW = [axis.name for axis in AXES if axis.stage == "calibration"]
 #: What cells share with layers and with sampled units, beside what scores may not depend on.
 _OF_LAYERS = [name for name in frames.MASK if name != "allocation"]
 _OF_UNITS = ["group", *_DRAW, "scorer", "granularity"]
-_LAYER = ["layer", "units", "rho", "category", "window_units", "window_rho", "window_category"]
-
-
-def layer_correlations(data: StudyData) -> pd.DataFrame:
-    """Lay the alignment of every layer beside the setting and the method that it belongs to.
-
-    Scores do not depend on the repair, so correction and recalibration are none; those of a scorer without a search
-    do not depend on the allocation either, and stand in every one.
-
-    Returns
-    -------
-    DataFrame
-        The setting and method, ``checkpoint``, ``calibration_draw``, ``layer``; ``units``, ``rho``, ``category``, and
-        the same of the window: ``window_units``, ``window_rho``, ``window_category``. A category is ``regular``,
-        ``few units`` (under `LEAST_UNITS`) or ``constant scores``, and only regular correlations are numbers.
-    """
-    return _layers(_cells(data.rows), data.alignment)[[*_KEYS, "checkpoint", "calibration_draw", *_LAYER]]
 
 
 def alignments(data: StudyData, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from prunebench.cli import app, main
@@ -53,6 +56,19 @@ HOSTILE = (
     f"]]>--><script>{RUN}</script>", f"javascript:{RUN}", f"'><a href=\"javascript:{RUN}\">x</a>",
     "{{ 7 * 7 }}{% raw %}",
 )  # fmt: skip
+
+
+#: Fixtures that train a network or run a study.
+TRAINING = frozenset(
+    {"command", "dense", "finished_tiny", "hostile_study", "run_command", "session", "tiny", "write_tiny"}
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use one of `TRAINING`, directly or through another fixture."""
+    for item in items:
+        if not TRAINING.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("trains")
 
 
 @dataclass
@@ -103,12 +119,34 @@ def run_command():
 
 
 @pytest.fixture(scope="session")
-def finished_tiny(tmp_path_factory, write_tiny, run_command) -> Path:
-    """A tiny study that was run to its end, in a process of its own; not to be changed."""
-    folder = write_tiny(tmp_path_factory.mktemp("session") / "tiny")
-    done = run_command("run", folder)
-    assert done.returncode == 0, done.stdout
-    return folder
+def make_once(tmp_path_factory):
+    """Make a folder in one pytest-xdist worker and copy it in the others: each worker has its own."""
+    temporary = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        temporary = temporary.parent  # the one folder that all workers of a session have in common
+
+    def make(kind: str, name: str, fill: Callable[[Path], object]) -> Path:
+        mine, shared = tmp_path_factory.mktemp("session") / name, temporary / kind
+        with FileLock(temporary / f"{kind}.lock"):
+            if shared.exists():
+                shutil.copytree(shared, mine)
+            else:
+                fill(mine)
+                shutil.copytree(mine, shared)
+        return mine
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished_tiny(make_once, write_tiny, run_command) -> Path:
+    """A tiny study that was run to its end, in another process; not to be changed."""
+
+    def fill(folder: Path) -> None:
+        done = run_command("run", write_tiny(folder))
+        assert done.returncode == 0, done.stdout
+
+    return make_once("finished_tiny", "tiny", fill)
 
 
 @pytest.fixture(scope="session")
@@ -117,10 +155,8 @@ def hostile_names() -> tuple[str, ...]:
     return HOSTILE
 
 
-@pytest.fixture(scope="session")
-def hostile_study(tmp_path_factory) -> Path:
-    """A study that was run and reported, in which every name that its author may choose is markup."""
-    folder = tmp_path_factory.mktemp("session") / "<img src=x onerror=alert(1)> [red]?#%41"
+def write_hostile(folder: Path) -> None:
+    """Write a study in which every name that its author may choose is markup."""
     folder.mkdir()
     script, image, style, comment, address, anchor, template = HOSTILE
     file = "<img src=x onerror=1> [a]*.py"
@@ -141,11 +177,20 @@ def hostile_study(tmp_path_factory) -> Path:
     claim = {"id": f"[{address}]({address})", "text": script, "source": style, "parts": [part]}
     (folder / "study.yaml").write_text(json.dumps(study))
     (folder / "claims.yaml").write_text(json.dumps({"claims": [claim]}))
-    threads = torch.get_num_threads()
-    for name in ("run", "report"):
-        assert not app([name, str(folder)], standalone_mode=False)
-    torch.set_num_threads(threads)
-    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile_study(make_once) -> Path:
+    """A study that was run and reported, in which every name that its author may choose is markup."""
+
+    def fill(folder: Path) -> None:
+        write_hostile(folder)
+        threads = torch.get_num_threads()
+        for name in ("run", "report"):
+            assert not app([name, str(folder)], standalone_mode=False)
+        torch.set_num_threads(threads)
+
+    return make_once("hostile_study", "<img src=x onerror=alert(1)> [red]?#%41", fill)
 
 
 @pytest.fixture

@@ -67,25 +67,6 @@ class Approximation:
     values: FloatArray
 
 
-@dataclass(frozen=True)
-class Degree:
-    """The least degree that comes within eps.
-
-    Attributes
-    ----------
-    degree : int or None
-        None: none up to `largest` does, which is shown as ``> 64`` and not as a number.
-    largest : int
-        Where the search ended.
-    best : Approximation
-        Of that degree; of the largest one tried where none is enough.
-    """
-
-    degree: int | None
-    largest: int
-    best: Approximation
-
-
 def scaled(curves: npt.ArrayLike) -> FloatArray:
     """Map each curve (the last axis) onto [0, 1]; a constant one to 0.
 
@@ -159,8 +140,10 @@ def best_approximation(phi: npt.ArrayLike, degree: int, basis: Basis = "polynomi
     return Approximation(basis, degree, float(np.abs(residual).max()), curve - residual)
 
 
-def minimax_degree(phi: npt.ArrayLike, eps: float = EPS, largest: int = LARGEST, basis: Basis = "polynomial") -> Degree:
-    """Find D_eps, the least degree whose best approximation is within eps, with that approximation.
+def least_degree(
+    phi: npt.ArrayLike, eps: float = EPS, largest: int = LARGEST, basis: Basis = "polynomial"
+) -> int | None:
+    """Find D_eps, the least degree whose best approximation is within eps, by bisection.
 
     Parameters
     ----------
@@ -173,21 +156,10 @@ def minimax_degree(phi: npt.ArrayLike, eps: float = EPS, largest: int = LARGEST,
     basis : str
         One of `BASES`; degrees of wavelets are powers of two.
 
-    Examples
-    --------
-    >>> u = np.linspace(-1, 1, 2048)
-    >>> minimax_degree(np.abs(u)).degree, minimax_degree(np.sign(u)).degree
-    (6, None)
-    """
-    found = least_degree(phi, eps, largest, basis)
-    best = best_approximation(phi, _degrees(largest, basis)[-1] if found is None else found, basis)
-    return Degree(found, largest, best)
-
-
-def least_degree(
-    phi: npt.ArrayLike, eps: float = EPS, largest: int = LARGEST, basis: Basis = "polynomial"
-) -> int | None:
-    """Find the degree of `minimax_degree` alone, by bisection: far faster, as most degrees are ruled out or in at once.
+    Returns
+    -------
+    int or None
+        None if no degree up to `largest` is enough.
 
     Examples
     --------
@@ -290,7 +262,7 @@ def interpolation_degrees(
 ) -> tuple[int | None, ...]:  # fmt: skip
     """Find for each of K functions the least degree whose interpolant at Chebyshev nodes is within eps on the grid.
 
-    An upper bound of the degree of `minimax_degree` if `function` gives the curve's own values on the grid: an
+    An upper bound of `least_degree` if `function` gives the curve's own values on the grid: an
     interpolant is one of the polynomials. Its error is not monotone in the degree, so degrees are tried upwards,
     and beyond 64 not every one; the bound stays a bound.
 

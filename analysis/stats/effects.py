@@ -1,4 +1,4 @@
-"""Confidence intervals of the sizes of effects: standardised difference and probability of superiority."""
+"""Confidence interval of the standardised difference."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
-from statsmodels.stats.proportion import proportion_confint
 
 from analysis.stats.degenerate import as_sample, classify
-from analysis.stats.paired import hedges_dz, p_superior
+from analysis.stats.paired import hedges_dz
 
 #: A t statistic at which the normal part of the noncentral t distribution no longer shows in 8 digits.
 FAR = 1e4
@@ -79,37 +78,3 @@ def _noncentrality(t: float, df: int, p: float) -> float:
     below, above = p / 2, (1 + p) / 2
     bracket = [float(stats.norm.ppf(q) + t * stats.chi.ppf(q, df, scale=df**-0.5)) for q in (below, above)]
     return float(optimize.brentq(lambda shift: float(stats.nct.sf(t, df, shift)) - p, *bracket))
-
-
-def superiority_interval(differences: ArrayLike, level: float = 0.95) -> Effect:
-    """P(A > B), ties counted one half, with a Clopper-Pearson interval.
-
-    Source: Clopper and Pearson (1934), Biometrika 26, 404 (`statsmodels.stats.proportion.proportion_confint`), of
-    as many successes as models on which the first is better, plus half the ties (ours). Without ties it is the
-    exact binomial interval; a tie counted one half varies less than the fair coin that it stands for, so its
-    coverage is then higher still.
-
-    Parameters
-    ----------
-    differences : array_like, shape (n,)
-        One difference per model, first minus second. Differences under 1e-12 tie.
-    level : float
-        Confidence level.
-
-    Returns
-    -------
-    Effect
-        NaN without data or with a value that is not finite. Constant differences have an interval too: only
-        their signs count.
-
-    Examples
-    --------
-    >>> [round(x, 3) for x in superiority_interval([0.1, 0.2, 0.3, 0.2, -0.1, 0.0])]
-    [0.75, 0.286, 0.981]
-    """
-    sample = as_sample(differences).round(12)
-    if classify(sample) in ("no data", "not finite"):
-        return Effect(math.nan, math.nan, math.nan)
-    estimate = p_superior(sample)
-    low, high = proportion_confint(estimate * sample.size, sample.size, alpha=1 - level, method="beta")
-    return Effect(estimate, float(low), float(high))

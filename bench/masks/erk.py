@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import torch
 
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
+from bench.models.counts import keep_count
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView

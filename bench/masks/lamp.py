@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
 from bench.masks.order import keep_order
+from bench.models.counts import keep_count
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.models.view import ModelView

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bench.core.errors import CellError, NotApplicable
-from bench.masks.budget import keep_count
+from bench.models.counts import keep_count
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.view import Calibration, ModelView

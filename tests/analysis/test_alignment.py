@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from analysis import frames
-from analysis.alignment import MEASURES, alignments, block_interval, layer_correlations, pooled_correlations
+from analysis.alignment import MEASURES, alignments, block_interval, pooled_correlations
 from analysis.alignment_figures import alignment, lanes
 from analysis.alignment_tables import alignment_table
 from analysis.formats import NONE
@@ -104,10 +104,6 @@ def test_overlap_is_that_of_the_rows(data):
 
 def test_scores_without_a_search_stand_in_every_allocation_and_searched_ones_in_their_own(fused):
     data = with_alignment(fused(seeds=2, models=("cnn",), scorers=("magnitude",), allocations=("uniform", "global")))
-    found = layer_correlations(data)
-    assert not found.duplicated([*KEYS, "checkpoint", "calibration_draw", "layer"]).any()
-    cells = frames.done(frames.unrepaired(frames.pruned(data.rows)))
-    assert len(found) == len(cells) * len(LAYERS)
     searched = alignments(data)
     searched = searched[searched["search"].ne("none") & searched["measure"].eq("layer")]
     assert searched["n"].eq(2).all()
@@ -156,10 +152,6 @@ def test_what_is_no_correlation_is_named_and_counted(study):
     base = study(seeds=3, models=("cnn",), granularities=("channel",), allocations=("uniform",), scorers=("magnitude",))
     rho = {"conv": 0.5, "mid": np.nan, "fc": 0.3}
     data = with_alignment(base, {"fc": 2}, lambda _, layer, model: rho[layer] + 0.1 * model)
-    found = layer_correlations(data)
-    category = found.drop_duplicates("layer").set_index("layer")
-    assert category["category"].to_dict() == {"conv": "regular", "mid": "constant scores", "fc": "few units"}
-    assert category["window_category"].to_dict() == {"conv": "regular", "mid": "constant scores", "fc": "few units"}
     row = alignments(data).set_index("measure").loc["layer"].iloc[0]
     assert (row["n"], row["layers"], row["few"], row["constant"]) == (3, 1, 3, 3)
     assert row["mean"] == pytest.approx(0.6)

@@ -10,7 +10,7 @@ from analysis import frames, same_images
 from analysis.comparisons import escapes
 from analysis.overview_tables import crossed_sentence, crossed_table, mcnemar_sentence, mcnemar_table, side_by_side
 from analysis.same_images import RESAMPLES, crossed, one_checkpoint
-from analysis.stats.images import crossed_interval, unpack
+from analysis.stats.images import crossed_intervals, unpack
 
 SPACE = {"granularities": ("channel",), "allocations": ("uniform",), "recalibrations": ("none",), "repairs": False}
 KEYS = [*frames.SETTING, *frames.METHOD]
@@ -42,7 +42,7 @@ def test_an_interval_is_the_one_of_its_setting_alone(rows):
     first, second = (
         unpack(list(cells.loc[cells["scorer"].eq(name), "correct"]), 400) for name in ("taylor", "magnitude")
     )
-    expected = crossed_interval(first, second, resamples=RESAMPLES)
+    (expected,) = crossed_intervals([first], [second], resamples=RESAMPLES)
     assert (own["n"], own["images"]) == (4, 400)
     assert (own["mean"], own["low"], own["high"]) == (expected.mean, expected.low, expected.high)
 

@@ -1,5 +1,5 @@
-# Sizes of effects: standardised difference with its noncentral t interval, probability of superiority, interquartile
-# mean, performance profile, rank correlation.
+# Sizes of effects: standardised difference with its noncentral t interval, interquartile mean,
+# performance profile.
 source("common.R")
 
 # Hedges (1981): J. Bounds: the noncentrality at which the observed t is the upper or lower quantile (stats::pt),
@@ -14,19 +14,6 @@ dz <- function(x, level = 0.95) {
   tail <- (1 - level) / 2
   j <- exp(lgamma(v / 2) - lgamma((v - 1) / 2)) / sqrt(v / 2)
   list(d_z = j * mean(x) / sd(x), low = bound(1 - tail), high = bound(tail))
-}
-
-# Clopper and Pearson's interval; binom.test gives it for whole counts.
-superior <- function(x) {
-  successes <- sum(x > 0)
-  c(successes / length(x), binom.test(successes, length(x))$conf.int)
-}
-
-# Ties counted one half: the same bounds from the beta distribution, which takes half counts.
-superior_tied <- function(x) {
-  n <- length(x)
-  successes <- sum(x > 0) + sum(x == 0) / 2
-  c(successes / n, qbeta(0.025, successes, n - successes + 1), qbeta(0.975, successes + 1, n - successes))
 }
 
 # Models drawn within their half of the table (its architecture). Percentile bounds of 40 bootstraps of 2,000
@@ -47,10 +34,7 @@ samples <- data$differences
 thresholds <- seq(0.35, 0.85, 0.05)
 emit(list(
   dz = lapply(samples[c("normal3", "normal5", "normal10", "normal20", "skewed10", "negative6")], dz),
-  superior = lapply(samples[c("normal3", "normal10", "normal20", "negative6")], superior),
-  superior_tied = lapply(samples[c("normal10", "ties10", "ties20")], superior_tied),
   iqm = lapply(data$tables[c("settings", "plain")], function(table) mean(table, trim = 0.25)),
   iqm_interval = iqm_interval(data$tables$settings),
-  profile = list(thresholds = thresholds, share = 1 - ecdf(data$tables$settings)(thresholds)),
-  spearman = lapply(data$curves[c("y", "tied")], function(y) cor(seq_along(y), y, method = "spearman"))
+  profile = list(thresholds = thresholds, share = 1 - ecdf(data$tables$settings)(thresholds))
 ))

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy import stats
 
 from analysis.stats.correction import adjust
-from analysis.stats.effects import dz_interval, superiority_interval
+from analysis.stats.effects import dz_interval
 from analysis.stats.equivalence import tost
-from analysis.stats.images import crossed_interval, mcnemar
+from analysis.stats.images import crossed_intervals, mcnemar
 from analysis.stats.intervals import bca_bounds, t_interval
 from analysis.stats.max_t import max_t
 from analysis.stats.mixed import contrast, mixed
@@ -36,7 +35,6 @@ from analysis.stats.power import (
 from analysis.stats.profiles import iqm, iqm_interval, performance_profile
 from analysis.stats.ranks import friedman, pairwise_wilcoxon
 from analysis.stats.trend import isotonic, page
-from bench.measure.alignment import spearman
 
 FOLDER = Path(__file__).parent
 #: What the same formula in double precision may lose on another path.
@@ -164,7 +162,7 @@ def test_mcnemar(name):
 
 def test_crossed_interval():
     r, bits = IMAGES["crossed"], DATA["images"]["models"]
-    found = crossed_interval(bits["first"], bits["second"], resamples=r["resamples"])
+    (found,) = crossed_intervals([bits["first"]], [bits["second"]], resamples=r["resamples"])
     assert found.mean == close(r["mean"])
     assert [found.low, found.high] == within_chance(r)
 
@@ -196,12 +194,6 @@ def test_dz_interval(name):
     assert list(dz_interval(values)) == close([r["d_z"], r["low"], r["high"]])
 
 
-@pytest.mark.parametrize("kind", ["superior", "superior_tied"])
-def test_superiority_interval(kind):
-    for name, bounds in EFFECTS[kind].items():
-        assert list(superiority_interval(DATA["differences"][name])) == close(bounds)
-
-
 def test_interquartile_mean_and_profile():
     assert {name: iqm(TABLES[name]) for name in EFFECTS["iqm"]} == close(EFFECTS["iqm"])
     r = EFFECTS["iqm_interval"]
@@ -210,11 +202,6 @@ def test_interquartile_mean_and_profile():
     profile = EFFECTS["profile"]
     found = performance_profile(TABLES["settings"], profile["thresholds"], resamples=10)
     assert found["share"].tolist() == close(profile["share"])
-
-
-@pytest.mark.parametrize("name", EFFECTS["spearman"])
-def test_rank_correlation(name):
-    assert spearman(torch.tensor(DATA["curves"][name], dtype=torch.float64)) == close(EFFECTS["spearman"][name])
 
 
 #: Both optimisers stop near the maximum: the log-likelihood, flat there, agrees best, the variances least.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from analysis.stats.images import crossed_interval
+from analysis.stats.images import crossed_intervals
 
 TRIALS = 1000
 #: sd of the masks' difference over models and over images (logits) -> coverage stated for 3, 5, 10, 20 models.
@@ -36,7 +36,7 @@ def test_coverage_is_as_stated(spread):
         hits = 0
         for trial in range(TRIALS):
             first, second = world(models, 400, *spread, np.random.default_rng([20260611, models, trial]))
-            interval = crossed_interval(first, second, resamples=500, seed=trial)
+            (interval,) = crossed_intervals([first], [second], resamples=500, seed=trial)
             hits += interval.low <= truth <= interval.high
         found.append(hits)
     for hits, stated in zip(found, STATED[spread], strict=True):

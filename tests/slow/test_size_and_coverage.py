@@ -25,13 +25,14 @@ from typing import Literal
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from analysis.stats.correction import adjust
-from analysis.stats.effects import dz_interval, superiority_interval
+from analysis.stats.effects import dz_interval
 from analysis.stats.equivalence import tost
 from analysis.stats.intervals import BCA_COVERAGE, bca_bounds, t_half_width, t_interval
 from analysis.stats.max_t import max_t
-from analysis.stats.paired import paired_t, sign_flip, wilcoxon
+from analysis.stats.paired import p_superior, paired_t, sign_flip, wilcoxon
 from analysis.stats.power import REPETITIONS, tost_power
 from analysis.stats.ranks import friedman, rank_rows
 from analysis.stats.trend import page
@@ -241,9 +242,12 @@ def dz_covers(effect):
 
 
 def superiority_covers(world, effect, truth):
+    """Whether Clopper and Pearson's interval of as many successes as wins plus half the ties covers P(A > B)."""
+
     def outcomes(rng, trials, n):
-        found = [superiority_interval(row, LEVEL) for row in world(rng, (trials, n)) + effect]
-        return np.array([interval.low <= truth <= interval.high for interval in found])
+        successes = np.array([p_superior(row) * n for row in world(rng, (trials, n)) + effect])
+        low, high = proportion_confint(successes, n, alpha=1 - LEVEL, method="beta")
+        return (low <= truth) & (truth <= high)
 
     return outcomes
 

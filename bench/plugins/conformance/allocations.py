@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bench.core.registry import Plugin
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
+from bench.models.counts import keep_count
 from bench.plugins.conformance.cases import Bench, BrokenRuleError
 from bench.plugins.conformance.trial import Rule, Trial, expect, expect_defined, expect_plain, expect_untouched, same
 

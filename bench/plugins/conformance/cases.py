@@ -13,10 +13,11 @@ from torch import nn
 
 from bench.core.registry import Plugin, Registry
 from bench.data.load import load_dataset
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model
+from bench.models.counts import keep_count
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from bench.core.registry import Plugin
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
+from bench.models.counts import keep_count
 from bench.models.tensors import FeatureMap, ScoreMap
 from bench.models.view import Calibration
 from bench.plugins.conformance.cases import SPARSITIES, Bench, BrokenRuleError

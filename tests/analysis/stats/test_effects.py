@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.stats.effects import _noncentrality, dz_interval, superiority_interval
-from analysis.stats.paired import hedges_dz, p_superior, paired_t
+from analysis.stats.effects import _noncentrality, dz_interval
+from analysis.stats.paired import hedges_dz, paired_t
 
 differences = st.lists(st.integers(-40, 40), min_size=3, max_size=12).map(lambda k: np.array(k) / 400)
 
@@ -83,44 +83,3 @@ def test_the_bounds_cover_as_they_say(effect):
 @pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.2], [0.2, 0.2, 0.2], [0.0, 0.0, 0.0], [0.1, math.nan, 0.2]])
 def test_without_variance_or_models_there_is_no_standardised_effect(values):
     assert np.isnan(dz_interval(values)).all()
-
-
-@given(st.lists(st.sampled_from([-0.1, 0.2]), min_size=1, max_size=15), st.sampled_from([0.8, 0.95]))
-def test_without_ties_it_is_scipys_exact_interval(values, level):
-    wins = sum(value > 0 for value in values)
-    theirs = stats.binomtest(wins, len(values)).proportion_ci(level, "exact")
-    assert superiority_interval(values, level) == pytest.approx((wins / len(values), theirs.low, theirs.high))
-
-
-def test_superiority_by_hand():
-    # all of n: the lower bound is (a / 2)^(1/n)
-    assert superiority_interval([0.1] * 10) == pytest.approx((1.0, 0.025**0.1, 1.0))
-    assert superiority_interval([0.0] * 10)[0] == 0.5
-    assert np.isnan(superiority_interval([])).all()
-    assert np.isnan(superiority_interval([0.1, math.nan])).all()
-
-
-@given(differences, st.randoms(use_true_random=False))
-def test_only_signs_count_and_orientation_mirrors(values, random):
-    found = superiority_interval(values)
-    assert found.estimate == p_superior(values)
-    mixed = list(values**3 + 1e-16)
-    random.shuffle(mixed)
-    assert superiority_interval(mixed) == pytest.approx(found)
-    assert superiority_interval(-values) == pytest.approx((1 - found.estimate, 1 - found.high, 1 - found.low))
-
-
-@pytest.mark.parametrize("models", [3, 5, 10, 20])
-def test_coverage_is_kept_with_any_share_of_ties(models):
-    # exactly, over all numbers of wins and ties; the estimand is P(A > B) + P(A = B) / 2
-    counts = [(wins, ties) for wins in range(models + 1) for ties in range(models + 1 - wins)]
-    sample = {key: [0.1] * key[0] + [0.0] * key[1] + [-0.1] * (models - sum(key)) for key in counts}
-    bounds = np.array([superiority_interval(sample[key])[1:] for key in counts])
-    outcomes = np.array([(wins, ties, models - wins - ties) for wins, ties in counts])
-    for win in np.linspace(0, 1, 21):
-        for tie in np.linspace(0, 1 - win, 9):
-            truth = win + tie / 2
-            shares = np.clip([win, tie, 1 - win - tie], 0, 1)
-            chance = stats.multinomial.pmf(outcomes, models, shares / shares.sum())
-            covered = (bounds[:, 0] <= truth + 1e-12) & (truth - 1e-12 <= bounds[:, 1])
-            assert chance[covered].sum() >= 0.95

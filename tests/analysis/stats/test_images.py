@@ -10,7 +10,12 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from analysis.stats.images import crossed_interval, crossed_intervals, mcnemar, unpack
+from analysis.stats.images import crossed_intervals, mcnemar, unpack
+
+
+def crossed_interval(first, second, **options):
+    return crossed_intervals([first], [second], **options)[0]
+
 
 bits = st.integers(1, 40).flatmap(lambda n: arrays(np.bool_, (2, n)))
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.masks.budget import keep_count
 from bench.masks.erk import densities, erk, round_to_total
+from bench.models.counts import keep_count
 from bench.models.unit_space import PrunableLayer, UnitSpace
 
 Space = Callable[..., UnitSpace]

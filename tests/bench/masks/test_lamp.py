@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from bench.masks.allocation import global_
-from bench.masks.budget import keep_count
 from bench.masks.build import build_masks
 from bench.masks.lamp import lamp
 from bench.masks.order import keep_order
+from bench.models.counts import keep_count
 from bench.models.tensors import ScoreMap
 from bench.models.units import find_units
 from bench.models.view import ModelView

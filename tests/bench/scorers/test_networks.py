@@ -17,10 +17,10 @@ from bench.core.errors import NotApplicable
 from bench.core.registry import Plugin
 from bench.core.types import DataFacts, Granularity
 from bench.masks.allocation import global_, uniform
-from bench.masks.budget import keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.models.build import build_model
+from bench.models.counts import keep_count
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units

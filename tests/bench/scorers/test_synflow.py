@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from bench.core.errors import CellError, NotApplicable
 from bench.core.types import Granularity
 from bench.masks.allocation import global_, uniform
-from bench.masks.budget import keep_count
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
+from bench.models.counts import keep_count
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.units import find_units

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.errors import NotApplicable
-from bench.masks.budget import Budget, keep_count
+from bench.masks.budget import Budget
+from bench.models.counts import keep_count
 from bench.models.tensors import FeatureMap, ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.models.view import Calibration, ModelView
