@@ -282,7 +282,7 @@ def test_a_plugin_that_exits_at_import_is_named(tiny, command):
 
 def test_nan_scores_fail_their_cells_and_the_run_goes_on(tiny, command):
     (tiny / "mine.py").write_text(
-        "from bench.models.tensors import ScoreMap\n"
+        "from prunebench.plugin import ScoreMap\n"
         "def nan(view, calibration, generator):\n"
         "    return ScoreMap({n: m * float('nan') for n, m in view.magnitudes().items()})\n"
     )
