@@ -85,7 +85,7 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
     >>> import tempfile, prunebench
     >>> from bench.study.templates import new_study
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = new_study(Path(folder, "mine"), "digits")
+    ...     _ = new_study(Path(folder, "mine"), "digits", [], None)
     ...     found = prunebench.plan(Path(folder, "mine"), profile="quick", device="cpu")
     >>> found["todo"] == found["cells"] > 0
     True
@@ -109,7 +109,7 @@ def run(
     profile: str | None = None,
     device: str = "auto",
     *,
-    only: Mapping[str, Sequence[str]] | None = None,
+    only: Mapping[str, str | float] | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     cell_timeout: float | None = None,
@@ -124,8 +124,8 @@ def run(
         A profile of study.yaml.
     device : {"auto", "cpu", "cuda"}
         Fixed at the study's first run.
-    only : mapping of str to sequence of str, optional
-        Axis -> values: compute only these cells.
+    only : mapping of str to str or float, optional
+        Axis -> value, such as ``{"sparsity": 0.5}``: compute only the cells that have all of these values.
     limit : int, optional
         Largest number of cells to compute.
     retry_failed : bool, default False
@@ -143,7 +143,7 @@ def run(
     Raises
     ------
     UserError
-        If the study cannot be used, or another run holds it.
+        If the study cannot be used, another run holds it, or no cell has the values of `only`.
 
     Notes
     -----
@@ -165,12 +165,18 @@ def run(
     """
     from rich.console import Console
 
+    from bench.core.errors import UserError, suggest
     from bench.run.driver import RunOptions
     from bench.run.open_study import open_session
+    from bench.store.schema import AXES
     from bench.study.plan import cells_asked_for
 
+    axes = [column.name for column in AXES]
+    for axis in only or ():
+        if axis not in axes:
+            raise UserError(f"only: no axis is named {axis!r}: {suggest(axis, axes)}")
     session = open_session(Path(folder), profile, device)
-    cells = cells_asked_for(session.plan, {key: list(values) for key, values in only.items()}) if only else None
+    cells = cells_asked_for(session.plan, {axis: str(value) for axis, value in only.items()}) if only else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout)
     return run_session(session, options, Console(quiet=True), workers=1)
 

@@ -37,7 +37,7 @@ recalibrations: [none, cumulative]
 PLUGIN = """\
 import os, signal
 from pathlib import Path
-from bench.models.tensors import ScoreMap
+from prunebench.plugin import ScoreMap
 
 def deadly(view, calibration, generator):
     try:
