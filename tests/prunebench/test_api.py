@@ -14,7 +14,7 @@ from analysis.errors import AnalysisError
 from bench.core.errors import UserError
 
 #: Columns that measure the machine.
-MEASURED = r"seconds|memory|^written$"
+MEASURED = r"^(seconds|written)$"
 SMALL_RUN = {"profile": "one", "device": "cpu"}
 
 
