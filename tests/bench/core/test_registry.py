@@ -66,7 +66,7 @@ def test_a_module_beside_the_study_is_found(tmp_path):
 
 def test_a_users_allocation_sets_the_sparsity_where_it_says_so(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from bench.models.tensors import FeatureMap\nimport bench.models.tensors as t\n"
+        "from prunebench.plugin import FeatureMap\nimport prunebench.plugin as t\n"
         "def own(units, scores, sparsity: None, view): ...\n"
         "def asked(units, scores, sparsity, view): ...\n"
         "def either(units, scores, sparsity: float | None, view): ...\n"

@@ -9,15 +9,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.core.errors import NotApplicable
-from bench.masks.budget import Budget
-from bench.models.counts import keep_count
-from bench.models.tensors import FeatureMap, ScoreMap
-from bench.models.unit_space import UnitSpace
-from bench.models.view import Calibration, ModelView
-from bench.repairs.correction import RepairContext, scale_outputs
-from bench.repairs.statistics import channel_moments
-from bench.scorers.search.fusion import Found, Objective
+from prunebench.plugin import (
+    Budget,
+    Calibration,
+    FeatureMap,
+    Found,
+    ModelView,
+    NotApplicable,
+    Objective,
+    RepairContext,
+    ScoreMap,
+    UnitSpace,
+    channel_moments,
+    keep_count,
+    scale_outputs,
+)
 
 
 def row_share(

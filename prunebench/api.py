@@ -1,0 +1,243 @@
+"""The Python API: plan, run and load a study folder.
+
+The functions import what they need when they are called, so that ``import prunebench`` loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.run.driver import Engine, RunOptions, RunSummary
+    from bench.run.open_study import OpenStudy
+    from bench.store.reader import StudyData
+
+
+def load(folder: str | Path, profile: str | None = None) -> StudyData:
+    """Read the evidence of a study: its store, or else the data files of its report.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Study folder.
+    profile : str, optional
+        Profile of the run to read; the last run where None.
+
+    Returns
+    -------
+    StudyData
+        ``rows`` has one row per planned cell, ``dense`` one per dense model, ``checks`` one per cell that was
+        evaluated again; ``meta`` is a mapping with the study, its settings and its provenance. ``curves``,
+        ``alignment`` and ``units`` are further frames, empty where the study has none.
+
+    Raises
+    ------
+    AnalysisError
+        If the folder holds no evidence, or a data file is damaged.
+    UserError
+        If the store cannot be read, or holds no run of `profile`.
+
+    Examples
+    --------
+    A folder that holds only a report is enough:
+
+    >>> import prunebench
+    >>> evidence = prunebench.load("reports/digits")
+    >>> evidence.meta["name"], sorted(evidence.rows["granularity"].dropna().unique())
+    ('digits', ['channel', 'weight'])
+    """
+    from analysis.load import load as read
+
+    return read(Path(folder), profile)
+
+
+def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -> dict[str, Any]:
+    """Describe what a run of a study would do; computes no cell.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Study folder.
+    profile : str, optional
+        A profile of study.yaml.
+    device : {"auto", "cpu", "cuda"}
+        Fixed at the study's first run.
+
+    Returns
+    -------
+    dict
+        What ``prunebench plan --json`` prints: among others ``cells`` and ``todo`` (counts), ``seconds``, ``memory``
+        (bytes), ``warnings``, ``networks``, and ``decidable`` with the least effect and margin that can be found, in
+        standard deviations of the paired differences.
+
+    Raises
+    ------
+    UserError
+        If the study, its data or its checkpoints cannot be used.
+
+    Examples
+    --------
+    >>> import tempfile, prunebench
+    >>> from bench.study.templates import new_study
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = new_study(Path(folder, "mine"), "digits", [], None)
+    ...     found = prunebench.plan(Path(folder, "mine"), profile="quick", device="cpu")
+    >>> found["todo"] == found["cells"] > 0
+    True
+    """
+    from analysis.stats.power import least_effect, least_margin
+    from bench.run.open_study import open_study
+    from bench.run.plan_summary import summarise_plan
+
+    session = open_study(Path(folder), profile, device)
+    models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
+    decidable = {
+        "models_per_setting": models,
+        "least_effect_sd": least_effect(models),
+        "least_margin_sd": least_margin(models),
+    }
+    return {**summarise_plan(session), "decidable": decidable}
+
+
+def run(
+    folder: str | Path,
+    profile: str | None = None,
+    device: str = "auto",
+    *,
+    only: Mapping[str, str | float] | None = None,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    cell_timeout: float | None = None,
+) -> RunSummary:
+    """Compute the missing cells of a study in this process.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Study folder.
+    profile : str, optional
+        A profile of study.yaml.
+    device : {"auto", "cpu", "cuda"}
+        Fixed at the study's first run.
+    only : mapping of str to str or float, optional
+        Axis -> value, such as ``{"sparsity": 0.5}``: compute only the cells that have all of these values.
+    limit : int, optional
+        Largest number of cells to compute.
+    retry_failed : bool, default False
+        Compute failed cells again.
+    cell_timeout : float, optional
+        Seconds after which a cell fails.
+
+    Returns
+    -------
+    RunSummary
+        Numbers of cells ``done``, ``failed``, ``skipped``, ``reused`` and ``left``. A failed cell raises nothing here:
+        ``failures`` counts the reasons, ``stopped`` gives the reason of a run that ended early, and ``unchecked``
+        lists the groups whose checks failed.
+
+    Raises
+    ------
+    UserError
+        If the study cannot be used, another run holds it, or no cell has the values of `only`.
+
+    Notes
+    -----
+    A run sets the number of torch's threads to that of the study. `load` reads its rows.
+
+    Examples
+    --------
+    >>> import json, tempfile, prunebench
+    >>> study = {
+    ...     "name": "small", "data": ["digits"], "models": [{"name": "digits_cnn", "recipe": {"epochs": 1}}],
+    ...     "train_seeds": 1, "granularities": ["weight"], "scorers": ["magnitude"], "sparsities": [0.5],
+    ... }
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "study.yaml").write_text(json.dumps(study))
+    ...     summary = prunebench.run(folder, device="cpu")
+    ...     rows = prunebench.load(folder).rows
+    >>> summary.done == len(rows), summary.failed
+    (True, 0)
+    """
+    from rich.console import Console
+
+    from bench.core.errors import UserError, suggest
+    from bench.run.driver import RunOptions
+    from bench.run.open_study import open_study
+    from bench.store.schema import AXES
+    from bench.study.plan import cells_asked_for
+
+    axes = [column.name for column in AXES]
+    for axis in only or ():
+        if axis not in axes:
+            raise UserError(f"only: no axis is named {axis!r}: {suggest(axis, axes)}")
+    session = open_study(Path(folder), profile, device)
+    cells = cells_asked_for(session.plan, {axis: str(value) for axis, value in only.items()}) if only else None
+    options = RunOptions(limit, retry_failed, cells, cell_timeout)
+    return run_session(session, options, Console(quiet=True), workers=1)
+
+
+def run_session(
+    session: OpenStudy,
+    options: RunOptions,
+    console: Console,
+    *,
+    workers: int | None = None,
+    engine: Engine | None = None,
+    merge: Sequence[Path] = (),
+) -> RunSummary:
+    """Run what is missing of an open study, and write notes and progress to a console.
+
+    Parameters
+    ----------
+    session : OpenStudy
+        From `bench.run.open_study.open_study`.
+    options : RunOptions
+        Which cells to compute, and for how long.
+    console : Console
+        Receives notes and the progress of the run.
+    workers : int, optional
+        Processes on this machine; one per GPU where None. 1 computes in this process.
+    engine : Engine, optional
+        Computes the groups in place of local processes.
+    merge : sequence of Path
+        Folders of the same study, whose finished rows are imported first.
+
+    Raises
+    ------
+    UserError
+        If claims.yaml cannot be read, a folder to merge holds no run of this study, or another run holds the study.
+    """
+    from analysis.claims.read import claims_hash
+    from bench.run.driver import Driver
+    from bench.run.forecast import group_work
+    from bench.run.local import InProcessEngine, local_engine
+    from bench.run.progress import Reporter
+    from bench.store.database import open_store
+    from bench.store.merge import merge_study
+    from bench.study.registration import register_study
+
+    study = session.plan.study
+    claims = study.folder / "claims.yaml"
+    registered = claims_hash(claims) if claims.exists() else None
+    for other in merge:
+        open_store(other).close()  # reports a missing folder before a store is made
+    with closing(open_store(study.folder, create=True)) as store, store.lock():
+        for note in (*session.notes, *changed_inputs(store, session)):
+            console.print(f"note: {note}", style="yellow")
+        methods = session.registry.records(session.plan.cells())
+        register_study(store, session.plan, session.settings, session.facts, registered, methods)
+        for other in merge:
+            imported = merge_study(study.folder, store, study.digest(), other)
+            console.print(f"{imported} cells taken over from {other}")
+        driver = Driver(session.plan, session.registry, session.settings, store, options)
+        todo = driver.todo()
+        with Reporter(len(todo), console) as reporter:
+            chosen = engine or local_engine(session.settings, session.registry, study.folder, workers, reporter.stage)
+            together = not isinstance(chosen, InProcessEngine)
+            work = group_work(session, {cell.id for cell in todo}) if together else None
+            return driver.run(chosen, reporter, todo, work)
