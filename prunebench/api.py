@@ -216,6 +216,7 @@ def run_session(
     from bench.run.driver import Driver
     from bench.run.forecast import group_work
     from bench.run.local import InProcessEngine, local_engine
+    from bench.run.open_study import changed_inputs
     from bench.run.progress import Reporter
     from bench.store.database import open_store
     from bench.store.merge import merge_study
