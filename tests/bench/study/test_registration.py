@@ -14,7 +14,7 @@ from bench.plugins.catalogue import make_registry
 from bench.store.database import open_store
 from bench.study.plan import make_plan
 from bench.study.registration import register_study
-from bench.study.spec import load_study
+from bench.study.load import load_study
 
 FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32, 250)
 SETTINGS = Settings("float32", "contiguous", 512, "cpu", 1)
