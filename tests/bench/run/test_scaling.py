@@ -1,4 +1,4 @@
-"""Runs on many workers, simulated."""
+"""Tests of `bench.run.scaling`."""
 
 from __future__ import annotations
 
