@@ -1,4 +1,4 @@
-"""Exported networks: usable without prunebench, and equal to their rows."""
+"""Tests of `bench.run.export`: exported networks are usable without prunebench, and equal to their rows."""
 
 from __future__ import annotations
 

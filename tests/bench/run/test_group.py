@@ -85,9 +85,7 @@ def test_another_recipe_than_planned_is_refused(task):
 
 def test_rows_of_another_dense_model_are_not_continued(task):
     other = replace(task, done=({"cell": task.group.cells[0].id, "checkpoint": "0123456789abcdef"},))
-    with pytest.raises(
-        UserError, match="the rows already there were computed with 0123456789ab: restore that model in"
-    ):
+    with pytest.raises(UserError, match="the rows already there were computed with 0123456789ab: restore that"):
         list(compute_group(other, workbench(task)))
 
 

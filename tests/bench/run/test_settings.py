@@ -1,10 +1,9 @@
-"""Execution settings: chosen once, then kept."""
+"""Tests of `bench.run.settings`."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,13 +11,11 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError
 from bench.core.types import Settings
-from bench.run import settings as under_test
 from bench.run.settings import (
     apply_settings,
     bfloat16_gain,
     choose_device,
     choose_settings,
-    has_fast_bfloat16,
     keep_settings,
 )
 from bench.study.spec import Execution
@@ -27,43 +24,45 @@ FIXED = Settings("float32", "contiguous", 512, "cpu", 1)
 AUTO = Execution(precision="auto")
 
 
-class Clock:
-    now = 0.0
-
-
 class Timed(nn.Module):
-    """Moves the clock by so many milliseconds an image, by precision, memory format and size of the batch."""
+    """Moves its own clock by so many milliseconds an image, by precision, memory format and size of the batch."""
 
     def __init__(self, milliseconds) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
         self.milliseconds = milliseconds
+        self.elapsed = [0.0]
+
+    def __deepcopy__(self, memo) -> Timed:
+        copied = Timed(self.milliseconds)
+        copied.elapsed = self.elapsed
+        return copied
+
+    def clock(self) -> float:
+        return self.elapsed[0]
 
     def forward(self, x: Tensor) -> Tensor:
         precision = str(x.dtype).removeprefix("torch.")
         last = x.is_contiguous(memory_format=torch.channels_last)
         each = self.milliseconds(precision, "channels_last" if last else "contiguous", len(x))
-        Clock.now += len(x) * each / 1e3
+        self.elapsed[0] += len(x) * each / 1e3
         return x
 
 
-@pytest.fixture(autouse=True)
-def _clock(monkeypatch):
-    monkeypatch.setattr(under_test, "time", SimpleNamespace(process_time=lambda: Clock.now))
+def choose(execution=None, milliseconds=lambda *_: 1.0, *, fast_bfloat16=False):
+    model = Timed(milliseconds)
+    return choose_settings(
+        execution or Execution(), "cpu", 32, lambda: (model, 3), fast_bfloat16=fast_bfloat16, clock=model.clock
+    )
 
 
-def choose(execution=None, milliseconds=lambda *_: 1.0):
-    return choose_settings(execution or Execution(), "cpu", 32, lambda: (Timed(milliseconds), 3))
+def gain_of(settings, milliseconds, shape=(3, 32, 32), *, fast_bfloat16=True):
+    model = Timed(milliseconds)
+    return bfloat16_gain(settings, model, shape, fast_bfloat16=fast_bfloat16, clock=model.clock)
 
 
 def never():
     raise AssertionError("nothing is to be timed")
-
-
-@pytest.fixture
-def native(monkeypatch):
-    """A processor that multiplies bfloat16."""
-    monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: True)
 
 
 def test_small_inputs_run_in_float32_without_a_measurement():
@@ -81,56 +80,48 @@ def test_what_the_study_says_is_taken():
 
 
 @pytest.mark.parametrize(("gain", "precision"), [(1.1, "float32"), (2.0, "bfloat16")])
-def test_bfloat16_is_taken_where_it_is_clearly_faster(native, gain, precision):
-    settings = choose(AUTO, lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
+def test_bfloat16_is_chosen_where_it_is_clearly_faster(gain, precision):
+    settings = choose(AUTO, lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1), fast_bfloat16=True)
     assert (settings.precision, settings.memory_format, settings.batch) == (precision, "channels_last", 128)
     speeds = {name.partition(",")[0]: speed for name, speed in settings.measured.items()}
     assert speeds["bfloat16"] / speeds["float32"] == pytest.approx(gain, rel=0.01)
 
 
-def test_bfloat16_is_not_tried_unless_the_study_says_so(native):
-    settings = choose(milliseconds=lambda p, *_: 1.0 if p == "bfloat16" else 4.0)
+@pytest.mark.parametrize(("execution", "fast_bfloat16"), [(Execution(), True), (AUTO, False)])
+def test_bfloat16_is_tried_only_if_the_study_allows_it_and_the_hardware_has_it(execution, fast_bfloat16):
+    settings = choose(execution, lambda p, *_: 1.0 if p == "bfloat16" else 4.0, fast_bfloat16=fast_bfloat16)
     assert settings.precision == "float32"
     assert not any("bfloat16" in name for name in settings.measured)
 
 
 @pytest.mark.parametrize("gain", [0.5, 2.9])
-def test_the_gain_of_bfloat16_is_measured(native, gain):
-    model = Timed(lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
-    assert bfloat16_gain(FIXED, model, (3, 32, 32)) == pytest.approx(gain, rel=0.01)
+def test_the_gain_of_bfloat16_is_measured(gain):
+    found = gain_of(FIXED, lambda p, *_: 4.0 / (gain if p == "bfloat16" else 1))
+    assert found == pytest.approx(gain, rel=0.01)
 
 
-def test_there_is_no_gain_where_bfloat16_is_no_choice(native, monkeypatch):
-    model = Timed(lambda *_: 1.0)
-    assert bfloat16_gain(FIXED, model, (3, 8, 8)) is None
-    assert bfloat16_gain(replace(FIXED, precision="bfloat16"), model, (3, 32, 32)) is None
-    monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: False)
-    assert bfloat16_gain(FIXED, model, (3, 32, 32)) is None
+def test_there_is_no_gain_where_bfloat16_is_no_alternative():
+    assert gain_of(FIXED, lambda *_: 1.0, (3, 8, 8)) is None
+    assert gain_of(replace(FIXED, precision="bfloat16"), lambda *_: 1.0) is None
+    assert gain_of(FIXED, lambda *_: 1.0, fast_bfloat16=False) is None
 
 
-def test_there_is_no_gain_where_memory_does_not_suffice(native):
+def test_there_is_no_gain_where_memory_does_not_suffice():
     def milliseconds(precision, _format, _images):
         if precision == "bfloat16":
             raise torch.OutOfMemoryError("2.00 GiB")
         return 1.0
 
-    assert bfloat16_gain(FIXED, Timed(milliseconds), (3, 32, 32)) is None
+    assert gain_of(FIXED, milliseconds) is None
 
 
-def test_bfloat16_is_not_tried_where_it_is_emulated(monkeypatch):
-    monkeypatch.setattr(under_test, "has_fast_bfloat16", lambda _: False)
-    settings = choose(AUTO, lambda p, *_: 1.0 if p == "bfloat16" else 4.0)
-    assert settings.precision == "float32"
-    assert not any("bfloat16" in name for name in settings.measured)
-
-
-def test_the_memory_format_is_judged_in_the_precision_taken(native):
+def test_the_memory_format_is_judged_in_the_chosen_precision():
     times = {("float32", "contiguous"): 8.0, ("float32", "channels_last"): 3.0,
              ("bfloat16", "contiguous"): 1.0, ("bfloat16", "channels_last"): 1.4}  # fmt: skip
-    settings = choose(AUTO, lambda p, f, _: times[p, f])
+    settings = choose(AUTO, lambda p, f, _: times[p, f], fast_bfloat16=True)
     assert (settings.precision, settings.memory_format) == ("bfloat16", "contiguous")
     times["bfloat16", "contiguous"] = 1.2
-    assert choose(AUTO, lambda p, f, _: times[p, f]).memory_format == "channels_last"
+    assert choose(AUTO, lambda p, f, _: times[p, f], fast_bfloat16=True).memory_format == "channels_last"
 
 
 def test_the_batch_is_tried_where_the_usual_one_is_quick():
@@ -207,10 +198,6 @@ def test_another_device_class_is_refused():
         keep_settings(json.dumps(stored), Execution(), "auto", 8, never)
 
 
-def test_the_processor_is_asked_for_bfloat16():
-    assert has_fast_bfloat16("cpu") in (True, False)
-
-
 def test_float32_means_float32():
     apply_settings(replace(FIXED, threads=1))
     assert torch.get_num_threads() == 1
@@ -230,16 +217,3 @@ def test_memory_that_runs_short_while_settings_are_timed_ends_nothing(error, fit
     settings = choose(Execution(precision="float32"), milliseconds)
     assert (settings.memory_format, settings.batch) == ("channels_last", 128)
     assert {speed > 0 for speed in settings.measured.values()} == {fitting > 0}
-
-
-@pytest.mark.parametrize("stored", ["{}", '{"batch": 1}', '{"unknown": 1}', "[]"])
-def test_damaged_settings_of_a_store_are_one_line(stored):
-    with pytest.raises(UserError, match="the settings in the store are damaged"):
-        keep_settings(stored, Execution(), "cpu", 8, never)
-
-
-def test_threads_for_many_more_processors_than_there_are_are_refused(monkeypatch):
-    monkeypatch.setattr(under_test.os, "cpu_count", lambda: 2)
-    assert choose_settings(Execution(threads=8), "cpu", 8, never).threads == 8
-    with pytest.raises(UserError, match=r"threads: 9 on 2 processors .* at most 8, or auto"):
-        choose_settings(Execution(threads=9), "cpu", 8, never)
