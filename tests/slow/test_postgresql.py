@@ -162,7 +162,7 @@ def test_halves_merge_between_the_kinds(postgresql, tmp_path, write_tiny, run_co
         place = ["--store", postgresql.new_database()] if in_server else []
         assert run_command("run", folder, "--only", f"train_seed={seed}", *place).returncode == 0
     merged = run_command("run", first, "--merge", second)
-    assert "98 cells taken over" in merged.stdout
+    assert "98 cells imported" in merged.stdout
     assert (first / "results.db").exists() == (into == "sqlite")
     assert_same_study(first, finished_tiny)
 

@@ -86,7 +86,7 @@ def test_checkpoints(ends_well, tmp_path, monkeypatch, checkpoints, examples):
         )
         ends_well("plan", study)
         assert ends_well("run", study) == 2, name
-        assert ends_well("status", study) in (0, 2)
+        ends_well("status", study)
     assert not list(tmp_path.rglob("MARK"))
 
 
@@ -129,6 +129,6 @@ def test_damaged_checkpoints(ends_well, tmp_path, checkpoints, name, examples):
             )
             ends_well("plan", study)
             ends_well("run", study, "--limit", "1")  # some weights are only others
-            assert ends_well("status", study) in (0, 2)
+            ends_well("status", study)
 
     fuzz(damaged(checkpoints[name]), check, examples)

@@ -25,7 +25,7 @@ def picture(size: tuple[int, int] = (8, 8), mode: str = "L", orientation: int = 
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that says it is of this size; its pixels take no room."""
+    """A PNG whose header states this size; the compressed pixels are small."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
@@ -91,14 +91,14 @@ def data_folders(draw) -> dict[str, bytes]:
         if draw(st.integers(0, 9)) == 0:
             del columns[draw(st.sampled_from(list(columns)))]
         table = pa.table(columns)[: draw(st.sampled_from([12, 12, 12, 12, 1, 0]))]
-        told = draw(st.sampled_from(["{}"] * 5 + [
+        metadata = draw(st.sampled_from(["{}"] * 5 + [
             "[]", "{", "null", '{"info": null}', '{"info": {"features": []}}', "[" * 5000,
             '{"info": {"features": {"label": {"names": ["a", "b"]}}}}',
             '{"info": {"features": {"label": {"names": 3}}}}',
             '{"info": {"features": {"label": 3}}}', '{"info": {"features": {"label": {"names": [null, {}]}}}}',
         ]))  # fmt: skip
         stream = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata({"huggingface": told}), stream)
+        pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), stream)
         content = stream.getvalue()
         place = draw(st.integers(0, len(content) - 1))
         damaged = [content] * 8 + [content[:place], content[:place] + b"\x55" + content[place + 1 :], b"text\n", b""]

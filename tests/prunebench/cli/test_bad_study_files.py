@@ -55,8 +55,8 @@ def test_study_files(ends_well, tmp_path, monkeypatch, examples):
         refused = ends_well("plan", study)
         ends_well("plan", study, "--profile", "quick")
         # a run that has nothing to do is refused too, so none of these may leave a store
-        asked = [] if refused else ["--only", "cell=none"]
-        assert ends_well("run", study, *asked) == 2
+        options = [] if refused else ["--only", "cell=none"]
+        assert ends_well("run", study, *options) == 2
         assert files_in(tmp_path) == before
 
     fuzz(mutated_files(STUDY, tree_of(STUDY)), check, examples)

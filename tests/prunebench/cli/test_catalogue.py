@@ -17,9 +17,17 @@ def test_list_names_what_there_is(kind, command):
     assert entries[0]["name"] in command("list", kind).out
 
 
-def test_check_and_doctor(command):
-    assert command("check", "wanda").code == 0
-    assert all(v["problem"] is None for v in json.loads(command("check", "uniform", "--json").out))
-    doctor = json.loads(command("doctor", "--json").out)
-    assert "torch" in doctor["versions"]
-    assert doctor["database"] == "SQLite with WAL works in this folder"
+def test_check_runs_the_conformance_suite(command):
+    passed = command("check", "wanda")
+    assert passed.code == 0
+    assert all(line.startswith("ok     scorer wanda: ") for line in passed.out.splitlines())
+    checks = json.loads(command("check", "uniform", "--json").out)
+    assert {check["plugin"] for check in checks} == {"allocation uniform"}
+    assert {check["problem"] for check in checks} == {None}
+
+
+def test_doctor_prints_one_line_per_property(command):
+    described = json.loads(command("doctor", "--json").out)
+    assert "processor" in described
+    shown = command("doctor").out
+    assert all(name in shown for name in described)

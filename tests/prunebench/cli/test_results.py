@@ -34,8 +34,8 @@ def test_power_before_and_after_a_run(tiny, finished, command):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--sd", "-1"), "sd"),
-        (("--models", "1"), "models"),
+        (("--sd", "-1"), "Invalid value for '--sd'"),
+        (("--models", "1"), "Invalid value for '--models'"),
         (("--pilot", "nowhere"), "nowhere: neither results.db nor report/data.parquet is there"),
     ],
 )
