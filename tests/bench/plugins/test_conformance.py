@@ -37,7 +37,6 @@ def problems_of(registry):
     return check
 
 
-@pytest.mark.long
 def test_the_whole_catalogue_conforms(registry):
     verdicts = check_plugins(registry, "all")
     assert [v for v in verdicts if v.problem] == []
