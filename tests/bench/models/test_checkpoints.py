@@ -412,7 +412,7 @@ def test_hostile_class_names_are_shown_without_control_characters(tmp_path):
         (b"", "it is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a Git LFS pointer; run `git lfs pull`"),
         (b"<!DOCTYPE html><html>404</html>", "it is an HTML or XML page"),
-        (gzip.compress(b"weights"), "it is compressed with gzip; decompress it"),
+        (gzip.compress(b"weights", mtime=0), "it is compressed with gzip; decompress it"),
         (b"\x89HDF\r\n\x1a\n" + bytes(50), "it is an HDF5 file"),
         (b"weights of mine\n", "it is neither a file of torch.save nor safetensors"),
         (pickle.dumps({"a": np.zeros(2)}), "it is a pickle that torch.save did not write; save the weights alone"),
