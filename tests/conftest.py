@@ -60,8 +60,11 @@ HOSTILE = (
 
 #: Fixtures that train a network or run a study.
 TRAINING = frozenset(
-    {"command", "dense", "finished_tiny", "hostile_study", "run_command", "session", "tiny", "write_tiny"}
-)
+    {
+        "command", "dense", "finished_small", "finished_tiny", "hostile_study", "run_command", "run_with", "session",
+        "tiny", "write_small", "write_tiny",
+    }
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

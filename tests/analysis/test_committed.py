@@ -11,6 +11,8 @@ import pytest
 from analysis.load import load, write_parquet
 from analysis.report.render import render_report
 
+pytestmark = pytest.mark.long
+
 REPORTS = Path(__file__).parents[2] / "reports"
 STUDIES = ("digits", "cifar10-resnet-published")
 

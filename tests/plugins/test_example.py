@@ -101,6 +101,7 @@ def test_its_methods_conform(beside, command):
         assert [v["problem"] for v in json.loads(checked.out)] == [None] * len(json.loads(checked.out))
 
 
+@pytest.mark.trains
 def test_a_study_runs_them(study):
     assert "E1" in (study / "report" / "report.md").read_text()
     rows = pd.read_parquet(study / "report" / "data.parquet")

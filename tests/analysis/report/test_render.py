@@ -22,6 +22,8 @@ from analysis.report.render import render_report
 from bench.store import schema
 from bench.store.reader import typed
 
+pytestmark = pytest.mark.long
+
 CLAIMS = "include: [sics, asr]\n"
 SMALL = {
     "models": ("cnn",),

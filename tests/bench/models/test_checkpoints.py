@@ -296,6 +296,7 @@ def test_a_refused_pickle_names_the_class_and_two_ways_out(tmp_path, model, wrap
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("write", [torch_bytes, legacy, pickle.dumps])
 @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"state_dict": m.state_dict(), "tag": argparse.Namespace()}])
 def test_the_command_of_the_message_converts_the_file(tmp_path, model, wrap, write):

@@ -11,6 +11,7 @@ from bench.study.spec import ModelSpec
 CPU = torch.device("cpu")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name_floor", [("digits_cnn", 0.96), ("digits_vit", 0.88)])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
 def test_accuracy_of_every_shipped_seed(name_floor, seed, digits, registry, tmp_path):

@@ -85,6 +85,7 @@ def test_six_kills_in_every_stage_lose_nothing(expected, finished_tiny, tiny, tm
     assert not list((folder / "artifacts").rglob(".*.tmp"))
 
 
+@pytest.mark.trains
 def test_a_kill_inside_a_search_loses_that_search_alone(tmp_path):
     """Twice: in the first search, and in the second one, when a row already holds what the first has found."""
     folder, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"

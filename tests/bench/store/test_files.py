@@ -138,7 +138,8 @@ def test_an_unknown_protocol_is_one_line():
         read_file("nope://b/x")
 
 
-def test_a_place_that_cannot_be_reached_is_one_line():
+def test_a_place_that_cannot_be_reached_is_one_line(monkeypatch):
+    monkeypatch.setattr("bench.store.files.time.sleep", lambda _: None)
     there = Artifacts.at("unreachable://b")
     for act in (
         there.names, lambda: there.exists("x"), lambda: there.read("x"), lambda: there.write("x", b""),
@@ -158,6 +159,7 @@ def test_a_failed_write_of_a_file_system_leaves_the_old_file(tmp_path, monkeypat
         raise ConnectionResetError("gone")
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", cut_short)
+    monkeypatch.setattr("bench.store.files.time.sleep", lambda _: None)
     with pytest.raises(UserError, match="a: cannot be written: gone; check"):
         artifacts.write("a", b"new")
     assert artifacts.read("a") == b"old"
