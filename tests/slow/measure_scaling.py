@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from bench.run.forecast import group_work
-from bench.run.open_study import open_session
+from bench.run.open_study import open_study
 from bench.run.scaling import makespan
 from bench.store.database import ROWS, Store, open_store
 from bench.store.reader import read_database
@@ -133,7 +133,7 @@ def main() -> None:
         f"the writer takes {rate:,.0f} rows/s\n"
     )
     print("| workers | time, s | over T/R | in plan order | longest first | limited by |\n|---|---|---|---|---|---|")
-    session = open_session(folder)
+    session = open_study(folder)
     work = group_work(session, {cell.id for cell in session.plan.cells()})
     forecast, longest = (_ordered(times, costs) for costs in (work, times.seconds))
     for workers in WORKERS:
