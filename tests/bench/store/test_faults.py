@@ -6,9 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from bench.core.errors import UserError
-from bench.store import database
+from bench.store import tables
 from bench.store.database import open_store
 
 
@@ -18,7 +19,7 @@ def set_clock(monkeypatch):
 
     def put(hours: float) -> None:
         moment = datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(hours=hours)
-        monkeypatch.setattr(database, "now", lambda: moment.isoformat(timespec="milliseconds"))
+        monkeypatch.setattr(tables, "now", lambda: moment.isoformat(timespec="milliseconds"))
 
     return put
 
@@ -30,7 +31,7 @@ def register(store, study_hash: str, claims: str, *cells: str) -> str | None:
         [(cell, number, {"cell": cell}) for number, cell in enumerate(cells)],
     )
     with store.transaction() as connection:
-        query = database.sa.select(database.STUDIES.c.claims_hash).where(database.STUDIES.c.study_hash == study_hash)
+        query = sa.select(tables.STUDIES.c.claims_hash).where(tables.STUDIES.c.study_hash == study_hash)
         return connection.execute(query).scalar()
 
 
@@ -40,7 +41,7 @@ def test_claims_made_after_the_data_are_not_registered_by_a_clock_put_back(tmp_p
     set_clock(0)
     register(store, "first", "made before", "a")
     set_clock(0.1)
-    store.write_row({"cell": "a", "group": "g", "state": "done", "written": database.now()})
+    store.write_row({"cell": "a", "group": "g", "state": "done", "written": tables.now()})
     set_clock(0.1 + back)
     assert register(store, "disjoint", "made after", "b") == "made after"
     assert register(store, "shares a", "made after", "a", "b") is None
