@@ -18,6 +18,8 @@ from analysis.report.markup import latex_table, numeric_columns
 from analysis.report.render import render
 from analysis.tables import layers_table, settings_table
 
+pytestmark = pytest.mark.long
+
 SMALL = {"models": ("cnn",), "seeds": 2, "sparsities": (0.5,), "recalibrations": ("none",), "repairs": False,
          "scorers": ("magnitude", "l2")}  # fmt: skip
 
@@ -89,7 +91,6 @@ def test_notes_on_a_network_are_warnings_once(study, network, with_networks):
     ]
 
 
-@pytest.mark.long
 def test_next_to_every_speed_up_stands_what_is_left_dense(study, network, with_networks):
     data = with_networks(study(seeds=2), cnn=network(head=4), vit=network(head=10, activations=30))
     found = table(data, "accuracy", "settings")

@@ -574,6 +574,7 @@ def test_verdicts_are_wrong_no_more_often_than_alpha_and_find_what_power_promise
     assert [fault for case in asked for fault in faults(score(case, case.tables))] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", QUICK)
 def test_a_few_tables_of_every_family(name):
     assert faults(score(cases()[name], 50), confidence=0.999) == []

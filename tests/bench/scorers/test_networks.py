@@ -28,6 +28,8 @@ from bench.models.view import Calibration, ModelView
 from bench.plugins.catalogue import make_registry
 from bench.study.spec import ModelSpec
 
+pytestmark = pytest.mark.long
+
 REGISTRY = make_registry()
 CIFAR = DataFacts("none", (32, 32), 3, 10, 0, 0, 0, 0, 0, 0)
 SPARSITIES = (0.5, 0.9)
