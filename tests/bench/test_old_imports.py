@@ -11,7 +11,8 @@ MOVED = [
     ("bench.errors", "bench.core.errors", ("CellError", "NotApplicable", "UserError")),
     ("bench.masks.apply", "bench.models.masking", ("apply_masks",)),
     ("bench.registry", "bench.core.registry", ("Plugin", "Registry")),
-    ("bench.tensors", "bench.models.tensors", ("FeatureMap", "MaskSet", "PrunableLayer", "ScoreMap", "UnitSpace")),
+    ("bench.tensors", "bench.models.tensors", ("FeatureMap", "MaskSet", "ScoreMap")),
+    ("bench.tensors", "bench.models.unit_space", ("PrunableLayer", "UnitSpace")),
     ("bench.types", "bench.core.types", ("Cell", "Granularity")),
 ]
 STUDY = {

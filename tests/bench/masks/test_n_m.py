@@ -167,7 +167,7 @@ def test_a_study_names_patterns(tmp_path: Path) -> None:
     assert [choice.label for choice in study.values["allocation"]] == ["2:4", "1:4", "n:m(n=3, m=5)"]
     assert study.values["allocation"][2].options == {"n": 3, "m": 5}
     plugins = [make_registry().get("allocation", choice.name) for choice in study.values["allocation"]]
-    assert all(plugin.details["sets_sparsity"] and plugin.granularities == ("weight",) for plugin in plugins)
+    assert all(plugin.sets_sparsity and plugin.granularities == ("weight",) for plugin in plugins)
 
 
 @pytest.mark.parametrize(
