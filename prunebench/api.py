@@ -226,7 +226,7 @@ def run_session(
     claims = study.folder / "claims.yaml"
     registered = claims_hash(claims) if claims.exists() else None
     for other in merge:
-        open_store(other).close()  # reports a missing folder before a store is made
+        open_store(other).close()  # report a missing folder before a store is created
     with closing(open_store(study.folder, create=True)) as store, store.lock():
         for note in (*session.notes, *changed_inputs(store, session)):
             console.print(f"note: {note}", style="yellow")
@@ -234,7 +234,7 @@ def run_session(
         register_study(store, session.plan, session.settings, session.facts, registered, methods)
         for other in merge:
             imported = merge_study(study.folder, store, study.digest(), other)
-            console.print(f"{imported} cells taken over from {other}")
+            console.print(f"{imported} cells imported from {other}")
         driver = Driver(session.plan, session.registry, session.settings, store, options)
         todo = driver.todo()
         with Reporter(len(todo), console) as reporter:

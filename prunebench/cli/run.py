@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bench.core.errors import UserError, suggest
 from bench.store.schema import AXES
+from prunebench.api import run_session
 from prunebench.cli.options import Device, Profile, StudyFolder
 from prunebench.cli.output import make_console
 
@@ -70,53 +71,29 @@ def run(
     ] = None,
 ) -> None:
     """Compute the missing cells; it is safe to interrupt a run and to start it again."""
-    from analysis.claims.read import claims_hash
-    from bench.run.driver import Driver, RunOptions
-    from bench.run.forecast import group_work
-    from bench.run.local import InProcessEngine, local_engine
-    from bench.run.open_study import changed_inputs, open_study
-    from bench.run.progress import Reporter
-    from bench.store.database import open_store
+    from bench.run.driver import RunOptions
+    from bench.run.open_study import open_study
     from bench.store.dense_accuracy import read_dense_warnings
     from bench.store.files import Artifacts
-    from bench.store.merge import merge_study
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
-    from bench.study.registration import register_study
 
     _check_engine_options(engine, address, gpus_per_worker)
     ray_engine = _ray_engine() if engine == "ray" else None
     shared = Artifacts.at(cache) if cache else None
     axis_values = _parse_axis_values(only or [])
     session = open_study(study, profile, device, Places(store_url, artifacts))
-    claims = study / "claims.yaml"
-    registered_claims = claims_hash(claims) if claims.exists() else None
     cells = cells_asked_for(session.plan, axis_values) if axis_values else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
     console = make_console()
-    for other in merge or []:
-        open_store(other).close()  # report a missing folder before a store is created
     if shared is not None:
         shared.refuse_unwritable()
     on_ray = None
     if ray_engine is not None:
         on_ray = ray_engine(session.settings, study, address, workers, gpus_per_worker or 1.0)
         on_ray.check_address()
-    with _interruptible(study), closing(open_store(study, create=True)) as store, store.lock():
-        for note in (*session.notes, *changed_inputs(store, session)):
-            console.print(f"note: {note}", style="yellow")
-        methods = session.registry.records(session.plan.cells())
-        register_study(store, session.plan, session.settings, session.facts, registered_claims, methods)
-        for other in merge or []:
-            imported = merge_study(study, store, session.plan.study.digest(), other)
-            typer.echo(f"{imported} cells imported from {other}")
-        driver = Driver(session.plan, session.registry, session.settings, store, options)
-        todo = driver.todo()
-        with Reporter(len(todo), console) as reporter:
-            executor = on_ray or local_engine(session.settings, session.registry, study, workers, reporter.stage)
-            parallel = not isinstance(executor, InProcessEngine)
-            work = group_work(session, {cell.id for cell in todo}) if parallel else None
-            summary = driver.run(executor, reporter, todo, work)
+    with _interruptible(study):
+        summary = run_session(session, options, console, workers=workers, engine=on_ray, merge=merge or ())
     _print_summary(summary, console)
     for warning in read_dense_warnings(study, profile):
         console.print(f"warning: {warning}", style="yellow")

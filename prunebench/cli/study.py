@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from prunebench import api
 from prunebench.cli.options import AsJson, Device, Profile, StudyFolder
 from prunebench.cli.output import make_console, print_json, print_network
 
@@ -36,18 +37,7 @@ def new(
 @commands.command()
 def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", as_json: AsJson = False) -> None:
     """Show what a run would compute: cells, shared work, finished rows, forecast; computes no cell."""
-    from analysis.stats.power import least_effect, least_margin
-    from bench.run.open_study import open_study
-    from bench.run.plan_summary import summarise_plan
-
-    session = open_study(study, profile, device)
-    models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
-    summary = summarise_plan(session)
-    summary["decidable"] = {
-        "models_per_setting": models,
-        "least_effect_sd": least_effect(models),
-        "least_margin_sd": least_margin(models),
-    }
+    summary = api.plan(study, profile, device)
     if as_json:
         print_json(summary)
     else:
