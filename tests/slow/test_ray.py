@@ -69,7 +69,7 @@ def at_work(cluster: cluster_utils.Cluster) -> list[psutil.Process]:
 
 def works(process: psutil.Process) -> bool:
     try:
-        return "ray::_work" in process.cmdline()
+        return "ray::compute_on_node" in process.cmdline()
     except psutil.Error:  # it has ended
         return False
 
