@@ -1,4 +1,4 @@
-"""What the evidence says of a study's methods: how they are drawn, their families, their complexity by design."""
+"""The methods of a study as recorded in its evidence: how they are drawn, families, complexity by design."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.run.driver import Engine, RunOptions, RunSummary
+    from bench.run.driver import RunOptions, RunSummary
+    from bench.run.engine import Engine
     from bench.run.open_study import OpenStudy
     from bench.store.reader import StudyData
 

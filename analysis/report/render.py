@@ -111,20 +111,20 @@ def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
 
 
 def _html(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
-    environment = _environment(autoescape=True)
+    environment = template_environment(autoescape=True)
     environment.filters["numeric"] = numeric_columns
     environment.filters["image"] = _data_uri
     return environment.get_template("index.html.j2").render(meta=data.meta, papers=by_paper(results), sections=content)
 
 
 def _markdown(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
-    environment = _environment(autoescape=False)
+    environment = template_environment(autoescape=False)
     environment.filters["md"] = markdown_text
     environment.filters["md_table"] = markdown_table
     return environment.get_template("report.md.j2").render(meta=data.meta, papers=by_paper(results), sections=content)
 
 
-def _environment(*, autoescape: bool) -> jinja2.Environment:
+def template_environment(*, autoescape: bool) -> jinja2.Environment:
     """Templates in which an unknown name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"), undefined=jinja2.StrictUndefined,

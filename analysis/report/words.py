@@ -301,7 +301,7 @@ def glossary(rows: pd.DataFrame, methods: Methods, *, all_products: bool = True)
         used = [record for record in methods.of_kind(kind) if record.name in names]
         for record in used:
             words |= record.terms
-        said = [f"{one.name} ({one.glossary})" for one in used if one.glossary and (kind, one.name) not in _EXPLAINED]
-        if said:
-            words[kind] += f" Also here: {', '.join(said)}."
+        added = [f"{one.name} ({one.glossary})" for one in used if one.glossary and (kind, one.name) not in _EXPLAINED]
+        if added:
+            words[kind] += f" Also here: {', '.join(added)}."
     return sorted(words.items(), key=lambda word: word[0].lower())

@@ -80,7 +80,7 @@ class Plugin(Method):
 
     @cached_property
     def fuses_features(self) -> bool:
-        """Whether a scorer returns a `FeatureMap`, whose fusion weights a search finds; its annotation says so."""
+        """Whether a scorer returns a `FeatureMap`, as its annotation states; a search then finds the fusion weights."""
         returned = inspect.signature(self.function).return_annotation
         return str(getattr(returned, "__name__", returned)).rpartition(".")[2] == "FeatureMap"
 
@@ -173,12 +173,12 @@ class Registry:
                 try:
                     self.add(_user_plugin(kind, point.name, point.load()))
                 except UserError as error:
-                    raise UserError(f"{error}; mend or uninstall the package {package} ({point.value})") from error
+                    raise UserError(f"{error}; repair or uninstall the package {package} ({point.value})") from error
                 except Exception as error:  # whatever an installed package does at import
                     words = " ".join(f"{type(error).__name__}: {error}".split())
                     raise UserError(
                         f"the {kind} {point.name!r} of the installed package {package} cannot be imported from "
-                        f"{point.value}: {words}; mend or uninstall that package"
+                        f"{point.value}: {words}; repair or uninstall that package"
                     ) from error
 
     def of_kind(self, kind: str) -> Iterator[Plugin]:

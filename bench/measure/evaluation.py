@@ -151,7 +151,7 @@ class Evaluator:
         return Evaluation(float(correct.mean()), loss, correct, self.batch, self._halved)
 
     def accuracies(self, models: Iterable[nn.Module], deadline: float | None = None) -> list[float]:
-        """Evaluate several models, each read before the next one is asked for; `stack` of them at a time.
+        """Evaluate several models, `stack` at a time; each is read before the next one is requested.
 
         Returns
         -------

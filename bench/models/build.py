@@ -42,7 +42,7 @@ def check_model_name(name: str, registry: Registry) -> None:
 def build_model(spec: ModelSpec, registry: Registry, dataset: Dataset | DataFacts, seed: int) -> nn.Module:
     """Build a network for a data set, with random initial weights.
 
-    The constructor is told ``num_classes``, ``in_chans`` and ``img_size`` of the data set where it takes
+    The constructor receives ``num_classes``, ``in_chans`` and ``img_size`` of the data set where it takes
     them; the entry's ``args`` come first.
 
     Parameters

@@ -112,7 +112,7 @@ class MaskedMacs:
     """Counts the MACs that remain of one network under many masks.
 
     A removed channel shows as an output channel without any weight. Where a mask leaves none of these, only products
-    with zero weights are left out, which the number of weights left in each layer says without a forward pass.
+    with zero weights are left out; the number of weights left in each layer gives them without a forward pass.
 
     Parameters
     ----------

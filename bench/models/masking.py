@@ -59,7 +59,7 @@ def _zero_channels(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> No
 
 
 def _zero_rows(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> None:
-    """Zero a weight where `pruned`, which broadcasts to its rows, says so."""
+    """Zero a weight where `pruned`, broadcast to its rows, is True."""
     weight = model.get_parameter(layer.parameter)
     rows = layer.rows(weight).masked_fill(pruned, 0)
     weight.copy_(layer.channels.weight(rows, tuple(weight.shape)))

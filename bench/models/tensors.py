@@ -26,7 +26,7 @@ class ScoreMap(Mapping[str, Tensor]):
     secondary : mapping of str to Tensor, optional
         Orders units whose scores are equal (larger kept first); magnitude where None.
     notes : mapping, optional
-        What the scorer wants in the row, such as counts of units left out.
+        Values that are stored in the notes of the row, such as counts of units left out.
     """
 
     scores: Mapping[str, Tensor]
@@ -68,7 +68,7 @@ class FeatureMap:
     features : mapping of str to Tensor
         Layer name -> float64, shape ``(K, *unit_shape)``.
     notes : mapping
-        What the scorer wants in the row.
+        Values that are stored in the notes of the row.
     function : callable, optional
         The features as functions of the normalised rank u, shape ``(n,)`` to ``(K, n)``, where they are that.
 

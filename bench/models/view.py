@@ -148,7 +148,7 @@ class Calibration:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, the device's or this machine's.
+    """Whether an error reports that the device or this machine ran out of memory.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -61,7 +61,7 @@ def reconstruct(
         If inputs are NaN or infinite.
     """
     if order == "parallel":
-        for layers in _runs(context):
+        for layers in runs_of_layers(context.units.layers, HELD):
             dense = input_moments(context.dense_model, layers, context.calibration)
             for layer in layers:
                 x = dense[layer.name]
@@ -133,13 +133,22 @@ def joint_moments(context: RepairContext, layer: PrunableLayer) -> JointMoments:
     return JointMoments.stacked([sums[start] for start in sorted(sums)])
 
 
-def _runs(context: RepairContext) -> Iterator[list[PrunableLayer]]:
-    """Cut the layers into runs whose input moments take at most `HELD` bytes together."""
+def runs_of_layers(layers: Iterable[PrunableLayer], limit: int) -> Iterator[list[PrunableLayer]]:
+    """Divide layers into runs whose input moments take at most `limit` bytes together, or that have one layer.
+
+    Examples
+    --------
+    Moments of a layer with 4 inputs take 8 * 4^2 = 128 bytes:
+
+    >>> layers = [PrunableLayer(name, (2, 4), (2, 4)) for name in "abc"]
+    >>> [[layer.name for layer in run] for run in runs_of_layers(layers, 256)]
+    [['a', 'b'], ['c']]
+    """
     run: list[PrunableLayer] = []
     held = 0
-    for layer in context.units.layers:
+    for layer in layers:
         size = layer.channels.moment_bytes
-        if run and held + size > HELD:
+        if run and held + size > limit:
             yield run
             run, held = [], 0
         run.append(layer)

@@ -13,10 +13,10 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ from bench.core.types import Cell, Check, Group, Outcome, Settings
 from bench.measure.curves import curve_table
 from bench.measure.pipeline import row_values
 from bench.measure.shared import computing_order
+from bench.run.engine import Engine
 from bench.run.group import (
     AlignmentTables,
     CellFinished,
@@ -49,27 +50,6 @@ from bench.study.plan import Plan
 
 #: A group is given up after so many losses of its process in a row, with no finished cell in between.
 MAX_LOSSES = 3
-
-
-class Engine(Protocol):
-    """Computes groups, in this process or in others."""
-
-    def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Compute every task that `next_task` returns, until it returns None and no task is in progress.
-
-        Closing the generator stops all work at once.
-
-        Parameters
-        ----------
-        next_task : callable
-            Returns a task, or None if there is none at the moment; a lost group may be returned again later.
-
-        Yields
-        ------
-        str, Event
-            Id of the group, and its next event. The events of one group are in order.
-        """
-        ...
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class InProcessEngine:
         self._workbench = Workbench(registry, show)
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Compute every task; see `bench.run.driver.Engine`."""
+        """Compute every task; see `bench.run.engine.Engine`."""
         while (task := next_task()) is not None:
             for event in compute_group(task, self._workbench):
                 yield task.group.id, event
@@ -76,7 +76,7 @@ class MultiProcessEngine:
         self.gpu_of_process = [gpus[number % len(gpus)] if gpus else None for number in range(count)]
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Compute every task; see `bench.run.driver.Engine`."""
+        """Compute every task; see `bench.run.engine.Engine`."""
         free, idle = list(self.gpu_of_process), list[_Worker]()
         busy: dict[Connection, tuple[_Worker, str]] = {}
         try:

@@ -25,8 +25,8 @@ from bench.models.dense import model_identity
 from bench.models.given import resolve_models
 from bench.plugins.catalogue import make_registry
 from bench.run.settings import keep_settings
-from bench.store.database import Store, open_store, settle_places
-from bench.store.files import settle_artifacts
+from bench.store.database import Store, fix_places, open_store
+from bench.store.files import resolve_artifacts
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
 from bench.store.reader import pick_cell
@@ -114,8 +114,8 @@ def open_study(
     if places is not None:
         refuse_links(folder)
         if places.artifacts is not None:
-            places = replace(places, artifacts=settle_artifacts(folder, places.artifacts))
-        settle_places(folder, places, study.file.name, study.digest())
+            places = replace(places, artifacts=resolve_artifacts(folder, places.artifacts))
+        fix_places(folder, places, study.file.name, study.digest())
     widest = widest_data(facts)
 
     def largest() -> tuple[nn.Module, int]:

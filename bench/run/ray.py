@@ -62,7 +62,7 @@ class RayEngine:
         check_address(_effective(self.address))
 
     def events(self, next_task: Callable[[], GroupTask | None]) -> Generator[tuple[str, Event], None, None]:
-        """Compute every task; see `bench.run.driver.Engine`."""
+        """Compute every task; see `bench.run.engine.Engine`."""
         _connect(_effective(self.address))
         try:
             yield from self._events(next_task)

@@ -93,36 +93,36 @@ def open_store(folder: Path, *, create: bool = False) -> Store:
     return Store(Sqlite(folder / DATABASE_FILE) if url is None else PostgreSQL(url), folder, create=create)
 
 
-def settle_places(folder: Path, asked: Places, study: str, study_hash: str) -> None:
+def fix_places(folder: Path, requested: Places, study: str, study_hash: str) -> None:
     """Keep where a study's rows and artifacts shall lie, once its store could be made there.
 
     Parameters
     ----------
     folder : Path
         Study folder.
-    asked : Places
+    requested : Places
         What the command line names.
     study : str
         The study's name, after which its schema in a database is named.
     study_hash : str
-        The study's, which tells it from another of that name.
+        The study's; it distinguishes studies of one name.
 
     Raises
     ------
     UserError
         If the study was begun elsewhere, the store cannot be made, or another study of that name is there.
     """
-    if asked.store is not None:
-        asked = replace(asked, store=study_url(asked.store, study))
-        refuse_other_places(folder, asked)
-        with closing(Store(PostgreSQL(str(asked.store)), folder, create=True)) as store:
+    if requested.store is not None:
+        requested = replace(requested, store=study_url(requested.store, study))
+        refuse_other_places(folder, requested)
+        with closing(Store(PostgreSQL(str(requested.store)), folder, create=True)) as store:
             there, place = store.study_hashes(), store.place
         if there and study_hash not in there and not is_begun(folder):
             raise UserError(
                 f"{place}: holds another study named {study!r}: set another `name` in study.yaml, or copy "
                 f"{PLACES_FILE} from the folder of that study if this is the same one"
             )
-    keep_places(folder, asked)
+    keep_places(folder, requested)
 
 
 class Store:
@@ -229,7 +229,7 @@ class Store:
         Raises
         ------
         UserError
-            For what a user can mend; where the server is away, after `PATIENCE`.
+            For what a user can fix; where the server is away, after `PATIENCE`.
         """
         deadline = None
         with self._friendly_errors():
@@ -247,7 +247,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """One transaction, done once; database errors that a user can mend become a `UserError`."""
+        """One transaction, done once; database errors that a user can fix become a `UserError`."""
         with self._friendly_errors(), self.database.engine.begin() as connection:
             yield connection
 

@@ -25,7 +25,7 @@ from bench.core.errors import UserError
 from bench.store import schema
 from bench.store.places import Places, home, read_places, refuse_other_places
 
-#: Protocols that write a file whole or not at all, and know no folders; elsewhere a file is written beside and moved.
+#: Protocols with atomic writes and without folders; elsewhere a temporary file is written and renamed.
 OBJECT_STORES = frozenset({"s3", "gs", "abfs", "oci", "oss", "hf"})
 
 #: What a file holds in place of its own SHA-256 until `sealed`; a checksum of Parquet covers its pages, not its footer.
@@ -146,9 +146,9 @@ def write_file(place: str | Path, content: bytes) -> None:
     """
     fs, path = _locate(place)
     folder, _, name = path.rpartition("/")
-    beside = f"{folder}/.{name}.{secrets.token_hex(4)}.tmp"  # no process id: machines that share a disk share those
+    temporary = f"{folder}/.{name}.{secrets.token_hex(4)}.tmp"  # no process id: machines that share a disk share those
     if isinstance(fs, LocalFileSystem):
-        _write_local(Path(path), Path(beside), content)
+        _write_local(Path(path), Path(temporary), content)
         return
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
 
@@ -157,8 +157,8 @@ def write_file(place: str | Path, content: bytes) -> None:
             fs.pipe_file(path, content)
         else:
             fs.makedirs(folder, exist_ok=True)
-            fs.pipe_file(beside, content)
-            fs.mv(beside, path)
+            fs.pipe_file(temporary, content)
+            fs.mv(temporary, path)
 
     try:
         _patiently(write)
@@ -179,17 +179,17 @@ def _patiently(work: Callable[[], T]) -> T:
     return work()
 
 
-def _write_local(path: Path, beside: Path, content: bytes) -> None:
+def _write_local(path: Path, temporary: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
+        with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         with suppress(OSError):  # it may never have been made
-            beside.unlink()
+            temporary.unlink()
         reason = f"{error.strerror}; make room or choose another folder"
         raise UserError(f"{path}: cannot be written: {reason}") from error
 
@@ -307,7 +307,7 @@ def remove_left_over(folder: Path) -> None:
             path.unlink()
 
 
-def settle_artifacts(folder: Path, asked: str) -> str:
+def resolve_artifacts(folder: Path, requested: str) -> str:
     """Return the place that ``--artifacts`` names, the same from whatever folder, once a file could be written there.
 
     Raises
@@ -315,12 +315,12 @@ def settle_artifacts(folder: Path, asked: str) -> str:
     UserError
         If the study was begun elsewhere, no file can be written and kept there, or the URL holds a password.
     """
-    scheme, colons, _ = asked.partition("://")
-    if not asked or (colons and not scheme):
-        raise UserError(f"--artifacts {asked!r}: give a folder or a URL such as s3://bucket/folder")
+    scheme, colons, _ = requested.partition("://")
+    if not requested or (colons and not scheme):
+        raise UserError(f"--artifacts {requested!r}: give a folder or a URL such as s3://bucket/folder")
     if scheme == "memory":
-        raise UserError(f"--artifacts {asked}: a process' memory is gone when it ends; give a folder or a URL")
-    artifacts = Artifacts.at(asked)
+        raise UserError(f"--artifacts {requested}: a process' memory is gone when it ends; give a folder or a URL")
+    artifacts = Artifacts.at(requested)
     refuse_other_places(folder, Places(artifacts=artifacts.place))
     artifacts.refuse_unwritable()
     return artifacts.place

@@ -1,4 +1,4 @@
-"""Where a study's rows and artifacts lie: in its folder, or where its first run was told to put them."""
+"""Where a study's rows and artifacts lie: in its folder, or at the places that its first run was given."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def is_begun(folder: Path) -> bool:
     return (folder / PLACES_FILE).exists() or (folder / DATABASE_FILE).exists()
 
 
-def refuse_other_places(folder: Path, asked: Places) -> None:
+def refuse_other_places(folder: Path, requested: Places) -> None:
     """Raise `UserError` where a study was begun elsewhere than the command line names."""
     known = asdict(read_places(folder))
-    for name, value in asdict(asked).items():
+    for name, value in asdict(requested).items():
         if value is not None and value != known[name] and is_begun(folder):
             raise UserError(
                 f"{folder}: this study was begun with its {name} in {known[name] or 'the study folder'}, not in "
@@ -84,14 +84,14 @@ def refuse_other_places(folder: Path, asked: Places) -> None:
             )
 
 
-def keep_places(folder: Path, asked: Places) -> None:
+def keep_places(folder: Path, requested: Places) -> None:
     """Keep the URLs of a study's first run, which every command reads from then on.
 
     Parameters
     ----------
     folder : Path
         Study folder.
-    asked : Places
+    requested : Places
         What the command line names; None leaves a place as it is.
 
     Raises
@@ -99,8 +99,8 @@ def keep_places(folder: Path, asked: Places) -> None:
     UserError
         If the study was begun elsewhere, or the folder cannot be written.
     """
-    refuse_other_places(folder, asked)
-    wanted = {name: value for name, value in asdict(asked).items() if value is not None}
+    refuse_other_places(folder, requested)
+    wanted = {name: value for name, value in asdict(requested).items() if value is not None}
     if not wanted or is_begun(folder):
         return
     path = folder / PLACES_FILE

@@ -15,7 +15,7 @@ from bench.core.errors import Held, UserError
 DRIVER = "postgresql+psycopg"
 FORM = f"{DRIVER}://user@host:port/database"
 
-#: What libpq is told unless the URL says otherwise: a server that is gone is noticed within about half a minute.
+#: Options of libpq unless the URL has others: a lost server is noticed within about half a minute.
 CONNECTION = {"connect_timeout": "10", "keepalives_idle": "15", "keepalives_interval": "5", "keepalives_count": "3"}
 
 # The number of the table `meta` is the study's own in this database.
@@ -31,12 +31,12 @@ _NOTICE_LOSS = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; 
 #: What a server raises that goes away, comes up or is not there; other errors are among them.
 _GONE = (sa.exc.OperationalError, sa.exc.InterfaceError)
 
-#: Pattern in the server's message -> how to mend it.
+#: Pattern in the server's message -> how to fix it.
 _REMEDIES = {
     "password|authentication failed": "put the right password into ~/.pgpass or PGPASSWORD",
     'role ".*" does not exist': f"name a user of the server in the URL, as in {FORM}",
     'database ".*" does not exist': f"make it with createdb, or name another in the URL, as in {FORM}",
-    "connection option|zero-length": "mend what follows the ? in the URL",
+    "connection option|zero-length": "correct what follows the ? in the URL",
     "permission denied": "ask its owner for GRANT CREATE ON DATABASE, or for rights in the study's schema",
     "read-only": "name the primary server in the URL, not a copy of it",
     "No space left": "free some space on the server and run again; all finished cells are kept",
@@ -218,7 +218,7 @@ class PostgreSQL:
         return state is None or state.startswith(("08", "57P"))
 
     def remedy(self, error: sa.exc.DBAPIError) -> str | None:
-        """Say how to mend what went wrong; None where a user cannot."""
+        """Return how to fix an error; None if a user cannot."""
         reason = str(error.orig)
         for pattern, remedy in _REMEDIES.items():
             if re.search(pattern, reason):

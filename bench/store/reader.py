@@ -28,7 +28,7 @@ from bench.store.methods import earlier_methods, read_methods
 from bench.store.places import is_begun
 from bench.store.tables import CHECKS, DENSE, PLAN, ROWS, pick_study
 
-#: Evaluations of a search; a smaller budget is said beside every score that it found (METHODS section 3).
+#: Evaluations of a search; a smaller budget is shown with every score that it found (METHODS section 3).
 FULL_BUDGET = 600
 
 #: A shorter beginning of a cell id is taken as a position.
@@ -82,7 +82,7 @@ class StudyData:
 
 
 def has_store(folder: Path) -> bool:
-    """Whether a run of the study has begun: its rows lie in the folder, or where its ``places.json`` says."""
+    """Whether a run of the study has begun: its rows are in the folder or at the place that ``places.json`` names."""
     return is_begun(folder)
 
 
@@ -212,7 +212,7 @@ def _is_history(value: Any) -> bool:
 
 
 def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: str | None = None) -> pd.DataFrame:
-    """Lay the rows beside the plan; a planned cell without a row keeps its axes and a null state.
+    """Join the rows with the plan; a planned cell without a row keeps its axes and a null state.
 
     With a `cell`, that one and the rows of its group, on which its derived columns rest.
     """
@@ -221,8 +221,8 @@ def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: s
     if cell is not None:
         [group] = _read_plan(store, connection, planned.where(PLAN.c.cell == cell))["group"]
         condition = [ROWS.c.group == group]
-        beside = sa.select(ROWS.c.cell).where(*condition)
-        planned = planned.where((PLAN.c.cell == cell) | PLAN.c.cell.in_(beside))
+        with_rows = sa.select(ROWS.c.cell).where(*condition)
+        planned = planned.where((PLAN.c.cell == cell) | PLAN.c.cell.in_(with_rows))
     axes = _read_plan(store, connection, planned)
     columns = tuple(column for column in schema.ROWS if column.name == "cell" or column in schema.OUTCOME)
     outcome = _read(store, connection, ROWS, columns, *condition)
@@ -345,7 +345,7 @@ def _with_budget(search: str, notes: pd.Series) -> str:
     """Return the label of a search with its budget in words, where that is small; equal weights have none."""
     if search.partition("(")[0] == "equal":
         return search
-    # The budget belongs to the label, so that any row with a search tells it.
+    # The budget belongs to the label, so that any row with a search has it.
     budget = next((found["budget"] for found in (json.loads(n).get("search") for n in notes) if found), FULL_BUDGET)
     if budget >= FULL_BUDGET:
         return search

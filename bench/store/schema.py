@@ -123,7 +123,7 @@ DERIVED: tuple[Column, ...] = (
     Column("dense_accuracy", "real", "fraction", "accuracy of the group's dense row without recalibration"),
 )
 
-#: A study's score functions, in a file of their own beside the store.
+#: A study's score functions, in a file of their own next to the store.
 CURVES: tuple[Column, ...] = (
     Column("scorer", "text", "-", "scorer label"),
     Column("sparsity", "real", "fraction", "requested sparsity; null where the curve does not depend on it"),

@@ -1,4 +1,4 @@
-"""SQLite (WAL) in the study folder: the store where no other was asked for."""
+"""SQLite (WAL) in the study folder: the default store."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Sqlite:
         return False
 
     def remedy(self, error: sa.exc.DBAPIError) -> str | None:
-        """Say how to mend what went wrong; None where a user cannot."""
+        """Return how to fix an error; None if a user cannot."""
         reason = str(error.orig)
         if "full" in reason or "disk I/O error" in reason:
             return "free some space and run again; all finished cells are kept"

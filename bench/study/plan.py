@@ -34,7 +34,7 @@ class Plan:
     Attributes
     ----------
     groups : tuple of Group
-        Every planned cell, also those that are skipped (their `skip` says why).
+        Every planned cell, also those that are skipped (`skip` is the reason).
     excluded : mapping
         Name of each exclusion -> number of cells that it leaves out.
     """
@@ -293,26 +293,26 @@ def cells_asked_for(plan: Plan, only: Mapping[str, str]) -> frozenset[str]:
         If no cell has one of the values (the nearest is named), or all of them together.
     """
     axes = [axis_values(cell) for cell in plan.cells()]
-    for key, asked in only.items():
+    for key, requested in only.items():
         known = {values[key] for values in axes} - {None}
-        if not any(_is_meant(value, asked) for value in known):
-            hint = "" if key in ("cell", "group") else f": {_nearest(asked, known)}"
-            raise UserError(f"--only {key}={asked}: no cell of the plan has that{hint}")
-    found = frozenset(v["cell"] for v in axes if all(_is_meant(v[key], asked) for key, asked in only.items()))
+        if not any(_is_meant(value, requested) for value in known):
+            hint = "" if key in ("cell", "group") else f": {_nearest(requested, known)}"
+            raise UserError(f"--only {key}={requested}: no cell of the plan has that{hint}")
+    found = frozenset(v["cell"] for v in axes if all(_is_meant(v[key], requested) for key, requested in only.items()))
     if not found:
-        asked = " ".join(f"{key}={value}" for key, value in only.items())
-        raise UserError(f"--only {asked}: no cell of the plan has all of these")
+        requested = " ".join(f"{key}={value}" for key, value in only.items())
+        raise UserError(f"--only {requested}: no cell of the plan has all of these")
     return found
 
 
-def _is_meant(value: Any, asked: str) -> bool:
-    return str(value) == asked or (isinstance(value, int | float) and _number(asked) == value)
+def _is_meant(value: Any, requested: str) -> bool:
+    return str(value) == requested or (isinstance(value, int | float) and _number(requested) == value)
 
 
-def _nearest(asked: str, known: set[Any]) -> str:
-    number = _number(asked)
+def _nearest(requested: str, known: set[Any]) -> str:
+    number = _number(requested)
     if number is None or not all(isinstance(value, int | float) for value in known):
-        return suggest(asked, map(str, known))
+        return suggest(requested, map(str, known))
     return f"the nearest is {min(known, key=lambda value: abs(value - number))}"
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.store import reader, schema  # noqa: E402
-from bench.store.database import Store, open_store, settle_places  # noqa: E402
+from bench.store.database import Store, fix_places, open_store  # noqa: E402
 from bench.store.places import Places  # noqa: E402
 from bench.store.tables import PLAN, ROWS  # noqa: E402
 from tests.analysis.conftest import synthetic, with_features  # noqa: E402
@@ -44,9 +44,7 @@ def main() -> None:
         for kind in ("SQLite", "PostgreSQL"):
             folder = Path(scratch) / kind
             folder.mkdir()
-            settle_places(
-                folder, Places(store=server.new_database() if kind == "PostgreSQL" else None), "large", "hash"
-            )
+            fix_places(folder, Places(store=server.new_database() if kind == "PostgreSQL" else None), "large", "hash")
             with closing(open_store(folder, create=True)) as store:
                 fill(store, plain)
                 print(f"{kind}, {len(plain):,} rows")

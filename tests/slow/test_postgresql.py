@@ -49,7 +49,7 @@ def there(postgresql, tmp_path_factory, write_tiny, run_command):
 @pytest.fixture
 def store(postgresql, tmp_path):
     """An empty store."""
-    database.settle_places(tmp_path, Places(store=postgresql.new_database()), "empty", "hash")
+    database.fix_places(tmp_path, Places(store=postgresql.new_database()), "empty", "hash")
     with closing(open_store(tmp_path, create=True)) as store:
         yield store
 
@@ -272,7 +272,7 @@ def test_mistakes_are_one_line_and_leave_nothing(postgresql, tiny, command, monk
 
 
 def test_two_first_runs_at_once_make_one_store(postgresql, tmp_path):
-    database.settle_places(tmp_path, Places(store=postgresql.new_database()), "crowd", "hash")
+    database.fix_places(tmp_path, Places(store=postgresql.new_database()), "crowd", "hash")
     with closing(open_store(tmp_path)) as store, store.transaction() as connection:
         connection.execute(sa.text("DROP SCHEMA prunebench_crowd CASCADE"))
     code = "import sys; from pathlib import Path; from bench.store.database import open_store\n"
@@ -286,7 +286,7 @@ def test_what_lies_there_of_something_else_is_left_alone(postgresql, tmp_path):
     postgresql.sql("CREATE TABLE meta (thing int)", url.split("/")[3].split("?")[0])
     places = Places(store=f"{url}&options=-csearch_path%3Dpublic")
     with pytest.raises(UserError, match="it is not a prunebench store"):
-        database.settle_places(tmp_path, places, "other", "hash")
+        database.fix_places(tmp_path, places, "other", "hash")
     assert not (tmp_path / PLACES_FILE).exists()
 
 

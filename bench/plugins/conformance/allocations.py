@@ -22,17 +22,19 @@ def call_allocation(plugin: Plugin, bench: Bench, options: dict[str, Any]) -> Bu
 
 
 def _allocation_exact(trial: Trial[Bench]) -> None:
-    """Keep what the sparsity asks for, up to rounding in each segment, and exactly what the budget says."""
+    """Keep the share of the sparsity, up to rounding in each segment, and exactly as many units as the budget."""
     bench, budget = trial.first
-    units, asked = bench.view.units, int(budget.keep.sum())
+    units, requested = bench.view.units, int(budget.keep.sum())
     if tuple(budget.segment.shape) != (units.total,):
         raise BrokenRuleError(f"gives segments of shape {tuple(budget.segment.shape)}, expected ({units.total},)")
-    if bench.sparsity is not None and abs(asked - (wanted := keep_count(units.total, bench.sparsity))) > len(
+    if bench.sparsity is not None and abs(requested - (expected := keep_count(units.total, bench.sparsity))) > len(
         budget.keep
     ):
-        raise BrokenRuleError(f"keeps {asked} of {units.total} units in {len(budget.keep)} segments, expected {wanted}")
-    if (kept := build_masks(units, keep_order(units, trial.case.scores, trial.case.scores), budget).kept) != asked:
-        raise BrokenRuleError(f"keeps {kept} units, its budget says {asked}")
+        raise BrokenRuleError(
+            f"keeps {requested} of {units.total} units in {len(budget.keep)} segments, expected {expected}"
+        )
+    if (kept := build_masks(units, keep_order(units, trial.case.scores, trial.case.scores), budget).kept) != requested:
+        raise BrokenRuleError(f"keeps {kept} units, its budget is {requested}")
     expect_plain(budget.notes, "the note")
 
 

@@ -34,7 +34,7 @@ DIMENSIONS, EVALUATIONS = (2, 6), (1, 7, 60, 600)
 
 
 class BrokenRuleError(Exception):
-    """A rule that does not hold; the message says how."""
+    """A rule that does not hold; the message describes the violation."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Bench:
     calibration : Calibration
         A draw.
     sparsity : float or None
-        What is asked for.
+        Target sparsity.
     """
 
     view: ModelView
@@ -85,11 +85,11 @@ class Bench:
 
 @dataclass(frozen=True)
 class Hill:
-    """The objective of a search; `asked` keeps the candidates that it was called with."""
+    """The objective of a search; `evaluated` keeps the candidates that it was called with."""
 
     dimensions: int
     evaluations: int
-    asked: list[NDArray[np.float64]] = field(default_factory=list)
+    evaluated: list[NDArray[np.float64]] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.dimensions} weights, {self.evaluations} evaluations"
@@ -102,7 +102,7 @@ class Hill:
         """Fall off from 0.3 in every direction, in steps of 1/400: shape ``(n, K)`` to ``(n,)``."""
         if np.shape(candidates)[1:] != (self.dimensions,):
             raise BrokenRuleError(f"asks for an array of shape {np.shape(candidates)}, expected (n, {self.dimensions})")
-        self.asked.append(np.array(candidates))
+        self.evaluated.append(np.array(candidates))
         heights: NDArray[np.float64] = np.round(400 * (1 - ((candidates - 0.3) ** 2).mean(axis=1))) / 400
         return heights
 

@@ -22,17 +22,17 @@ def call_search(plugin: Plugin, hill: Hill, options: dict[str, Any]) -> Found:
 def _search_within_budget(trial: Trial[Hill]) -> None:
     """Evaluate no more candidates than the budget allows, and count them."""
     hill, found = trial.first
-    spent = sum(len(batch) for batch in hill.asked)
+    spent = sum(len(batch) for batch in hill.evaluated)
     if spent > hill.evaluations:
         raise BrokenRuleError(f"evaluates {spent} candidates with a budget of {hill.evaluations}")
     if found.evaluations != spent:
-        raise BrokenRuleError(f"says that it evaluated {found.evaluations} candidates; they were {spent}")
+        raise BrokenRuleError(f"reports that it evaluated {found.evaluations} candidates; they were {spent}")
 
 
 def _search_in_box(trial: Trial[Hill]) -> None:
     """Stay inside the box [-1, 1]^K."""
     hill, found = trial.first
-    for candidates in (*hill.asked, np.array(found.weights)):
+    for candidates in (*hill.evaluated, np.array(found.weights)):
         if not ((candidates >= LOWEST) & (candidates <= HIGHEST)).all():
             raise BrokenRuleError(f"leaves the box: weights from {candidates.min():g} to {candidates.max():g}")
 
@@ -42,7 +42,7 @@ def _search_honest(trial: Trial[Hill]) -> None:
     hill, found = trial.first
     if np.shape(found.weights) != (hill.dimensions,):
         raise BrokenRuleError(f"returns weights of shape {np.shape(found.weights)}, expected ({hill.dimensions},)")
-    seen = np.concatenate([np.empty((0, hill.dimensions)), *hill.asked])
+    seen = np.concatenate([np.empty((0, hill.dimensions)), *hill.evaluated])
     if not (seen == np.array(found.weights)).all(axis=1).any():
         raise BrokenRuleError("returns weights that it never evaluated")
     value = float(hill.copy().height(np.array([found.weights]))[0])

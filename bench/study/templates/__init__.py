@@ -32,7 +32,7 @@ def _template(name: str) -> Traversable:
 
 
 def new_study(folder: Path, template: str, models: list[str], data: str | None) -> list[Path]:
-    """Copy a template into `folder`, naming other models or another data set where asked for.
+    """Copy a template into `folder`, optionally with other models or another data set.
 
     Raises
     ------

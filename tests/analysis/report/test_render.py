@@ -16,9 +16,8 @@ import pytest
 from analysis.errors import AnalysisError
 from analysis.load import read_parquet, write_beside, write_parquet
 from analysis.report import across
-from analysis.report import render as rendering
 from analysis.report.content import sections
-from analysis.report.render import render_report
+from analysis.report.render import render_report, template_environment
 from bench.store import schema
 from bench.store.reader import typed
 
@@ -293,7 +292,7 @@ def test_every_table_in_latex_has_rows_of_one_width(report):
 
 
 def test_an_unknown_name_in_a_template_is_an_error():
-    environment = rendering._environment(autoescape=True)
+    environment = template_environment(autoescape=True)
     with pytest.raises(jinja2.UndefinedError):
         environment.from_string("{{ nothing_of_that_name }}").render()
 

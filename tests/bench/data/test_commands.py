@@ -73,14 +73,16 @@ def study(tmp_path):
     return write
 
 
-def refused(command, folder, *parts):
-    """Plan and run; each must end with the one line that has these parts, and leave no store."""
+def refusal(command, folder) -> str:
+    """Return the one line with which plan and run refuse a study; neither leaves a store."""
+    messages = set()
     for name in ("plan", "run"):
         done = command(name, folder)
         assert (done.code, len(done.err.splitlines())) == (2, 1), done
-        for part in parts:
-            assert part in done.err
         assert not (folder / "results.db").exists()
+        messages.add(done.err)
+    assert len(messages) == 1
+    return messages.pop()
 
 
 def rows(folder):
@@ -125,7 +127,9 @@ def test_a_limit_is_planned_and_run(command, images, study):
 def test_names_that_differ_are_refused(command, parquet, study):
     """The labels mean other classes in the test: a right model would have an accuracy of a third."""
     parquet(test={"names": ("owl", "dog", "cat")})
-    refused(command, study("parquet"), "test-0.parquet: class 0 is 'owl', in ", "train-0.parquet it is 'cat'")
+    error = refusal(command, study("parquet"))
+    assert "test-0.parquet: class 0 is 'owl', in " in error
+    assert "train-0.parquet it is 'cat'" in error
 
 
 def test_labels_from_one_are_learnt(command, parquet, study):
@@ -148,12 +152,14 @@ def test_coarse_labels_are_chosen(command, parquet, study):
 
 def test_an_unlabelled_test_split_is_refused(command, parquet, study):
     parquet(test={"labels": [-1] * 36})
-    refused(command, study("parquet"), "test-0.parquet: row 0: has the label -1", "another labelled split")
+    error = refusal(command, study("parquet"))
+    assert "test-0.parquet: row 0: has the label -1" in error
+    assert "another labelled split" in error
 
 
 def test_a_rotated_photo_of_another_size_is_refused(command, images, study):
     (images / "train/dog/05.png").write_bytes(png(shade(1, 5)[:6], orientation=6))
-    refused(command, study("folder"), "train/dog/05.png: is 6x8 pixels, the images before it 8x8")
+    assert "train/dog/05.png: is 6x8 pixels, the images before it 8x8" in refusal(command, study("folder"))
 
 
 @pytest.mark.parametrize(
@@ -170,4 +176,4 @@ def test_a_rotated_photo_of_another_size_is_refused(command, images, study):
     ],
 )
 def test_keys_that_cannot_be_used(command, images, study, keys, message):
-    refused(command, study("folder", keys), message)
+    assert message in refusal(command, study("folder", keys))

@@ -15,7 +15,6 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from bench.core.errors import UserError
 from bench.core.registry import Plugin, Registry
 from bench.core.types import DataFacts
-from bench.models import check
 from bench.models.check import check_network
 from bench.study.spec import ModelSpec
 
@@ -240,18 +239,24 @@ def test_levits_cache_of_evaluation_is_no_kept_tensor():
     assert not found.notes
 
 
-def test_outcome_is_kept_by_what_it_depends_on(tmp_path, monkeypatch):
-    calls = []
-    examine = check._examine
-    monkeypatch.setattr(check, "_examine", lambda *args: calls.append(args) or examine(*args))
-    first = network(Net, tmp_path)
-    assert network(Net, tmp_path) == first
-    assert len(calls) == 1
-    network(Net, tmp_path, exclude=("stem",))
-    assert len(calls) == 2
+def test_outcome_is_kept_by_what_it_depends_on(tmp_path):
+    passes = []
+
+    class Counted(Net):
+        def forward(self, x):
+            passes.append(len(x))
+            return super().forward(x)
+
+    first = network(Counted, tmp_path)
+    examined = len(passes)
+    assert examined > 0
+    assert network(Counted, tmp_path) == first
+    assert len(passes) == examined
+    network(Counted, tmp_path, exclude=("stem",))
+    assert len(passes) == 2 * examined
     (kept, _) = sorted(tmp_path.iterdir())
     for file in tmp_path.iterdir():
         file.write_text("{")  # damaged
-    assert network(Net, tmp_path) == first
-    assert len(calls) == 3
+    assert network(Counted, tmp_path) == first
+    assert len(passes) == 3 * examined
     assert kept.exists()

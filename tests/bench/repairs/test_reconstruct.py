@@ -20,7 +20,7 @@ from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs import reconstruct as module
 from bench.repairs.correction import RepairContext
-from bench.repairs.reconstruct import reconstruct
+from bench.repairs.reconstruct import reconstruct, runs_of_layers
 
 HalfPruned = Callable[..., RepairContext]
 
@@ -269,7 +269,7 @@ def test_memory_limits_change_nothing_but_rounding(
     reconstruct(whole, order=order)
     monkeypatch.setattr(module, "HELD", 1)
     monkeypatch.setattr(observe, "PART", 1)
-    assert [len(run) for run in module._runs(cut)] == [1, 1]
+    assert [len(run) for run in runs_of_layers(cut.units.layers, 1)] == [1, 1]
     reconstruct(cut, order=order)
     for one, other in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

@@ -22,8 +22,8 @@ from bench.store.files import (
     is_altered,
     read_file,
     remove_left_over,
+    resolve_artifacts,
     sealed,
-    settle_artifacts,
     write_file,
 )
 from bench.store.places import Places, keep_places
@@ -276,7 +276,7 @@ def test_a_url_with_a_password_is_refused_without_showing_it(use):
                                              ("memory://x", "memory is gone when it ends")])  # fmt: skip
 def test_a_place_that_cannot_keep_anything_is_refused(tmp_path, asked, said):
     with pytest.raises(UserError, match=said):
-        settle_artifacts(tmp_path, asked)
+        resolve_artifacts(tmp_path, asked)
     assert not list(tmp_path.iterdir())
 
 

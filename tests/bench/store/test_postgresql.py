@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from bench.core.errors import UserError
-from bench.store.database import open_store, settle_places
+from bench.store.database import fix_places, open_store
 from bench.store.places import PLACES_FILE, Places
 from bench.store.postgresql import PostgreSQL, parse_url, schema_name, study_url
 
@@ -79,7 +79,7 @@ def test_a_missing_driver_is_named(monkeypatch):
 def test_a_study_begun_in_its_folder_is_not_taken_elsewhere(tmp_path):
     open_store(tmp_path, create=True).close()
     with pytest.raises(UserError, match="begun with its store in the study folder"):
-        settle_places(tmp_path, Places(store="postgresql+psycopg://me@127.0.0.1:1/x"), "digits", "hash")
+        fix_places(tmp_path, Places(store="postgresql+psycopg://me@127.0.0.1:1/x"), "digits", "hash")
 
 
 def test_the_study_has_a_schema_of_its_own_unless_the_url_names_one():

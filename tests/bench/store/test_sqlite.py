@@ -26,7 +26,9 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
 def test_a_local_disk_is_accepted(tmp_path, monkeypatch):
     mounts = [Partition("/", "nfs4"), Partition(str(tmp_path.resolve()), "ext4")]
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
-    refuse_network_file_system(tmp_path / "results.db")
+    with pytest.raises(UserError, match="network file system"):
+        refuse_network_file_system(tmp_path.parent / "results.db")
+    assert refuse_network_file_system(tmp_path / "results.db") is None  # the nearest mount point decides
 
 
 def test_a_file_without_tables_is_no_store(tmp_path):

@@ -116,6 +116,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 @shares(8, 300)
 def test_damaged_checkpoints(ends_well, tmp_path, checkpoints, name, examples):
     study = tmp_path / "study"
+    codes = []
 
     def check(content: bytes) -> None:
         for suffix in (".safetensors", ".pt"):
@@ -127,8 +128,9 @@ def test_damaged_checkpoints(ends_well, tmp_path, checkpoints, name, examples):
                 f"models: [{{name: digits_cnn, checkpoint: net{suffix}, normalisation: dataset}}]\n"
                 f"scorers: [magnitude]\nsparsities: [0.5]\n"
             )
-            ends_well("plan", study)
+            codes.append(ends_well("plan", study))
             ends_well("run", study, "--limit", "1")  # some weights are only others
             ends_well("status", study)
 
     fuzz(damaged(checkpoints[name]), check, examples)
+    assert 2 in codes  # some damage is met before anything is computed

@@ -259,7 +259,7 @@ def test_a_study_edited_in_mid_run_or_between_runs_keeps_what_is_done(finished, 
     assert "0 cells done" in prunebench("run", folder)[1]
     found = Evidence.of(folder)
     assert found.tables.items() >= finished.evidence.tables.items()  # the other study has its own
-    found._replace(tables=finished.evidence.tables).assert_equal(finished.evidence)
+    found.assert_equal(finished.evidence, tables=False)
     record_property("fault", "study.yaml edited in mid-run, between runs, and back")
     record_property("times", 3)
     record_property("outcome", "only new cells run, rows equal")
