@@ -191,7 +191,9 @@ class Pipeline:
             Checks of an earlier run.
         """
         self._evaluations.deadline = None  # a cell's timeout is the cell's own
-        chosen = cells_to_check(self.group.cells, rows, groups, self.shared.settings.precision)
+        names = {cell.recalibration.name for cell in self.group.cells}
+        complete = {name for name in names if self.shared.plugin("recalibration", name).complete}
+        chosen = cells_to_check(self.group.cells, rows, groups, self.shared.settings.precision, complete)
         for check in recheck(chosen, rows, finished, self._evaluate_again):
             self.shared.counters["checks"] += 1
             yield check

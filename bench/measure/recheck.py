@@ -58,7 +58,11 @@ def check_cell(
 
 
 def cells_to_check(
-    cells: Sequence[Cell], rows: Mapping[str, Mapping[str, Any]], groups: int, precision: str
+    cells: Sequence[Cell],
+    rows: Mapping[str, Mapping[str, Any]],
+    groups: int,
+    precision: str,
+    complete: Collection[str],
 ) -> Iterator[tuple[CheckKind, Cell]]:
     """Choose the cells by hashes of their ids: whatever the order of runs, they are the same.
 
@@ -72,6 +76,8 @@ def cells_to_check(
         Number of groups of the study; the least number of checks is spread over them.
     precision : str
         Of the study's evaluations.
+    complete : collection of str
+        Names of the recalibrations that replace all statistics (`Method.complete`).
 
     Yields
     ------
@@ -81,7 +87,7 @@ def cells_to_check(
     """
     cells = [cell for cell in cells if cell.id in rows]
     shared = _sample(_sharing(cells, rows), "shared", -(-LEAST_SHARED_CHECKS // groups))
-    exact = [*_sample(cells, "float32", LEAST_FLOAT32_CHECKS), *_judged_for_cancellation(cells)]
+    exact = [*_sample(cells, "float32", LEAST_FLOAT32_CHECKS), *_judged_for_cancellation(cells, complete)]
     chosen: dict[CheckKind, set[str]] = {
         "shared": {cell.id for cell in shared},
         "float32": {cell.id for cell in exact} if precision != "float32" else set(),
@@ -109,11 +115,10 @@ def _sample(cells: Sequence[Cell], kind: str, least: int) -> list[Cell]:
     return sorted(cells, key=lambda cell: digest([kind, cell.id]))[:count]
 
 
-def _judged_for_cancellation(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells of a block that compares several corrections under a complete recalibration."""
-    complete = [c for c in cells if c.recalibration.name in ("cumulative", "exact") and not c.is_dense]
+def _judged_for_cancellation(cells: Sequence[Cell], complete: Collection[str]) -> list[Cell]:
+    """Return the cells of blocks that compare several corrections under a complete recalibration."""
     blocks: dict[Any, list[Cell]] = {}
-    for cell in complete:
+    for cell in (cell for cell in cells if cell.recalibration.name in complete and not cell.is_dense):
         key = (cell.calibration, cell.granularity, cell.scorer.label, cell.search.label, cell.sparsity,
                cell.allocation.label if cell.allocation else None, cell.recalibration.label)  # fmt: skip
         blocks.setdefault(key, []).append(cell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name may contain characters that the terminal cannot encode
             stream.reconfigure(errors="backslashreplace")
+    # Python hides these warnings outside of __main__, but a study's own plug-in files are the user's to change
+    warnings.filterwarnings("default", category=DeprecationWarning, module="prunebench_user_")
     try:
         _refuse_shadowed_packages()
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="prunebench", standalone_mode=False))

@@ -9,6 +9,8 @@ import pytest
 from bench.measure.recheck import CHECKED_SHARE, LEAST_SHARED_CHECKS, cells_to_check
 from bench.run.open_study import open_study
 
+COMPLETE = {"cumulative", "exact"}
+
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory, write_tiny):
@@ -23,17 +25,17 @@ def rows_of(cells, evaluations):
 
 def test_only_cells_that_share_an_earlier_evaluation_are_checked_as_shared(cells):
     rows = rows_of(cells, 90)
-    chosen = list(cells_to_check(cells, rows, 1, "float32"))
+    chosen = list(cells_to_check(cells, rows, 1, "float32", COMPLETE))
     later = {cell.id for cell in cells[90:]}  # every evaluation is first met among the first ninety
     assert {kind for kind, _ in chosen} == {"shared"}
     assert {cell.id for _, cell in chosen} <= later
     assert len(chosen) == min(len(later), LEAST_SHARED_CHECKS)
-    assert not list(cells_to_check(cells, rows_of(cells, len(cells)), 1, "float32"))
+    assert not list(cells_to_check(cells, rows_of(cells, len(cells)), 1, "float32", COMPLETE))
 
 
 def test_the_least_number_is_spread_over_the_groups_and_the_share_is_kept(cells):
     def chosen(groups):
-        return len(list(cells_to_check(cells, rows_of(cells, 1), groups, "float32")))
+        return len(list(cells_to_check(cells, rows_of(cells, 1), groups, "float32", COMPLETE)))
 
     assert chosen(7) == -(-LEAST_SHARED_CHECKS // 7)
     assert chosen(1000) == max(1, round(CHECKED_SHARE * (len(cells) - 1)))
@@ -41,7 +43,7 @@ def test_the_least_number_is_spread_over_the_groups_and_the_share_is_kept(cells)
 
 def test_in_bfloat16_every_cell_of_a_judged_cancellation_is_checked(cells):
     rows = rows_of(cells, len(cells))
-    chosen = {cell.id for kind, cell in cells_to_check(cells, rows, 1, "bfloat16") if kind == "float32"}
+    chosen = {cell.id for kind, cell in cells_to_check(cells, rows, 1, "bfloat16", COMPLETE) if kind == "float32"}
     judged = {
         cell.id
         for cell in cells
@@ -57,7 +59,7 @@ def test_the_choice_does_not_depend_on_the_order_in_which_rows_came(cells):
     shuffled = list(rows.items())
     random.Random(0).shuffle(shuffled)
     first, second = (
-        [(kind, cell.id) for kind, cell in cells_to_check(cells, found, 1, "bfloat16")]
+        [(kind, cell.id) for kind, cell in cells_to_check(cells, found, 1, "bfloat16", COMPLETE)]
         for found in (rows, dict(shuffled))
     )
     assert first == second
@@ -66,4 +68,4 @@ def test_the_choice_does_not_depend_on_the_order_in_which_rows_came(cells):
 
 def test_cells_without_a_row_are_left_out(cells):
     rows = rows_of(cells[:10], 1)
-    assert {cell.id for _, cell in cells_to_check(cells, rows, 1, "bfloat16")} <= set(rows)
+    assert {cell.id for _, cell in cells_to_check(cells, rows, 1, "bfloat16", COMPLETE)} <= set(rows)
