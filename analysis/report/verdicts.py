@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from analysis import narrate, tables
+from analysis import narrate, verdict_tables
 from analysis.formats import NONE
 from analysis.records import ClaimResult
 from analysis.report.layout import Section, Table, known
@@ -42,8 +42,8 @@ def verdicts(data: StudyData, results: Sequence[ClaimResult]) -> Section:
     return Section("verdicts", "Verdicts", tuple(t for t in text if t), (), known(
         *found,
         Table("verdicts-untested", "Not testable in this study", verdict_rows(left), folded=True),
-        Table("identities", "Decision records: identities", tables.identity_table(results), folded=True),
-        Table("contrasts", "Decision records: statistical parts", tables.contrast_table(results), folded=True),
+        Table("identities", "Decision records: identities", verdict_tables.identity_table(results), folded=True),
+        Table("contrasts", "Decision records: statistical parts", verdict_tables.contrast_table(results), folded=True),
     ))  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     from analysis.claims.decide import decide_claims
     from analysis.formats import NONE
     from analysis.load import load
-    from analysis.tables import verdict_table
+    from analysis.verdict_tables import verdict_table
 
     frame = verdict_table(decide_claims(load(study, profile), study / "claims.yaml"))
     if as_json:
