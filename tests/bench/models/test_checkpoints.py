@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from checkpoint_files import assert_equal, check_message, legacy, torch_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -117,12 +118,6 @@ def test_a_pickle_named_safetensors_is_not_unpickled(tmp_path, monkeypatch):
     assert not Path("unpickled").exists()
 
 
-def torch_bytes(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize("name", ["model.pth?versionId=3", "model.pt"])
 def test_torch_files_behind_urls(model, name):
     fsspec.filesystem("memory").pipe_file(f"/torch/{name}", torch_bytes(model.state_dict()))
@@ -179,20 +174,6 @@ def test_missing_file_and_no_tensors(tmp_path):
 
 class Tag:
     """An object that scripts keep next to the weights."""
-
-
-def legacy(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer, _use_new_zipfile_serialization=False)
-    assert not buffer.getvalue().startswith(b"PK")
-    return buffer.getvalue()
-
-
-def assert_equal(found, expected):
-    assert list(found) == list(expected)
-    for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], tensor)
 
 
 NAMES = ("net.th", "net.pth.tar", "net.ckpt", "net.bin", "net.pt", "net.pth", "net.safetensors", "net", "net.npz")
@@ -262,14 +243,6 @@ def test_no_weights(tmp_path, content, message):
 
 
 # ---------------------------------------------------------------- what is refused, and how
-
-
-def check_message(text, *parts):
-    assert text.isprintable()
-    assert len(text) < 1500
-    assert text.count("`") % 2 == 0
-    for part in parts:
-        assert part in text
 
 
 @pytest.mark.parametrize("write", [torch_bytes, legacy])

@@ -1,13 +1,13 @@
 """States loaded into networks: names, kinds, values, ties."""
 
 import copy
-import io
 import warnings
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from checkpoint_files import assert_equal, check_message, legacy, torch_bytes
 from torch import nn
 
 from bench.core.errors import UserError
@@ -19,34 +19,6 @@ from bench.models.load_weights import load_into
 @pytest.fixture
 def model():
     return digits_cnn()
-
-
-def torch_bytes(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
-def legacy(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer, _use_new_zipfile_serialization=False)
-    assert not buffer.getvalue().startswith(b"PK")
-    return buffer.getvalue()
-
-
-def assert_equal(found, expected):
-    assert list(found) == list(expected)
-    for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], tensor)
-
-
-def check_message(text, *parts):
-    assert text.isprintable()
-    assert len(text) < 1500
-    assert text.count("`") % 2 == 0
-    for part in parts:
-        assert part in text
 
 
 def test_load_into_reports_each_kind_of_misfit(model):
