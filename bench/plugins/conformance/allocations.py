@@ -22,7 +22,7 @@ def call_allocation(plugin: Plugin, bench: Bench, options: dict[str, Any]) -> Bu
 
 
 def _allocation_exact(trial: Trial[Bench]) -> None:
-    """Keep the share of the sparsity, up to rounding in each segment, and exactly as many units as the budget."""
+    """Keep the share of units that the sparsity sets, up to rounding in each segment, and exactly the budget."""
     bench, budget = trial.first
     units, requested = bench.view.units, int(budget.keep.sum())
     if tuple(budget.segment.shape) != (units.total,):

@@ -116,21 +116,21 @@ def test_an_installed_package_offers_plugins(install, kind):
         (
             "mine = their_broken_package:mine",
             r"the scorer 'mine' of the installed package their-package cannot be imported from "
-            r"their_broken_package:mine: RuntimeError: on purpose; mend or uninstall that package$",
+            r"their_broken_package:mine: RuntimeError: on purpose; repair or uninstall that package$",
         ),
         ("mine = their_package:absent", "cannot be imported from their_package:absent: AttributeError: .*'absent'"),
         (
             "mine = their_package:constant",
             r"scorer 'mine': is a int, not a function; wrap it in one with `def`; "
-            r"mend or uninstall the package their-package \(their_package:constant\)$",
+            r"repair or uninstall the package their-package \(their_package:constant\)$",
         ),
         (
             "sample = their_package:mine",
-            r"two scorers are named 'sample'; rename one; mend or uninstall the package their-package",
+            r"two scorers are named 'sample'; rename one; repair or uninstall the package their-package",
         ),
         (
             "dense = their_package:mine",
-            "'dense' is the name of the unpruned model's rows; give the scorer another; mend",
+            "'dense' is the name of the unpruned model's rows; give the scorer another; repair",
         ),
     ],
 )

@@ -275,11 +275,15 @@ def changes_recalibration_draw(model, calibration):
 
 
 BUDGET, BOX, HONEST = "no more candidates than the budget", "inside the box", "one weight per feature"
-EXACT, FACTORS, PRUNED = "Keep what the sparsity asks for", "finite positive factors", "Keep what was pruned at zero"
+EXACT, FACTORS, PRUNED = (
+    "Keep the share of units that the sparsity sets",
+    "finite positive factors",
+    "Keep what was pruned at zero",
+)
 BROKEN_OTHERS = [
     ("search", over_budget, BUDGET, "2 weights, 1 evaluations: evaluates 30 candidates with a budget of 1"),
     ("search", budget_unknown, BUDGET, "evaluates 600 candidates with a budget of 1"),
-    ("search", miscounts, BUDGET, "says that it evaluated 0 candidates; they were 1"),
+    ("search", miscounts, BUDGET, "reports that it evaluated 0 candidates; they were 1"),
     ("search", outside_the_box, BOX, "leaves the box: weights from"),
     ("search", flatters_itself, HONEST, "returns the value"),
     ("search", moves_on, HONEST, "returns weights that it never evaluated"),
