@@ -250,7 +250,7 @@ def mistakes(postgresql):
     yield postgresql.url("postgres", "stranger"), "name a user of the server in the URL"
     yield postgresql.url("postgres", "locked"), "~/.pgpass or PGPASSWORD"
     yield postgresql.url("postgres", "guest"), "GRANT CREATE ON DATABASE"
-    yield postgresql.url("postgres") + "&colour=red", "mend what follows the ?"
+    yield postgresql.url("postgres") + "&colour=red", "correct what follows the ?"
     yield f"postgresql+psycopg://postgres@/postgres?host={postgresql.folder}/nowhere", "see that the server runs"
 
 
