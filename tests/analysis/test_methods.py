@@ -61,7 +61,8 @@ NAMED = {
     },
     # no methods: a key of notes, ids of sections, columns, the key of a line, a kind of term
     "emp.py": {"emp"}, "report/content.py": {"emp"}, "fusion.py": {"equal"}, "figures.py": {"equal"},
-    "report/search_plots.py": {"equal"}, "complexity_tables.py": {"equal"}, "stats/mixed.py": {"random"}, "stats/mixed_design.py": {"random"},
+    "report/search_plots.py": {"equal"}, "complexity_tables.py": {"equal"},
+    "stats/mixed.py": {"random"}, "stats/mixed_design.py": {"random"},
 }  # fmt: skip
 
 

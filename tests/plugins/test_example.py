@@ -137,5 +137,6 @@ def test_a_broken_package_is_one_line_that_names_it(installed, tmp_path, monkeyp
     assert listed.code == 2
     assert listed.err == (
         "error: the scorer 'row_share' of the installed package prunebench-example cannot be imported from "
-        f"{METHODS}:row_share: ModuleNotFoundError: No module named 'no_such_module'; repair or uninstall that package\n"
+        f"{METHODS}:row_share: ModuleNotFoundError: No module named 'no_such_module'; repair or uninstall that "
+        "package\n"
     )
