@@ -19,6 +19,8 @@ from evidence import STUDY, Evidence, Kept, leftovers, write_study
 from kill_driver import Run, start
 from safetensors.torch import load_file, save_file
 
+from bench.store.schema import SCHEMA_VERSION
+
 pytestmark = pytest.mark.slow
 
 SIGNALS = 20
@@ -210,7 +212,7 @@ def test_bits_flipped_in_the_store_are_counted_by_what_comes_of_them(
 
 
 def test_a_store_of_another_schema_is_refused(study, prunebench, record_property):
-    for number in ("0", "2", "x"):
+    for number in ("0", str(SCHEMA_VERSION + 1), "x"):
         connection = sqlite3.connect(study / "results.db")
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (number,))
         connection.commit()
@@ -218,7 +220,7 @@ def test_a_store_of_another_schema_is_refused(study, prunebench, record_property
         for command in ("run", "status", "report", "claims", "plan"):
             code, output = prunebench(command, study)
             assert code == 2
-            assert f"has store schema {number}, this prunebench reads 1" in one_error(output)
+            assert f"has store schema {number}, this prunebench reads {SCHEMA_VERSION}" in one_error(output)
     record_property("fault", "a store of another schema number")
     record_property("times", 3 * 5)
     record_property("outcome", "refused in one line, by every command")
