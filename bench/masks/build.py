@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bench.core.errors import CellError
 from bench.masks.budget import Budget
+from bench.models.sorting import grouped, indices
 from bench.models.tensors import MaskSet
 from bench.models.unit_space import UnitSpace
 
@@ -39,16 +40,16 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
     """
     budget.refuse_other(units.total)
     flat = torch.zeros(units.total, dtype=torch.bool, device=order.device)
-    flat[kept_units(order, budget)] = True
+    flat.index_fill_(0, kept_units(order, budget), True)
     keep = budget.keep.to(order.device)
     if len(keep) == 1:
         kept = flat.count_nonzero()[None]
     else:
-        kept = budget.segment.to(order.device)[flat].bincount(minlength=len(keep))
+        kept = budget.segment.to(order.device).index_select(0, indices(flat)).bincount(minlength=len(keep))
     if not torch.equal(kept, keep):
         wrong = int((kept != keep).nonzero()[0])
         raise CellError(f"segment {wrong} keeps {int(kept[wrong])} units, its budget is {int(keep[wrong])}")
-    return MaskSet(units, units.split(flat))
+    return MaskSet.from_flat(units, flat)
 
 
 def kept_units(order: Tensor, budget: Budget) -> Tensor:
@@ -64,7 +65,8 @@ def kept_units(order: Tensor, budget: Budget) -> Tensor:
         return order[: int(budget.keep)]
     # grouped by segment, still best first; a unit's rank is its distance from the group's start
     segment, sizes = budget.segment.to(order.device), torch.tensor(budget.sizes, device=order.device)
-    grouped = order[segment[order].argsort(stable=True)]
+    by_segment = order.index_select(0, grouped(segment.index_select(0, order), len(sizes)))
     start = sizes.cumsum(0) - sizes
     rank = torch.arange(len(order), device=order.device) - start.repeat_interleave(sizes)
-    return grouped[rank < budget.keep.to(order.device).repeat_interleave(sizes)]
+    kept = rank < budget.keep.to(order.device).repeat_interleave(sizes)
+    return by_segment.index_select(0, indices(kept))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.models.sorting import ascending
+from bench.models.sorting import ascending, grouped, indices
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 
@@ -50,10 +50,11 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     scores.validate(units)
     values = units.flatten(scores)
     order = ascending(values).flip(0)
-    values = values[order]
-    tied = _in_runs(values[1:] == values[:-1]).nonzero().squeeze(1)
+    values = values.index_select(0, order)
+    tied = indices(_in_runs(values[1:] == values[:-1]))
     if len(tied):
-        order[tied] = _settle(order[tied], values[tied], tie_key(units, scores, magnitudes).to(order.device))
+        key = tie_key(units, scores, magnitudes).to(order.device)
+        order[tied] = _order_tied(order[tied], values[tied], key)
     return order
 
 
@@ -62,16 +63,16 @@ def tie_key(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor]
     return units.flatten(magnitudes if scores.secondary is None else scores.secondary)
 
 
-def _settle(indices: Tensor, values: Tensor, key: Tensor) -> Tensor:
-    """Reorder tied units: `values` stay descending, then `key` descending, then the index ascending.
+def _order_tied(tied: Tensor, values: Tensor, key: Tensor) -> Tensor:
+    """Reorder tied units, given as flat indices: `values` stay descending, then `key` descending, then the index ascending.
 
     A chain of stable sorts, the least significant key first.
     """
-    run = torch.cat([torch.zeros_like(indices[:1]), (values[1:] != values[:-1]).cumsum(0)])
-    by_index = indices.argsort()
-    by_key = by_index[key[indices[by_index]].argsort(descending=True, stable=True)]
+    run = torch.cat([torch.zeros_like(tied[:1]), (values[1:] != values[:-1]).cumsum(0)])
+    by_index = tied.argsort()
+    by_key = by_index[key[tied[by_index]].argsort(descending=True, stable=True)]
     by_run = by_key[run[by_key].argsort(stable=True)]
-    return indices[by_run]
+    return tied[by_run]
 
 
 def _in_runs(same: Tensor) -> Tensor:
@@ -102,12 +103,12 @@ def tied_units(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     2
     """
     values = units.flatten(scores)
-    ordered = values[order]
-    order = order[_in_runs(ordered[1:] == ordered[:-1])]
+    ordered = values.index_select(0, order)
+    order = order.index_select(0, indices(_in_runs(ordered[1:] == ordered[:-1])))
     if not len(order):
         return 0
     layer = units.layer_index().to(order.device)
-    order = order[layer[order].argsort(stable=True)]
+    order = order[grouped(layer[order], len(units.layers))]
     magnitude = units.flatten(magnitudes).to(order.device)[order]
     values, layer = values[order], layer[order]
     same = (values[1:] == values[:-1]) & (layer[1:] == layer[:-1])

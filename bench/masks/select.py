@@ -65,4 +65,4 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
             key = tie_key(units, scores, magnitudes).to(values.device) if key is None else key
             tied = indices(values[part] == threshold) + part.start
             flags[tied[key[tied].argsort(descending=True, stable=True)[-surplus:]]] = False
-    return MaskSet(units, units.split(flags))
+    return MaskSet.from_flat(units, flags)

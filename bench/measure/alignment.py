@@ -16,8 +16,10 @@ from torch import Tensor
 from bench.core.identity import named_seed
 from bench.core.types import Cell, Group
 from bench.masks.erk import round_to_total
+from bench.measure.rank_correlation import rank_correlations
+from bench.measure.scoring import Ordered
 from bench.measure.shared import GRANULARITIES, Once, SharedValues, computing_order
-from bench.models.sorting import ascending, indices
+from bench.models.sorting import grouped
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.scorers.features.controls import cut
@@ -103,106 +105,76 @@ class MagnitudeRanks:
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> ranks = MagnitudeRanks(units, {"conv": torch.tensor([3.0, 1.0, 4.0, 2.0])}, seed=0)
     >>> scores = ScoreMap({"conv": torch.tensor([9.0, 2.0, 7.0, 1.0]).double()})
-    >>> ranks.correlations(scores, [0.5])
+    >>> ranks.correlations(scores, torch.tensor([0, 2, 1, 3]), [0.5])
     [LayerAlignment(sparsity=0.5, layer='conv', units=4, rho=0.6, window_units=2, window_rho=1.0)]
     >>> ranks.sample(scores)[0]
     SampledUnit(layer='conv', unit=0, magnitude=3.0, u=0.7, score=9.0)
     """
 
     def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], seed: int) -> None:
-        self._by_magnitude, self._chosen, self._known = {}, sample_units(units, seed), {}
-        self._windows: dict[tuple[int, float | None], slice] = {}
-        for name, chosen in self._chosen.items():
-            magnitude = magnitudes[name].reshape(-1)
-            place = positions(magnitude)
-            self._by_magnitude[name] = place.argsort()
-            self._known[name] = _at(magnitude, chosen), _at(ladder(len(place)).to(place.device)[place], chosen)
+        self._units, self._sizes = units, [layer.size for layer in units.layers]
+        flat = units.flatten(magnitudes)
+        places = {name: positions(magnitudes[name]) for name in units.names}
+        self._u = units.flatten({name: ladder(p.numel()).to(p.device)[p] for name, p in places.items()})
+        self._centred = units.flatten({name: p - (p.numel() - 1) / 2 for name, p in places.items()}).double()
+        self._layer = units.layer_index().to(flat.device)
+        chosen = sample_units(units, seed)
+        starts = np.cumsum([0, *self._sizes[:-1]])
+        sampled = np.concatenate([chosen[name] + start for name, start in zip(units.names, starts, strict=True)])
+        self._sampled = torch.from_numpy(sampled).to(flat.device)
+        named = [(name, unit) for name in units.names for unit in chosen[name].tolist()]
+        self._known = list(zip(named, flat[self._sampled].tolist(), self._u[self._sampled].tolist(), strict=True))
 
-    def correlations(self, scores: ScoreMap, sparsities: Sequence[float | None]) -> list[LayerAlignment]:
+    def correlations(
+        self, scores: ScoreMap, order: Tensor, sparsities: Sequence[float | None]
+    ) -> list[LayerAlignment]:
         """Correlate scores with the ranks in every layer, and in the window that belongs to each sparsity.
 
         Parameters
         ----------
         scores : ScoreMap
             Higher means keep.
+        order : Tensor
+            Flat indices of the units, the best first (`bench.masks.order.keep_order`), int64, shape ``(total,)``.
         sparsities : sequence of float or None
             Targets; for None, where the allocation sets the sparsity, no unit is in the window.
         """
-        found = []
-        for name, by_magnitude in self._by_magnitude.items():
-            ordered = scores[name].reshape(-1).to(by_magnitude.device)[by_magnitude]
-            places = ascending(ordered)
-            values = ordered[places]
-            n, ranks = len(values), _run_ranks(values)
-            rho = _correlation(ranks, places)
-            for sparsity in sparsities:
-                near = self._window(n, sparsity)
-                inside = indices((places >= near.start) & (places < near.stop))
-                near_places = places[inside] - near.start
-                near_ranks = None if ranks is None else _run_ranks(values[inside])
-                found.append(
-                    LayerAlignment(
-                        sparsity, name, n, rho, near.stop - near.start, _correlation(near_ranks, near_places)
-                    )
-                )
-        return found
-
-    def _window(self, n: int, sparsity: float | None) -> slice:
-        if (n, sparsity) not in self._windows:
-            self._windows[n, sparsity] = slice(0, 0) if sparsity is None else window(n, sparsity)
-        return self._windows[n, sparsity]
+        ascending = order.flip(0)
+        ascending = ascending.index_select(0, grouped(self._layer.index_select(0, ascending), len(self._sizes)))
+        values, u, places = (
+            each.index_select(0, ascending) for each in (self._units.flatten(scores), self._u, self._centred)
+        )
+        bounds = [None, *map(window_bounds, sparsities)]
+        inside = ((u >= bound[0]) & (u < bound[1]) if bound else torch.ones_like(u, dtype=torch.bool) for bound in bounds)
+        whole, *windows = rank_correlations(values, places, self._sizes, inside)
+        return [
+            LayerAlignment(sparsity, layer.name, layer.size, whole[number][1], *window[number])
+            for number, layer in enumerate(self._units.layers)
+            for sparsity, window in zip(sparsities, windows, strict=True)
+        ]
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:
         """Return the scores of the sampled units."""
+        values = self._units.flatten(scores)[self._sampled].tolist()
         return [
-            SampledUnit(name, *values)
-            for name, chosen in self._chosen.items()
-            for values in zip(chosen.tolist(), *self._known[name], _at(scores[name], chosen), strict=True)
+            SampledUnit(*named, magnitude, u, value)
+            for (named, magnitude, u), value in zip(self._known, values, strict=True)
         ]
 
 
-def _at(values: Tensor, chosen: NDArray[np.int64]) -> list[float]:
-    found: list[float] = values.reshape(-1)[torch.from_numpy(chosen).to(values.device)].tolist()
-    return found
-
-
-def _run_ranks(values: Tensor) -> Tensor | None:
-    """Rank of each of n values in ascending order, centred, equal ones averaged; None where no two are equal."""
-    _, run, sizes = torch.unique_consecutive(values, return_inverse=True, return_counts=True)
-    n, sizes = len(values), sizes.double()
-    if len(sizes) == n:
-        return None
-    ranks: Tensor = (sizes.cumsum(0) - (sizes - 1) / 2 - (n + 1) / 2)[run]
-    return ranks
-
-
-def _correlation(ranks: Tensor | None, places: Tensor) -> float:
-    """Pearson's correlation of `_run_ranks` with the places, 0 to n - 1, where their values stood."""
-    n = len(places)
-    most = n * (n * n - 1) / 12  # sum of squares of centred ranks without ties
-    centred = places.double() - (n - 1) / 2
-    if ranks is None:
-        ranks = torch.arange(n, dtype=torch.float64, device=places.device) - (n - 1) / 2
-        spread = most
-    else:
-        spread = float(ranks.square().sum())
-    if spread == 0:
-        return math.nan
-    return min(1.0, max(-1.0, float(torch.dot(ranks, centred)) / math.sqrt(most * spread)))
-
-
-def window(n: int, sparsity: float) -> slice:
-    """Return the places, in a layer of n units, of those with abs(u - u_S) <= 0.15.
+def window_bounds(sparsity: float | None) -> tuple[float, float]:
+    """Return the least u of a unit with abs(u - u_S) <= 0.15, and what its u is below; for None no unit has it.
 
     Examples
     --------
-    >>> window(101, 0.5)
-    slice(34, 67, None)
+    >>> low, high = window_bounds(0.5)
+    >>> ((ladder(101) >= low) & (ladder(101) < high)).nonzero().flatten()[[0, -1]]
+    tensor([34, 66])
     """
+    if sparsity is None:
+        return 0.0, 0.0
     centre, rounding = cut(sparsity), 1e-12
-    bounds = torch.tensor([centre - WINDOW - rounding, centre + WINDOW + rounding], dtype=torch.float64)
-    start, stop = torch.searchsorted(ladder(n), bounds).tolist()
-    return slice(start, stop)
+    return centre - WINDOW - rounding, centre + WINDOW + rounding
 
 
 def sample_units(units: UnitSpace, seed: int, most: int = SAMPLED) -> dict[str, NDArray[np.int64]]:
@@ -271,7 +243,7 @@ class Alignment:
             if not cell.is_dense:
                 self._sparsities.setdefault(self._score_set(cell), {})[cell.sparsity] = None
 
-    def measure(self, cell: Cell, scores: Callable[[], ScoreMap]) -> None:
+    def measure(self, cell: Cell, ordered: Callable[[], Ordered]) -> None:
         """Measure the scores of a cell, unless a cell with the same scores was measured before.
 
         Fused scores are functions of the rank, which the curves show: no units are sampled of them.
@@ -280,9 +252,10 @@ class Alignment:
         if key in self._aligned:
             return
         ranks = self._ranks.get(key.granularity, lambda: self._magnitude_ranks(key.granularity))
-        found = scores()
-        sampled = ranks.sample(found) if key.search == "none" else []
-        self._aligned[key] = Aligned(ranks.correlations(found, list(self._sparsities[key])), sampled)
+        found = ordered()
+        sampled = ranks.sample(found.scores) if key.search == "none" else []
+        layers = ranks.correlations(found.scores, found.order, list(self._sparsities[key]))
+        self._aligned[key] = Aligned(layers, sampled)
 
     def tables(self, cells: Iterable[Cell]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the measurements of `cells` as the columns of `schema.ALIGNMENT` and of `schema.UNITS`."""

@@ -28,14 +28,14 @@ from bench.measure.mask_facts import MaskFacts
 from bench.measure.out_of_memory import in_smaller_parts
 from bench.measure.recheck import cells_to_check, recheck
 from bench.measure.repair import Repair
-from bench.measure.scoring import Scoring, Weights
+from bench.measure.scoring import Ordered, Scoring, Weights
 from bench.measure.search import Search
 from bench.measure.seeds import cell_seeds
 from bench.measure.shared import SharedValues, computing_order
 from bench.measure.working_model import WorkingModel
 from bench.models.checkpoints import state_digest
 from bench.models.dense import DenseModel
-from bench.models.tensors import MaskSet, ScoreMap
+from bench.models.tensors import MaskSet
 from bench.models.unchanged import left_behind, marks
 from bench.models.view import set_memory_format
 from bench.store.tables import now
@@ -147,7 +147,7 @@ class Pipeline:
         else:
             search = self._search.found(cell)
             weights = fusion_weights(search)
-            self._alignment.measure(cell, partial(self._scoring.scores, cell, weights))
+            self._alignment.measure(cell, partial(self._scoring.ordered, cell, weights))
             masked = self._scoring.masked(cell, weights)
             masks = masked.masks
             facts = {**self._facts.of(masks), "tied_units": masked.tied, "magnitude_overlap": masked.overlap}
@@ -221,10 +221,10 @@ class Pipeline:
         return self._alignment.tables(cells)
 
     def _align(self, cell: Cell) -> None:
-        def scores() -> ScoreMap:
-            return self._scoring.scores(cell, fusion_weights(self._search.found(cell)))
+        def ordered() -> Ordered:
+            return self._scoring.ordered(cell, fusion_weights(self._search.found(cell)))
 
-        self._alignment.measure(cell, scores)
+        self._alignment.measure(cell, ordered)
 
     def dense_model_change(self) -> str | None:
         """Return what a method changed on the dense model, which must stay as it was; None if nothing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -124,14 +125,18 @@ def _validate(what: str, found: Mapping[str, Tensor], units: UnitSpace, leading:
             raise CellError(f"{what} of {layer.name} have shape {tuple(values.shape)}, expected {expected}")
         if values.dtype != torch.float64:
             raise CellError(f"{what} of {layer.name} are {values.dtype}, expected torch.float64")
-        bad = int((~torch.isfinite(values)).sum())
-        if bad:
-            raise CellError(f"{bad} of {values.numel()} {what} of {layer.name} are NaN or infinite")
+    bad = torch.stack([found[name].numel() - found[name].isfinite().count_nonzero() for name in units.names]).tolist()
+    for name, count in zip(units.names, bad, strict=True):
+        if count:
+            raise CellError(f"{count} of {found[name].numel()} {what} of {name} are NaN or infinite")
 
 
 @dataclass(frozen=True)
 class MaskSet(Mapping[str, Tensor]):
-    """Layer name -> boolean tensor of `unit_shape`; True means kept."""
+    """Layer name -> boolean tensor of `unit_shape`; True means kept.
+
+    What is counted or hashed is computed once: masks are not changed.
+    """
 
     units: UnitSpace
     masks: Mapping[str, Tensor]
@@ -142,6 +147,13 @@ class MaskSet(Mapping[str, Tensor]):
             if mask.dtype != torch.bool or tuple(mask.shape) != layer.unit_shape:
                 raise CellError(f"mask of {layer.name} is {mask.dtype} {tuple(mask.shape)}")
 
+    @classmethod
+    def from_flat(cls, units: UnitSpace, flat: Tensor) -> MaskSet:
+        """Return the mask set whose units, one layer after the other, are those of `flat`, shape ``(total,)``."""
+        masks = cls(units, units.split(flat))
+        masks.__dict__["flat"] = flat
+        return masks
+
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]
 
@@ -151,17 +163,28 @@ class MaskSet(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.masks)
 
-    @property
+    @cached_property
+    def flat(self) -> Tensor:
+        """The masks of all layers, one after the other, shape ``(total,)``."""
+        return self.units.flatten(self.masks)
+
+    @cached_property
     def kept(self) -> int:
         """Number of units kept."""
-        return sum(int(mask.count_nonzero()) for mask in self.masks.values())
+        return int(self.flat.count_nonzero())
 
     def digest(self) -> str:
         """SHA-256 over the layers' names and bits: equal exactly for equal masks."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         sha = hashlib.sha256(self.units.granularity.encode())
+        flat, start = self.flat.cpu().numpy(), 0
         for layer in self.units.layers:
             sha.update(layer.name.encode())
-            sha.update(self.masks[layer.name].cpu().numpy().tobytes())
+            sha.update(flat[start : start + layer.size])
+            start += layer.size
         return sha.hexdigest()
 
     def overlap(self, kept: Tensor) -> float:
@@ -172,7 +195,6 @@ class MaskSet(Mapping[str, Tensor]):
         kept : Tensor
             Flat indices, each once, of the units that the others keep.
         """
-        flat = self.units.flatten(self.masks)
-        shared = int(flat[kept.to(flat.device)].count_nonzero())
+        shared = int(self.flat.index_select(0, kept.to(self.flat.device)).count_nonzero())
         either = self.kept + len(kept) - shared
         return shared / either if either else 1.0

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from bench.measure.alignment import MagnitudeRanks, sample_units, window
+from bench.masks.order import keep_order
+from bench.measure.alignment import LayerAlignment, MagnitudeRanks, sample_units, window_bounds
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.scorers.rank import ladder, normalised_rank
@@ -24,8 +25,13 @@ def space(**sizes: int) -> UnitSpace:
 def correlation(values: torch.Tensor) -> float:
     """Correlation of scores with magnitudes that ascend with the place."""
     magnitudes = torch.arange(len(values), dtype=torch.float64)
-    (row,) = MagnitudeRanks(space(a=len(values)), {"a": magnitudes}, 0).correlations(ScoreMap({"a": values}), [None])
+    (row,) = aligned(space(a=len(values)), {"a": magnitudes}, ScoreMap({"a": values}), [None])
     return row.rho
+
+
+def aligned(units, magnitudes, scores, sparsities) -> list[LayerAlignment]:
+    order = keep_order(units, scores, magnitudes)
+    return MagnitudeRanks(units, magnitudes, 0).correlations(scores, order, sparsities)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=40))
@@ -53,7 +59,8 @@ def test_the_sign_of_zero_makes_no_difference():
 @pytest.mark.parametrize("sparsity", [0.05, 0.5, 0.7, 0.95])
 def test_the_window_holds_the_ranks_near_the_threshold(n, sparsity):
     near = (ladder(n) - (0.1 + 0.9 * sparsity)).abs() <= 0.15 + 1e-12
-    assert near.nonzero().flatten().tolist() == list(range(n))[window(n, sparsity)]
+    low, high = window_bounds(sparsity)
+    assert torch.equal((ladder(n) >= low) & (ladder(n) < high), near)
 
 
 def test_every_layer_is_measured_as_a_whole_and_near_each_threshold():
@@ -63,7 +70,7 @@ def test_every_layer_is_measured_as_a_whole_and_near_each_threshold():
     scores = ScoreMap(
         {name: torch.from_numpy(rng.integers(0, 9, len(m)).astype(float)) for name, m in magnitudes.items()}
     )
-    found = MagnitudeRanks(units, magnitudes, 0).correlations(scores, [0.5, 0.8, None])
+    found = aligned(units, magnitudes, scores, [0.5, 0.8, None])
     assert [(row.layer, row.sparsity) for row in found] == [(n, s) for n in ("a", "b") for s in (0.5, 0.8, None)]
     for row in found:
         u, score = normalised_rank(magnitudes[row.layer]).numpy(), scores[row.layer].numpy()
