@@ -83,6 +83,11 @@ class Run:
         entries: dict[str, int] = self._stages()["entries"]
         return entries
 
+    def unwritten(self) -> int:
+        """Return how many evaluations began after the last transaction ended."""
+        stages = self._stages()
+        return int(stages["entries"].get("evaluation", 0)) - int(stages.get("written", 0))
+
     def _stages(self) -> dict[str, Any]:
         path = self.folder / "stages"
         text = path.read_text() if path.exists() else ""
@@ -131,11 +136,12 @@ def _set_clock(clock: Path) -> None:
 
 def _watch(log: int, stage_to_kill: str, count: int) -> None:
     """Note in `log` where this process is, in a few bytes that are overwritten."""
-    entries = dict.fromkeys(STAGES, 0)
+    entries, written = dict.fromkeys(STAGES, 0), 0
     inside = [ELSEWHERE]
 
     def note() -> None:
-        os.pwrite(log, json.dumps({"place": inside[-1], "entries": entries}).ljust(300).encode(), 0)
+        state = {"place": inside[-1], "entries": entries, "written": written}
+        os.pwrite(log, json.dumps(state).ljust(300).encode(), 0)
 
     @contextmanager
     def enter(stage: str) -> Iterator[None]:
@@ -159,6 +165,11 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
         with enter("within a commit"):  # the statements of the transaction have run, its commit has not
             pass
 
+    def committed(*_: object) -> None:
+        nonlocal written
+        written = entries["evaluation"]
+        note()
+
     torch.optim.AdamW.step = watched("training", torch.optim.AdamW.step)
     bench.measure.scoring.keep_order = watched("scoring", bench.measure.scoring.keep_order)
     bench.measure.evaluation.Evaluator.evaluate = watched("evaluation", bench.measure.evaluation.Evaluator.evaluate)
@@ -167,3 +178,4 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
     Artifacts.write_table = watched("writing a table", Artifacts.write_table)
     os.replace = watched("between write and rename", os.replace)
     sa.event.listen(sa.Engine, "commit", commit)
+    sa.event.listen(sa.pool.Pool, "checkin", committed)  # a connection comes back after its commit

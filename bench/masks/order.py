@@ -64,7 +64,7 @@ def tie_key(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor]
 
 
 def _order_tied(tied: Tensor, values: Tensor, key: Tensor) -> Tensor:
-    """Reorder tied units, given as flat indices: `values` stay descending, then `key` descending, then the index ascending.
+    """Reorder the flat indices of tied units: `values` stay descending, then `key` descending, then index ascending.
 
     A chain of stable sorts, the least significant key first.
     """

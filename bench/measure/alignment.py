@@ -125,9 +125,7 @@ class MagnitudeRanks:
         named = [(name, unit) for name in units.names for unit in chosen[name].tolist()]
         self._known = list(zip(named, flat[self._sampled].tolist(), self._u[self._sampled].tolist(), strict=True))
 
-    def correlations(
-        self, scores: ScoreMap, order: Tensor, sparsities: Sequence[float | None]
-    ) -> list[LayerAlignment]:
+    def correlations(self, scores: ScoreMap, order: Tensor, sparsities: Sequence[float | None]) -> list[LayerAlignment]:
         """Correlate scores with the ranks in every layer, and in the window that belongs to each sparsity.
 
         Parameters
@@ -144,8 +142,8 @@ class MagnitudeRanks:
         values, u, places = (
             each.index_select(0, ascending) for each in (self._units.flatten(scores), self._u, self._centred)
         )
-        bounds = [None, *map(window_bounds, sparsities)]
-        inside = ((u >= bound[0]) & (u < bound[1]) if bound else torch.ones_like(u, dtype=torch.bool) for bound in bounds)
+        bounds = [(-math.inf, math.inf), *map(window_bounds, sparsities)]
+        inside = ((u >= low) & (u < high) for low, high in bounds)
         whole, *windows = rank_correlations(values, places, self._sizes, inside)
         return [
             LayerAlignment(sparsity, layer.name, layer.size, whole[number][1], *window[number])

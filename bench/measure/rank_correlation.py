@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from bench.models.sorting import indices
 
 
 def rank_correlations(
-    values: Tensor, places: Tensor, sizes: Sequence[int], windows: Iterable[Tensor]
+    values: Tensor, places: Tensor, sizes: list[int], windows: Iterable[Tensor]
 ) -> list[list[tuple[int, float]]]:
     """Correlate values with places layer by layer, over the units of each window; equal values share their rank.
 
@@ -25,7 +25,7 @@ def rank_correlations(
         One layer after the other, ascending in each layer, shape ``(total,)``.
     places : Tensor
         Of the same units: ranks without ties, less their layer's mean, so that sums stay exact; float64.
-    sizes : sequence of int
+    sizes : list of int
         Units of each layer.
     windows : iterable of Tensor
         Boolean, shape ``(total,)``: which units count. In a layer their places are consecutive.
@@ -76,22 +76,24 @@ class _Ties:
         ranks.index_copy_(0, self.members, (before + ranks.index_select(0, self.last) + 1) / 2)
 
 
-def _sums(window: Tensor, places: Tensor, layer: Tensor, sizes: Sequence[int], ties: _Ties | None) -> Tensor:
+def _sums(window: Tensor, places: Tensor, layer: Tensor, sizes: list[int], ties: _Ties | None) -> Tensor:
     """Return the units of every layer that are in the window, and two sums over them, shape ``(layers, 3)``.
 
     The sums are those of centred rank times place, and of the square of the centred rank.
     """
     ranks = window.cumsum(0).double()
-    kept = torch.stack([part.count_nonzero() for part in window.split(sizes)]).double()
+    kept = torch.stack([part.count_nonzero() for part in torch.split(window, sizes)]).double()
     if ties is not None:
         ties.share(ranks, window)
     mean = (kept.cumsum(0) - kept) + (kept + 1) / 2
     centred = ranks.sub_(mean.index_select(0, layer)).mul_(window)
-    products = [torch.dot(*parts) for parts in zip(centred.split(sizes), places.split(sizes), strict=True)]
+    products = [
+        torch.dot(*parts) for parts in zip(torch.split(centred, sizes), torch.split(places, sizes), strict=True)
+    ]
     if ties is None:
         squares = kept * (kept.square() - 1) / 12
     else:
-        squares = torch.stack([torch.dot(part, part) for part in centred.split(sizes)])
+        squares = torch.stack([torch.dot(part, part) for part in by_layer])
     return torch.stack([kept, torch.stack(products), squares], dim=1)
 
 

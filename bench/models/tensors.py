@@ -183,7 +183,7 @@ class MaskSet(Mapping[str, Tensor]):
         flat, start = self.flat.cpu().numpy(), 0
         for layer in self.units.layers:
             sha.update(layer.name.encode())
-            sha.update(flat[start : start + layer.size])
+            sha.update(flat[start : start + layer.size].data)
             start += layer.size
         return sha.hexdigest()
 

@@ -42,6 +42,7 @@ from bench.run.group import (
     Stage,
 )
 from bench.run.progress import Reporter
+from bench.run.row_writer import RowWriter
 from bench.store import schema
 from bench.store.database import Store
 from bench.store.files import Artifacts, remove_left_over
@@ -162,7 +163,7 @@ class Driver:
     settings : Settings
         Execution settings, as stored.
     store : Store
-        Rows are written here, each in its own transaction.
+        Rows are written here (`bench.run.row_writer`).
     options : RunOptions
         Options of this run.
     """
@@ -170,6 +171,7 @@ class Driver:
     def __init__(self, plan: Plan, registry: Registry, settings: Settings, store: Store, options: RunOptions) -> None:
         self.plan, self.registry, self.settings, self.store, self.options = plan, registry, settings, store, options
         self.summary = RunSummary()
+        self._rows = RowWriter(store)
         self._study_hash = plan.study.digest()
         self._artifacts = Artifacts.of(plan.study.folder)
         self._waiting: deque[_GroupWork] = deque()
@@ -209,11 +211,14 @@ class Driver:
         work_of = {work.group.id: work for work in self._lay_out({cell.id for cell in todo})}
         self._waiting.extend(sorted(work_of.values(), key=lambda work: -(costs or {}).get(work.group.id, 0.0)))
         events = engine.events(self._next_task)
-        with closing(events):
-            for group, event in events:
-                self._write(work_of[group], event, reporter)
-                if self.summary.stopped:
-                    break
+        try:
+            with closing(events):
+                for group, event in events:
+                    self._write(work_of[group], event, reporter)
+                    if self.summary.stopped:
+                        break
+        finally:
+            self._rows.flush()
         for work in work_of.values():
             self._write_counters(work)
         self.store.end_run(run)
@@ -268,6 +273,7 @@ class Driver:
     def _next_task(self) -> GroupTask | None:
         if not self._waiting:
             return None
+        self._rows.flush()  # a group that is handed out again is read from the store
         work = self._waiting.popleft()
         group, file, folder = work.group, self.plan.study.file, self.plan.study.folder
         return GroupTask(
@@ -283,6 +289,8 @@ class Driver:
     # ---------------------------------------------------------------- write what the engine reports
 
     def _write(self, work: _GroupWork, event: Event, reporter: Reporter) -> None:
+        if not isinstance(event, CellFinished):
+            self._rows.flush()
         match event:
             case Stage(text):
                 work.started = work.started or time.perf_counter()
@@ -293,14 +301,13 @@ class Driver:
                     reporter.warn(text)
             case DenseModelReady(values):
                 self.store.write_dense(values)
-                running = self._next_running(work)
-                if running is not None:
-                    self.store.write_row(running)
+                self._rows.mark(work.group.id, self._next_running(work))
+                self._rows.flush()
             case CellFinished(outcome, counted):
                 work.remaining.pop(outcome.cell.id)
                 work.losses = 0
                 work.counters.update(counted)
-                self.store.write_row(row_values(outcome), self._next_running(work))
+                self._rows.add(row_values(outcome), self._next_running(work))
                 self._count(outcome, reporter)
                 if outcome.state == "done":
                     work.done.append(outcome.cell)
@@ -339,14 +346,14 @@ class Driver:
                 outcome = Outcome(cell, "skipped", reason=cell.skip)
             else:
                 outcome = Outcome(cell, "failed", reason=reason, traceback=trace)
-            self.store.write_row(row_values(outcome))
+            self._rows.add(row_values(outcome))
             self._count(outcome, reporter)
         self._stop_after("groups", reason)  # counted once, however many cells the group has
 
     def _invalidate(self, work: _GroupWork, reason: str, reporter: Reporter) -> None:
         """Write the cells that were computed with a modified dense model as failed."""
         for cell in work.done:
-            self.store.write_row(row_values(Outcome(cell, "failed", reason=reason)))
+            self._rows.add(row_values(Outcome(cell, "failed", reason=reason)))
             self.summary.done -= 1
             self.summary.count(Outcome(cell, "failed", reason=reason))
         reporter.stage(f"{len(work.done)} cells are not valid: {work.title}: {reason}")

@@ -372,16 +372,20 @@ class Store:
         return {(c, k) for c, k in connection.execute(sa.select(CHECKS.c.cell, CHECKS.c.kind)) if c in wanted}
 
     @_whole
-    def write_row(
-        self, connection: sa.Connection, values: Mapping[str, Any], running: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write one finished row and, in the same transaction, mark the next cell as running.
+    def write_rows(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows, each in place of the one of its cell, in one transaction.
 
-        Both are mappings of columns of `schema.ROWS` to values; the plan has the axes, so they are not stored again.
+        Parameters
+        ----------
+        rows : sequence of mapping
+            Columns of `schema.ROWS` and their values, NULL where one is missing; not empty, each cell once. The plan
+            has the axes, so they are not stored again.
         """
-        for row in (values,) if running is None else (values, running):
-            stored = {column.name: row[column.name] for column in ROWS.columns if column.name in row}
-            replace_row(connection, ROWS, stored, ("cell",))
+        names = [column.name for column in ROWS.columns]
+        connection.execute(
+            sa.delete(ROWS).where(ROWS.c.cell == sa.bindparam("old")), [{"old": r["cell"]} for r in rows]
+        )
+        connection.execute(sa.insert(ROWS), [{name: row.get(name) for name in names} for row in rows])
 
     @_whole
     def write_check(self, connection: sa.Connection, values: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.run.forecast import group_work
 from bench.run.open_study import open_study
+from bench.run.row_writer import RowWriter
 from bench.run.scaling import makespan
 from bench.store.database import ROWS, Store, open_store
 from bench.store.reader import read_database
@@ -149,7 +150,7 @@ def _ordered(times: GroupTimes, costs: Mapping[str, float]) -> GroupTimes:
 
 
 def rows_per_second(folder: Path) -> float:
-    """Write rows of a study one by one, each with the mark of the next, as a run does."""
+    """Write rows of a study as a run does, each with the mark of the next."""
     with closing(open_store(folder)) as store, store.transaction() as connection:
         rows = [dict(row) for row in islice(connection.execute(ROWS.select()).mappings(), WRITTEN)]
     with tempfile.TemporaryDirectory() as scratch, closing(open_store(Path(scratch), create=True)) as store:
@@ -157,9 +158,10 @@ def rows_per_second(folder: Path) -> float:
 
 
 def _seconds(store: Store, rows: list[dict[str, object]]) -> float:
-    start = time.perf_counter()
+    start, writer = time.perf_counter(), RowWriter(store)
     for row, upcoming in zip(rows, [*rows[1:], None], strict=True):
-        store.write_row(row, upcoming and {**upcoming, "state": "running"})
+        writer.add(row, upcoming and {**upcoming, "state": "running"})
+    writer.flush()
     return time.perf_counter() - start
 
 

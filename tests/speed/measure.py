@@ -30,6 +30,7 @@ from bench.measure.pipeline import Pipeline, row_values
 from bench.models.dense import DenseModel, obtain_dense
 from bench.models.view import Calibration, normalise
 from bench.run.open_study import OpenStudy, open_study
+from bench.run.row_writer import RowWriter
 from bench.run.settings import apply_settings
 from bench.store.database import open_store
 from bench.store.files import Artifacts
@@ -225,14 +226,15 @@ class _Speed:
         rows = {}
         with closing(open_store(folder, create=True)) as store:
             start = time.perf_counter()
-            pipeline = self._pipeline(counters)
+            pipeline, writer = self._pipeline(counters), RowWriter(store)
             pipeline.remember((known or {}).values())
             upcoming: list[Cell | None] = [*cells[1:], None]
             for outcome, after in zip(pipeline.run({cell.id for cell in cells}), upcoming, strict=True):
                 if outcome.state != "done":
                     raise UserError(f"speed: {outcome.cell.scorer.label} {outcome.state}: {outcome.reason}")
-                store.write_row(row_values(outcome), row_values(Outcome(after, "running")) if after else None)
+                writer.add(row_values(outcome), row_values(Outcome(after, "running")) if after else None)
                 rows[outcome.cell.id] = outcome.values
+            writer.flush()
             return time.perf_counter() - start, rows, counters
 
     def _pipeline(self, counters: Counter[str]) -> Pipeline:

@@ -28,11 +28,10 @@ def folder(tmp_path):
     store.register({**study, "study_hash": "other"}, [("f" * 8, 0, AXES | {"cell": "f" * 8})])
     store.register(study, [(axes["cell"], position, axes) for position, axes in enumerate(plan)])
     for number in (5, 4, 3, 2, 1, 0):
-        store.write_row(plan[number] | {"state": "failed", "reason": REASONS[number]})
+        store.write_rows([plan[number] | {"state": "failed", "reason": REASONS[number]}])
     for number in (7, 6):
-        store.write_row(
-            plan[number] | {"state": "done", "evaluation": "e", "accuracy": 0.75, "correct": b"\x01", "n_test": 8}
-        )
-    store.write_row(AXES | {"cell": "f" * 8, "state": "done"}, running=plan[8] | {"state": "running"})
+        done = {"state": "done", "evaluation": "e", "accuracy": 0.75, "correct": b"\x01", "n_test": 8}
+        store.write_rows([plan[number] | done])
+    store.write_rows([AXES | {"cell": "f" * 8, "state": "done"}, plan[8] | {"state": "running"}])
     store.close()
     return tmp_path

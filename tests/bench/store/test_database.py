@@ -32,7 +32,7 @@ def store(tmp_path):
 
 
 def test_values_come_back_at_full_precision(store):
-    store.write_row(ROW)
+    store.write_rows([ROW])
     row = store.row("c1")
     assert row is not None
     assert {key: row[key] for key in ROW} == ROW
@@ -41,8 +41,8 @@ def test_values_come_back_at_full_precision(store):
 
 
 def test_a_row_replaces_the_running_mark(store):
-    store.write_row({"cell": "c1", "group": "g1", "state": "running"})
-    store.write_row(ROW, running={"cell": "c2", "group": "g1", "state": "running"})
+    store.write_rows([{"cell": "c1", "group": "g1", "state": "running"}])
+    store.write_rows([ROW, {"cell": "c2", "group": "g1", "state": "running"}])
     assert store.states() == {"c1": "done", "c2": "running"}
     store.start_run("study", 1, "host")
     assert store.states() == {"c1": "done"}
@@ -54,7 +54,7 @@ def test_every_column_of_the_schema_is_stored(store):
 
 
 def test_the_axes_of_a_row_are_stored_with_the_plan_alone(store):
-    store.write_row(ROW | {"scorer": "magnitude", "sparsity": 0.5}, running={"cell": "c2", "scorer": "taylor"})
+    store.write_rows([ROW | {"scorer": "magnitude", "sparsity": 0.5}, {"cell": "c2", "scorer": "taylor"}])
     assert not {"scorer", "sparsity"} & store.row("c1").keys()
     assert store.row("c2")["cell"] == "c2"
 
@@ -106,12 +106,12 @@ def test_an_absent_store_says_how_to_begin(tmp_path):
 
 
 def test_a_full_disk_keeps_what_was_written(store):
-    store.write_row(ROW)
+    store.write_rows([ROW])
     with store.transaction() as connection:
         pages = connection.execute(sa.text("PRAGMA page_count")).scalar()
     sa.event.listen(store.database.engine, "begin", lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
     with pytest.raises(UserError, match="full: free some space and run again"):
-        store.write_row({**ROW, "cell": "c2", "correct": b"\x00" * 10_000_000})
+        store.write_rows([{**ROW, "cell": "c2", "correct": b"\x00" * 10_000_000}])
     assert store.states() == {"c1": "done"}
 
 
@@ -121,7 +121,7 @@ from pathlib import Path
 from bench.store.database import open_store
 store = open_store(Path(sys.argv[1]))
 for i in range(200):
-    store.write_row({"cell": f"w{i}", "group": "g", "state": "done"})
+    store.write_rows([{"cell": f"w{i}", "group": "g", "state": "done"}])
 store.close()
 """
 
@@ -147,7 +147,7 @@ def claims_of(store, study_hash):
 
 def test_claims_edited_after_the_data_are_not_registered(store):
     store.register(STUDY, [("c1", 0, {"cell": "c1"})])
-    store.write_row({**ROW, "written": now()})
+    store.write_rows([{**ROW, "written": now()}])
     other = {**STUDY, "study_hash": "h2"}
     store.register({**other, "claims_hash": "edited"}, [("c1", 0, {"cell": "c1"})])
     assert claims_of(store, "h2").claims_hash is None

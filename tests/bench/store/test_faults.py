@@ -41,7 +41,7 @@ def test_claims_made_after_the_data_are_not_registered_by_a_clock_put_back(tmp_p
     set_clock(0)
     register(store, "first", "made before", "a")
     set_clock(0.1)
-    store.write_row({"cell": "a", "group": "g", "state": "done", "written": tables.now()})
+    store.write_rows([{"cell": "a", "group": "g", "state": "done", "written": tables.now()}])
     set_clock(0.1 + back)
     assert register(store, "disjoint", "made after", "b") == "made after"
     assert register(store, "shares a", "made after", "a", "b") is None
