@@ -87,9 +87,8 @@ def _sums(window: Tensor, places: Tensor, layer: Tensor, sizes: list[int], ties:
         ties.share(ranks, window)
     mean = (kept.cumsum(0) - kept) + (kept + 1) / 2
     centred = ranks.sub_(mean.index_select(0, layer)).mul_(window)
-    products = [
-        torch.dot(*parts) for parts in zip(torch.split(centred, sizes), torch.split(places, sizes), strict=True)
-    ]
+    by_layer = torch.split(centred, sizes)
+    products = [torch.dot(*parts) for parts in zip(by_layer, torch.split(places, sizes), strict=True)]
     if ties is None:
         squares = kept * (kept.square() - 1) / 12
     else:
