@@ -23,7 +23,7 @@ import sqlalchemy as sa
 import torch
 
 import bench.measure.alignment
-import bench.measure.evaluation
+import bench.measure.evaluator
 import bench.measure.recheck
 import bench.measure.scoring
 import bench.store.database
@@ -172,7 +172,7 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
 
     torch.optim.AdamW.step = watched("training", torch.optim.AdamW.step)
     bench.measure.scoring.keep_order = watched("scoring", bench.measure.scoring.keep_order)
-    bench.measure.evaluation.Evaluator.evaluate = watched("evaluation", bench.measure.evaluation.Evaluator.evaluate)
+    bench.measure.evaluator.Evaluator.evaluate = watched("evaluation", bench.measure.evaluator.Evaluator.evaluate)
     bench.measure.recheck.check_cell = watched("checks", bench.measure.recheck.check_cell)
     bench.measure.alignment.alignment_tables = watched("alignment", bench.measure.alignment.alignment_tables)
     Artifacts.write_table = watched("writing a table", Artifacts.write_table)

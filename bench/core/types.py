@@ -254,7 +254,9 @@ class Group:
 class Settings:
     """Execution settings, chosen once per study and reused by every resume.
 
-    `measured` has the images per second of each candidate; it is empty where nothing was timed.
+    `passes` is how evaluations call the network: ``single``, one model after the other; ``graph``, the same as CUDA
+    graphs; ``stacked``, small networks many at once. `measured` has the images per second of each candidate; it is
+    empty where nothing was timed.
     """
 
     precision: str
@@ -263,6 +265,7 @@ class Settings:
     device: str
     threads: int
     device_class: str = "cpu"
+    passes: str = "single"
     measured: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -10,9 +10,10 @@ import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from torch import nn
@@ -23,7 +24,7 @@ from bench.core.registry import Registry
 from bench.core.types import Cell, Check, Group, Outcome, Settings
 from bench.data.dataset import Dataset
 from bench.measure.alignment import Alignment
-from bench.measure.evaluation import CHANNELS, EVALUATED, Evaluations, evaluation_id
+from bench.measure.evaluation import CHANNELS, EVALUATED, Evaluations, Request, evaluation_id
 from bench.measure.mask_facts import MaskFacts
 from bench.measure.out_of_memory import in_smaller_parts
 from bench.measure.recheck import cells_to_check, recheck
@@ -40,6 +41,20 @@ from bench.models.unchanged import left_behind, marks
 from bench.models.view import set_memory_format
 from bench.store.tables import now
 from bench.study.plan import axis_values
+
+#: Cells that wait for a stack to fill, as a multiple of its models: cells that share an evaluation do not fill it.
+MOST_PENDING = 4
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A cell before its evaluation, with the columns and notes that are known, and the seconds that they took."""
+
+    request: Request
+    facts: Mapping[str, Any]
+    notes: Mapping[str, Any]
+    seconds: float
 
 
 class Pipeline:
@@ -111,35 +126,75 @@ class Pipeline:
         Yields
         ------
         Outcome
-            Done, failed (with its traceback) or skipped (with a reason), one per cell, in `computing_order`.
+            Done, failed (with its traceback) or skipped (with a reason), one per cell, in `computing_order`. Where
+            models are evaluated in stacks, many come at a time.
         """
+        pending: list[_Prepared | Outcome] = []
         for cell in computing_order(self.group.cells):
             if cell.id in todo:
-                yield self._outcome(cell)
+                pending.append(self._prepare(cell))
+                if self._is_enough(pending):
+                    yield from self._finish(pending)
+                    pending = []
+        yield from self._finish(pending)
 
-    def _outcome(self, cell: Cell) -> Outcome:
+    def _prepare(self, cell: Cell) -> _Prepared | Outcome:
+        """Compute all of a cell that comes before its evaluation; an outcome if there is nothing to evaluate."""
         if cell.skip is not None:
             return Outcome(cell, "skipped", reason=cell.skip)
-        start = time.perf_counter()
-        self._evaluations.deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        return self._isolated(cell, self._timeout, partial(self._prepared, cell))
+
+    def _is_enough(self, pending: Sequence[_Prepared | Outcome]) -> bool:
+        """Whether the prepared cells fill a stack of models, or are enough to keep in memory."""
+        stack = self._evaluations.stack
+        requests = [found.request for found in pending if isinstance(found, _Prepared)]
+        stacked = {request.evaluation for request in requests if self._evaluations.can_stack(request)}
+        return stack == 1 or len(stacked) >= stack or len(pending) >= MOST_PENDING * stack
+
+    def _finish(self, pending: Sequence[_Prepared | Outcome]) -> Iterator[Outcome]:
+        """Evaluate prepared cells."""
+        if self._evaluations.stack > 1:
+            start = time.perf_counter()
+            self._evaluations.deadline = None if self._timeout is None else time.monotonic() + self._timeout
+            self._evaluations.make(found.request for found in pending if isinstance(found, _Prepared))
+            each = (time.perf_counter() - start) / max(1, len(pending))
+            pending = [replace(p, seconds=p.seconds + each) if isinstance(p, _Prepared) else p for p in pending]
+        for found in pending:
+            yield self._outcome(found) if isinstance(found, _Prepared) else found
+
+    def _outcome(self, prepared: _Prepared) -> Outcome:
+        left = None if self._timeout is None else self._timeout - prepared.seconds
+        outcome = self._isolated(prepared.request.cell, left, partial(self._done, prepared))
+        if outcome.state == "done":
+            self.shared.counters["cells"] += 1
+        return outcome
+
+    def _isolated(self, cell: Cell, limit: float | None, work: Callable[[], T]) -> T | Outcome:
+        """Return what `work` returns; where it fails, the outcome of its cell, so that the others continue.
+
+        Parameters
+        ----------
+        limit : float, optional
+            Seconds until the cell's deadline.
+        """
+        self._evaluations.deadline = None if limit is None else time.monotonic() + limit
         try:
-            values = in_smaller_parts(partial(self._values, cell), self.shared, self._largest_batch)
+            found = in_smaller_parts(work, self.shared, self._largest_batch)
             self._check_deadline()
         except NotApplicable as reason:
             return Outcome(cell, "skipped", reason=str(reason))
-        except (Exception, SystemExit) as error:  # isolation: one cell's failure never stops the others
+        except (Exception, SystemExit) as error:
             text = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return Outcome(cell, "failed", reason=text[:500], traceback=traceback.format_exc())
-        values["seconds"] = time.perf_counter() - start
-        self.shared.counters["cells"] += 1
-        return Outcome(cell, "done", values)
+        return found
 
     def _check_deadline(self) -> None:
         if self._evaluations.deadline is not None and time.monotonic() > self._evaluations.deadline:
             raise Deadline(f"the cell took longer than {self._timeout} s (its deadline)")
 
-    def _values(self, cell: Cell) -> dict[str, Any]:
-        """Compute the values of a cell's row."""
+    def _prepared(self, cell: Cell) -> _Prepared:
+        """Compute scores, masks and the columns that depend on them alone."""
+        start = time.perf_counter()
         masks: MaskSet | None = None
         notes: dict[str, Any] = {}
         if cell.is_dense:
@@ -152,19 +207,27 @@ class Pipeline:
             masks = masked.masks
             facts = {**self._facts.of(masks), "tied_units": masked.tied, "magnitude_overlap": masked.overlap}
             notes = {**masked.notes, **({} if search is None else {"search": search})}
-        evaluation = evaluation_id(cell, facts["mask"])
-        evaluated = self._evaluations.of(cell, masks, evaluation)
+        request = Request(cell, masks, evaluation_id(cell, facts["mask"]))
+        return _Prepared(request, facts, notes, time.perf_counter() - start)
+
+    def _done(self, prepared: _Prepared) -> Outcome:
+        """Evaluate a prepared cell, unless that is done, and compute the values of its row."""
+        start = time.perf_counter()
+        cell, notes = prepared.request.cell, dict(prepared.notes)
+        evaluated = self._evaluations.of(*prepared.request)
         if evaluated[CHANNELS] is not None:
             notes[CHANNELS] = evaluated[CHANNELS]
         if self.shared.part is not None:
             notes["calibration_part"] = min(self.shared.part, cell.calibration.batch)
         scorer = None if cell.is_dense else self.shared.plugin("scorer", cell.scorer.name)
-        return {
+        values = {
             "checkpoint": self.shared.dense.checkpoint, "train_overlap": self.shared.dense.train_overlap,
             "device_class": self.shared.settings.device_class, "seeds": canonical_json(cell_seeds(cell, scorer)),
-            **facts, "evaluation": evaluation, **{name: evaluated[name] for name in EVALUATED},
-            "notes": canonical_json(notes),
+            **prepared.facts, "evaluation": prepared.request.evaluation,
+            **{name: evaluated[name] for name in EVALUATED}, "notes": canonical_json(notes),
+            "seconds": prepared.seconds + time.perf_counter() - start,
         }  # fmt: skip
+        return Outcome(cell, "done", values)
 
     def repaired_model(self, cell: Cell) -> nn.Module:
         """Return the masked, repaired model of a cell, float32; valid until the next cell."""

@@ -21,7 +21,7 @@ from bench.core.provenance import package_versions
 from bench.core.types import Cell, Settings
 from bench.data.dataset import Dataset, ImageSet
 from bench.data.load import load_dataset
-from bench.measure.evaluation import Evaluator
+from bench.measure.evaluator import Evaluator
 from bench.measure.pipeline import Pipeline
 from bench.models.build import build_model, constructor_of
 from bench.models.checkpoints import load_checkpoint, parse_checkpoint, read_metadata, save_checkpoint
@@ -247,11 +247,11 @@ def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, setting
         plain = _plain_accuracy(model, row.dataset.test, normalisation, settings)
     except CellError as error:
         raise UserError(f"cell {row.cell.id[:12]}: the network cannot be evaluated: {error}") from error
-    expected = np.unpackbits(np.frombuffer(row.values["correct"], dtype=np.uint8), count=len(found.correct)) == 1
+    ours, stored = (np.unpackbits(np.frombuffer(bits, np.uint8)) for bits in (found.correct, row.values["correct"]))
     return Verification(
         row.cell.id, row.values["accuracy"], found.accuracy, plain,
         f"{row.cell.precision}, {settings.memory_format}",
-        int((found.correct != expected).sum()), len(found.correct),
+        int((ours != stored).sum()), found.images,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from bench.core.errors import CellError, UserError
 from bench.core.types import Cell, DataFacts, Group, Settings
 from bench.data.dataset import ImageSet
-from bench.measure.evaluation import Evaluator
+from bench.measure.evaluator import Evaluator
 from bench.models.build import build_model, resolve_recipe
 from bench.models.train import train
 from bench.models.units import find_units

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.core.registry import Registry
 from bench.core.types import Cell, DataFacts, Settings
-from bench.measure.evaluation import KEPT_INPUT, PRECISIONS, prepare_network
+from bench.measure.evaluator import KEPT_INPUT, PRECISIONS, prepare_network
 from bench.models.outputs import main_output
 from bench.models.view import ModelView
 from bench.scorers.gradient import stand_ins, summed_loss

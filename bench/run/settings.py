@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from bench.core.errors import UserError
 from bench.core.freed_memory import return_freed_memory
 from bench.core.types import Settings
-from bench.measure.evaluation import PRECISIONS, prepare_network
+from bench.data.dataset import ImageSet
+from bench.measure.evaluator import PRECISIONS, STACKED_MODELS, Evaluator, is_small, prepare_network
 from bench.models.view import MEMORY_FORMATS, is_out_of_memory
-from bench.study.spec import STUDY_FILE, Execution
+from bench.study.spec import STUDY_FILE, Execution, Normalisation
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 #: Inputs with at least so many pixels a side may gain from bfloat16 and channels-last; the 8x8 digits do not.
 LARGE_INPUT = 32
@@ -46,7 +49,8 @@ def choose_settings(
 
     Small inputs run in float32, contiguous, on one thread: their operations are too short to be divided, so that two
     threads take 1.8 times as long for a digits study. For large inputs forward passes on noise are timed; float32,
-    channels-last and the default batch are left only for a speed-up of `CLEAR_SPEEDUP`.
+    channels-last and the default batch are left only for a speed-up of `CLEAR_SPEEDUP`. On a GPU the ways to call the
+    network are timed, too, whatever the size of the inputs; on a CPU stacked weights are slower (docs/SPEED.md).
 
     Parameters
     ----------
@@ -80,15 +84,25 @@ def choose_settings(
         device=chosen,
         device_class=device_class(chosen),
         threads=(torch.get_num_threads() if large else 1) if threads == "auto" else threads,
+        passes="single" if execution.passes == "auto" else execution.passes,
     )  # fmt: skip
-    if not large or "auto" not in (execution.precision, execution.memory_format, execution.batch):
+    if settings.passes == "graph" and chosen == "cpu":
+        raise UserError(f"{STUDY_FILE}: execution.passes: graph needs a GPU; write single or auto")
+    timed = large and "auto" in (execution.precision, execution.memory_format, execution.batch)
+    passes_timed = chosen == "cuda" and execution.passes == "auto"
+    if not timed and not passes_timed:
         return settings
     apply_settings(settings)
     model, channels = largest()
-    if fast_bfloat16 is None:
-        fast_bfloat16 = has_fast_bfloat16(chosen)
-    stopwatch = Stopwatch(model, (channels, image_size, image_size), clock)
-    settings = _fastest(settings, execution, stopwatch, fast_bfloat16=fast_bfloat16)
+    shape = channels, image_size, image_size
+    if timed:
+        if fast_bfloat16 is None:
+            fast_bfloat16 = has_fast_bfloat16(chosen)
+        settings = _fastest(settings, execution, Stopwatch(model, shape, clock), fast_bfloat16=fast_bfloat16)
+    if passes_timed:
+        speeds = passes_speeds(settings, model, shape, clock)
+        measured = {f"{passes} passes": round(speed, 1) for passes, speed in speeds.items()}
+        settings = replace(settings, passes=clearly_fastest(speeds), measured={**settings.measured, **measured})
     return_freed_memory()
     if settings.device == "cuda":
         torch.cuda.empty_cache()  # workers on the same GPU need it
@@ -151,6 +165,49 @@ def bfloat16_gain(
     default = replace(settings, batch=stopwatch.images_of_a_pass(settings))
     float32, bfloat16 = stopwatch.speeds([default, replace(default, precision="bfloat16")])
     return bfloat16 / float32 if float32 and bfloat16 else None
+
+
+def passes_speeds(
+    settings: Settings, model: nn.Module, shape: tuple[int, int, int],
+    clock: Callable[[], float] | None = None, candidates: Sequence[str] = ("single", "graph", "stacked"),
+) -> dict[str, float]:  # fmt: skip
+    """Return the images per second of evaluations, per way to call the network; 0 where that fails.
+
+    Parameters
+    ----------
+    settings : Settings
+        Device, precision, memory format and batch.
+    model : nn.Module
+        The study's largest; its weights are only stacked if it is small (`bench.measure.evaluator.is_small`).
+    shape : tuple of int
+        Channels, height and width of its inputs.
+    clock : callable, optional
+        As for `choose_settings`.
+    candidates : sequence of str
+        Values of `Settings.passes`, the default first.
+    """
+    clock = clock or (time.process_time if settings.device == "cpu" else time.perf_counter)
+    images = torch.randint(256, (settings.batch, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
+    scale = Normalisation(mean=(0.5,) * shape[0], std=(0.25,) * shape[0])
+    speeds = {}
+    for passes in candidates:
+        if passes == "stacked" and not is_small(model):
+            continue
+        models, seconds = [model] * STACKED_MODELS, math.inf
+        try:
+            evaluator = Evaluator(model, split, scale, replace(settings, passes=passes))
+            for round_number in range(1 + ROUNDS):  # the first is a warm-up; reading the results waits for the device
+                start = clock()
+                evaluator.evaluate_all(models)
+                seconds = min(seconds, clock() - start) if round_number else math.inf
+        except Exception as error:  # what cannot be timed is not used
+            if passes == candidates[0]:
+                raise
+            _LOG.warning("%s passes are not used: %s", passes, error)
+            seconds = math.inf
+        speeds[passes] = len(models) * len(images) / seconds
+    return speeds
 
 
 def clearly_fastest(speeds: Mapping[T, float]) -> T:

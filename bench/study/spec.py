@@ -194,6 +194,11 @@ class Execution(_Frozen):
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    passes: Literal["auto", "single", "graph", "stacked"] = Field(
+        "auto",
+        description="how evaluations call a network: single, one model after the other; graph, the same as CUDA graphs "
+        "(GPU); stacked, many small networks at once; auto: single on a CPU, on a GPU another one if clearly faster",
+    )
 
 
 class Exclusion(_Frozen):
@@ -322,6 +327,8 @@ class Study:
             model.pop("expected_accuracy", None)
         if "precision" not in self.file.execution.model_fields_set:
             plain["execution"]["precision"] = "auto"
+        if plain["execution"]["passes"] == "auto":  # studies from before this key keep their hash
+            del plain["execution"]["passes"]
         return digest(plain)
 
     def calibration_specs(self, default_images: int, default_batch: int) -> tuple[CalibrationSpec, ...]:

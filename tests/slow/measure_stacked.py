@@ -1,7 +1,7 @@
 """Time the candidates of a search one by one and with stacked weights, as a ratio in one run.
 
 ``python tests/slow/measure_stacked.py [cpu|cuda]`` prints, for the small networks, milliseconds per candidate and how
-many times as fast stacking is; `bench.measure.evaluation` stacks where that is above 1.
+many times as fast stacking is; the first run of a study on a GPU measures the same (`bench.run.settings`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from bench.core.types import Settings
 from bench.data.dataset import ImageSet
-from bench.measure.evaluation import STACKED_MODELS, Evaluator
+from bench.measure.evaluator import STACKED_MODELS, Evaluator
 from bench.models.cifar import cifar_resnet20
 from bench.models.digits import digits_cnn, digits_vit
 from bench.study.spec import Normalisation
@@ -39,7 +39,7 @@ def measure(
     def best(stack: int) -> float:
         evaluator = Evaluator(network, split, scale, settings)
         evaluator.stack = stack
-        run: Callable[[], list[float]] = lambda: evaluator.accuracies([network] * candidates)  # noqa: E731
+        run: Callable[[], object] = lambda: evaluator.evaluate_all([network] * candidates)  # noqa: E731
         run()
         times = []
         for _ in range(REPEATS):

@@ -25,7 +25,7 @@ from bench.core.provenance import provenance
 from bench.core.types import Cell, Outcome
 from bench.data.dataset import Dataset, calibration_draw
 from bench.data.load import load_dataset
-from bench.measure.evaluation import prepare_images, prepare_network
+from bench.measure.evaluator import prepare_images, prepare_network
 from bench.measure.pipeline import Pipeline, row_values
 from bench.models.dense import DenseModel, obtain_dense
 from bench.models.view import Calibration, normalise

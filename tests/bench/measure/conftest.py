@@ -54,9 +54,10 @@ def cells(session):
 def make_pipeline(session, dataset, dense) -> Callable[..., tuple[Pipeline, Counter[str]]]:
     """Return a pipeline on the first group and its counters; `dataset`, `group` and `settings` may be replaced."""
 
-    def make(dataset=dataset, group=session.plan.groups[0], settings=SETTINGS):
+    def make(dataset=dataset, group=session.plan.groups[0], settings=SETTINGS, cell_timeout=None):
         counters: Counter[str] = Counter()
-        return Pipeline(group, dense, dataset, ("head",), session.registry, settings, counters), counters
+        pipeline = Pipeline(group, dense, dataset, ("head",), session.registry, settings, counters, cell_timeout)
+        return pipeline, counters
 
     return make
 

@@ -185,7 +185,7 @@ def test_alignment_that_was_not_met_in_the_run_is_scored_anew(session, dataset, 
     other, counters = make_pipeline()
     for mine, theirs in zip(made.alignment(done), other.alignment(done), strict=True):
         assert mine.equals(theirs)
-    assert counters == {"score_passes": 9, "sorts": 2}  # magnitude's own order alone
+    assert counters == {"score_passes": 9, "sorts": 9 + 2}  # magnitude's own order at both granularities
     assert len(other.alignment(set())[0]) == 0
 
 
@@ -241,6 +241,26 @@ def test_any_order_of_the_plan_gives_the_same_rows_and_costs_the_same(order, ses
     found, before = outcomes
     assert again == {outcome.cell.id: comparable(outcome) for outcome in found}
     assert counters == before
+
+
+def test_stacked_models_have_the_rows_of_single_ones(session, settings, make_pipeline, outcomes):
+    pipeline, counters = make_pipeline(settings=replace(settings, passes="stacked"))
+    found = list(pipeline.run({cell.id for cell in session.plan.cells()}))
+    assert [outcome.cell.id for outcome in found] == [outcome.cell.id for outcome in outcomes[0]]
+    assert counters["evaluations"] == outcomes[1]["evaluations"]
+    for stacked, single in zip(found, outcomes[0], strict=True):
+        assert (stacked.state, stacked.reason) == (single.state, single.reason)
+        if single.state == "done":
+            assert stacked.values["loss"] == pytest.approx(single.values["loss"], rel=1e-5)
+            for name in single.values.keys() - {"loss", "seconds"}:
+                assert stacked.values[name] == single.values[name], name
+
+
+def test_a_deadline_fails_each_cell_of_a_stack(session, settings, make_pipeline):
+    pipeline, _ = make_pipeline(settings=replace(settings, passes="stacked"), cell_timeout=1e-9)
+    found = list(pipeline.run({cell.id for cell in session.plan.cells()}))
+    assert {outcome.state for outcome in found} <= {"failed", "skipped"}
+    assert all("deadline" in outcome.reason for outcome in found if outcome.state == "failed")
 
 
 def test_a_dense_model_that_a_method_changes_is_noticed(make_pipeline, dense, dataset):

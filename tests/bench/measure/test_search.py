@@ -15,7 +15,7 @@ from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
-from bench.measure.evaluation import Evaluator
+from bench.measure.evaluator import Evaluator
 from bench.measure.pipeline import Pipeline
 from bench.models.dense import obtain_dense
 from bench.models.masking import apply_masks

@@ -18,7 +18,7 @@ from bench.data.load import load_dataset
 from bench.masks.allocation import global_
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
-from bench.measure.evaluation import Evaluator
+from bench.measure.evaluator import Evaluator
 from bench.models.cifar import cifar_resnet20
 from bench.models.masking import apply_masks
 from bench.models.units import find_units

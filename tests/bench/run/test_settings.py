@@ -16,7 +16,9 @@ from bench.run.settings import (
     bfloat16_gain,
     choose_device,
     choose_settings,
+    clearly_fastest,
     keep_settings,
+    passes_speeds,
 )
 from bench.study.spec import Execution
 
@@ -34,7 +36,7 @@ class Timed(nn.Module):
         self.elapsed = [0.0]
 
     def __deepcopy__(self, memo) -> Timed:
-        copied = Timed(self.milliseconds)
+        copied = type(self)(self.milliseconds)
         copied.elapsed = self.elapsed
         return copied
 
@@ -75,7 +77,7 @@ def test_what_the_study_says_is_taken():
     settings = choose_settings(execution, "cpu", 32, never)
     assert asdict(settings) == {
         "precision": "bfloat16", "memory_format": "contiguous", "batch": 7, "threads": 1, "device": "cpu",
-        "device_class": "cpu", "measured": {},
+        "device_class": "cpu", "passes": "single", "measured": {},
     }  # fmt: skip
 
 
@@ -217,3 +219,22 @@ def test_memory_that_runs_short_while_settings_are_timed_ends_nothing(error, fit
     settings = choose(Execution(precision="float32"), milliseconds)
     assert (settings.memory_format, settings.batch) == ("channels_last", 128)
     assert {speed > 0 for speed in settings.measured.values()} == {fitting > 0}
+
+
+def test_ways_to_call_the_network_are_timed_and_the_clearly_fastest_is_found():
+    class Classifies(Timed):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).flatten(1)
+
+    model = Classifies(lambda *_: 1.0)
+    speeds = passes_speeds(replace(FIXED, batch=8), model, (3, 4, 4), model.clock, ("single", "graph", "stacked"))
+    assert speeds["single"] == pytest.approx(1000)
+    assert speeds["graph"] == 0  # there are no CUDA graphs on a CPU
+    assert clearly_fastest({"single": 1000.0, "stacked": 1500.0, "graph": 0.0}) == "stacked"
+
+
+def test_a_cpu_calls_the_network_once_per_model_unless_the_study_says_otherwise():
+    assert choose().passes == "single"
+    assert choose(Execution(passes="stacked")).passes == "stacked"
+    with pytest.raises(UserError, match="graph needs a GPU"):
+        choose(Execution(passes="graph"))

@@ -17,7 +17,8 @@ from bench.core.errors import CellError, Deadline
 from bench.core.types import Settings
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
-from bench.measure.evaluation import Evaluator, emptied_layers, zero_share
+from bench.measure.evaluation import emptied_layers, zero_share
+from bench.measure.evaluator import STACKED_MODELS, Evaluator
 from bench.models import cifar
 from bench.models.macs import count_macs
 from bench.models.tensors import MaskSet
@@ -72,9 +73,9 @@ def test_agrees_with_one_plain_forward(memory_format: str, held_out: ImageSet) -
     net = _net(seed=1)
     result = Evaluator(_net(seed=0), held_out, HALF, settings).evaluate(net)
     logits = _logits(net, held_out)
-    assert result.correct.dtype == np.bool_
-    np.testing.assert_array_equal(result.correct, (logits.argmax(1) == held_out.labels).numpy())
-    assert result.accuracy == pytest.approx(result.correct.sum() / 50, abs=0)
+    correct = (logits.argmax(1) == held_out.labels).numpy()
+    assert result.correct == np.packbits(correct).tobytes()
+    assert (result.accuracy, result.images) == (correct.sum() / 50, 50)
     assert result.loss == pytest.approx(float(F.cross_entropy(logits, held_out.labels)), rel=1e-6)
     assert (result.batch, result.batch_halved) == (16, 0)
 
@@ -117,7 +118,7 @@ def test_batch_is_halved_until_it_fits_and_stays_so(held_out: ImageSet) -> None:
     for _ in range(2):
         result = evaluator.evaluate(net)
         assert (result.batch, result.batch_halved) == (4, 2)
-        np.testing.assert_array_equal(result.correct, expected.correct)
+        assert result.correct == expected.correct
         assert result.loss == pytest.approx(expected.loss, rel=1e-6)
 
 
@@ -192,7 +193,7 @@ def test_stacked_networks_have_the_accuracies_of_each_alone(held_out, stack):
     assert len(set(expected)) > 1
     together = Evaluator(nets[0], held_out, HALF, SETTINGS)
     together.stack = stack
-    assert together.accuracies(net for net in nets) == expected
+    assert [found.accuracy for found in together.evaluate_all(net for net in nets)] == expected
 
 
 def test_stacked_networks_are_read_one_by_one(held_out):
@@ -207,16 +208,18 @@ def test_stacked_networks_are_read_one_by_one(held_out):
     together = Evaluator(work, held_out, HALF, SETTINGS)
     expected = [together.evaluate(net).accuracy for net in nets]
     together.stack = 3
-    assert together.accuracies(working()) == expected
+    assert [found.accuracy for found in together.evaluate_all(working())] == expected
 
 
-def test_a_stacked_network_without_numbers_is_an_error(held_out):
+def test_a_network_without_numbers_does_not_harm_the_others_of_its_stack(held_out):
     broken = _net()
     broken.head.weight.data.fill_(float("nan"))
     together = Evaluator(broken, held_out, HALF, SETTINGS)
     together.stack = 2
+    good, bad = together.evaluate_all([_net(), broken])
+    assert good.refuse_not_finite() == good
     with pytest.raises(CellError, match="NaN"):
-        together.accuracies([_net(), broken])
+        bad.refuse_not_finite()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -251,7 +254,7 @@ def test_stacked_networks_that_do_not_fit_are_divided(fitting, held_out):
     expected = [alone.evaluate(net).accuracy for net in nets]
     evaluator = Evaluator(_net(capacity=fitting), held_out, HALF, SETTINGS)
     evaluator.stack = 4
-    assert evaluator.accuracies(nets) == expected
+    assert [found.accuracy for found in evaluator.evaluate_all(nets)] == expected
     assert evaluator.stack == (1 if fitting == 1 else 4)
 
 
@@ -259,4 +262,28 @@ def test_stacked_networks_of_which_no_image_fits_are_an_error(held_out):
     evaluator = Evaluator(_net(capacity=0), held_out, HALF, SETTINGS)
     evaluator.stack = 4
     with pytest.raises(CellError, match="batch of one image"):
-        evaluator.accuracies([_net(), _net(1)])
+        evaluator.evaluate_all([_net(), _net(1)])
+
+
+def test_the_result_of_a_model_does_not_depend_on_the_others_of_its_stack(held_out):
+    nets = [_net(seed) for seed in range(6)]
+    stacked = Evaluator(nets[0], held_out, HALF, dataclasses.replace(SETTINGS, passes="stacked"))
+    assert stacked.stack == STACKED_MODELS
+    together = stacked.evaluate_all(nets)
+    assert [stacked.evaluate_all([net])[0] for net in nets] == together
+    for net, found in zip(nets, together, strict=True):
+        alone = Evaluator(net, held_out, HALF, SETTINGS).evaluate(net)
+        assert found.loss == pytest.approx(alone.loss, rel=1e-6)
+        assert (found.correct, found.accuracy) == (alone.correct, alone.accuracy)
+
+
+def test_a_network_that_cannot_be_stacked_is_evaluated_alone(held_out, caplog):
+    class Reads(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if float(self.head.bias[0]) < 9 else x  # a stacked tensor has no single value
+
+    net = Reads().eval()
+    evaluator = Evaluator(net, held_out, HALF, dataclasses.replace(SETTINGS, passes="stacked"))
+    alone = Evaluator(net, held_out, HALF, SETTINGS).evaluate(net)
+    assert evaluator.evaluate_all([net, net]) == [alone, alone]
+    assert "one by one" in caplog.text
