@@ -48,7 +48,7 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     tensor([1, 2, 0, 3])
     """
     scores.validate(units)
-    values = units.flatten(scores)
+    values = scores.flat(units)
     order = ascending(values).flip(0)
     values = values.index_select(0, order)
     tied = indices(_in_runs(values[1:] == values[:-1]))
@@ -102,7 +102,7 @@ def tied_units(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     >>> tied_units(units, scores, magnitudes, keep_order(units, scores, magnitudes))
     2
     """
-    values = units.flatten(scores)
+    values = scores.flat(units)
     ordered = values.index_select(0, order)
     order = order.index_select(0, indices(_in_runs(ordered[1:] == ordered[:-1])))
     if not len(order):

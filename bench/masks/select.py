@@ -50,7 +50,7 @@ def select_masks(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Te
     if not few or (len(budget.keep) > 1 and bool((budget.segment[1:] < budget.segment[:-1]).any())):
         return build_masks(units, keep_order(units, scores, magnitudes), budget)
     scores.validate(units)
-    values, key = units.flatten(scores), None
+    values, key = scores.flat(units), None
     flags = values.new_zeros(units.total, dtype=torch.bool)
     start = 0
     for size, keep in zip(budget.sizes, budget.keep.tolist(), strict=True):

@@ -140,7 +140,7 @@ class MagnitudeRanks:
         ascending = order.flip(0)
         ascending = ascending.index_select(0, grouped(self._layer.index_select(0, ascending), len(self._sizes)))
         values, u, places = (
-            each.index_select(0, ascending) for each in (self._units.flatten(scores), self._u, self._centred)
+            each.index_select(0, ascending) for each in (scores.flat(self._units), self._u, self._centred)
         )
         bounds = [(-math.inf, math.inf), *map(window_bounds, sparsities)]
         inside = ((u >= low) & (u < high) for low, high in bounds)
@@ -153,7 +153,7 @@ class MagnitudeRanks:
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:
         """Return the scores of the sampled units."""
-        values = self._units.flatten(scores)[self._sampled].tolist()
+        values = scores.flat(self._units)[self._sampled].tolist()
         return [
             SampledUnit(*named, magnitude, u, value)
             for (named, magnitude, u), value in zip(self._known, values, strict=True)

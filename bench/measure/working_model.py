@@ -27,6 +27,7 @@ class WorkingModel:
     def __init__(self, dense: nn.Module) -> None:
         self._dense, self._dense_state = dense, dense.state_dict()  # the state shares the model's storage
         self._model = copy.deepcopy(dense)
+        self._state = self._model.state_dict()
         self._masks: MaskSet | None = None  # that were applied to the dense weights, if nothing else was done
         self._replace = False
 
@@ -49,7 +50,8 @@ class WorkingModel:
         self._masks = None
         if self._replace:
             self._model, self._replace = copy.deepcopy(self._dense), False
-        for name, tensor in self._model.state_dict().items():
+            self._state = self._model.state_dict()
+        for name, tensor in self._state.items():
             tensor.copy_(self._dense_state[name])
         if masks is not None:
             apply_masks(self._model, masks.units, masks)

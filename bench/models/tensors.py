@@ -28,11 +28,14 @@ class ScoreMap(Mapping[str, Tensor]):
         Orders units whose scores are equal (larger kept first); magnitude where None.
     notes : mapping, optional
         Values that are stored in the notes of the row, such as counts of units left out.
+    joined : Tensor, optional
+        The tensors of all layers in one, of which they are parts: saves joining them again.
     """
 
     scores: Mapping[str, Tensor]
     secondary: Mapping[str, Tensor] | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
+    joined: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.scores[name]
@@ -42,6 +45,12 @@ class ScoreMap(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def flat(self, units: UnitSpace) -> Tensor:
+        """Return the scores one layer after the other, in the order of `units`, shape ``(total,)``."""
+        if self.joined is not None and tuple(self.scores) == units.names:
+            return self.joined
+        return units.flatten(self.scores)
 
     def validate(self, units: UnitSpace) -> None:
         """Check names, shapes, dtype and finiteness against `units`.
@@ -95,14 +104,22 @@ class FeatureMap:
         """
         if len(weights) != len(self.names):
             raise CellError(f"{len(weights)} fusion weights for the {len(self.names)} features {self.names}")
-        scores = {}
-        factors = torch.tensor(weights, dtype=torch.float64, device=next(iter(self.features.values())).device)
-        for name, stack in self.features.items():
-            fused = torch.tensordot(factors, stack, dims=1)
-            least, most = fused.aminmax()
-            step = (most - least) * RESOLUTION
-            scores[name] = (fused / step).round() * step if step > 0 else fused
-        return ScoreMap(scores, notes=self.notes)
+        flat, sizes, layer = self._joined
+        fused = torch.tensordot(torch.tensor(weights, dtype=torch.float64, device=flat.device), flat, dims=1)
+        ends = torch.stack([torch.stack(part.aminmax()) for part in torch.split(fused, sizes)])
+        steps = (ends[:, 1] - ends[:, 0]) * RESOLUTION
+        step = steps.index_select(0, layer)
+        fused = torch.where(step > 0, (fused / step).round_().mul_(step), fused)
+        parts = zip(self.features.items(), torch.split(fused, sizes), strict=True)
+        return ScoreMap({name: part.view(stack.shape[1:]) for (name, stack), part in parts}, None, self.notes, fused)
+
+    @cached_property
+    def _joined(self) -> tuple[Tensor, list[int], Tensor]:
+        """The features of all layers, shape ``(K, total)``, the units of each layer, and each unit's layer."""
+        stacks = [stack.reshape(len(self.names), -1) for stack in self.features.values()]
+        sizes = [stack.shape[1] for stack in stacks]
+        layers = torch.arange(len(sizes), device=stacks[0].device)
+        return torch.cat(stacks, dim=1), sizes, layers.repeat_interleave(torch.tensor(sizes, device=layers.device))
 
     def validate(self, units: UnitSpace) -> None:
         """Check names, shapes, dtype and finiteness against `units`.
