@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
 from analysis.load import BESIDE, load
-from bench.models import dense
+from bench.core.errors import UserError
+from bench.run.local import InProcessEngine
 from bench.store.files import Artifacts, write_file
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
@@ -100,11 +101,14 @@ def test_artifacts_that_cannot_be_kept_there_are_refused_before_anything_is_done
     assert sorted(path.name for path in folder.iterdir()) == ["claims.yaml", "study.yaml"]
 
 
-def test_a_run_that_cannot_write_artifacts_any_more_says_so_before_it_trains(tmp_path, command, monkeypatch):
+def test_a_run_that_cannot_write_artifacts_any_more_says_so_before_it_trains(tmp_path, command):
     folder = write_study(tmp_path / "study")
     (folder / "artifacts").write_text("a file where a folder is needed")
-    monkeypatch.setattr(dense, "train", lambda *_args, **_kwargs: pytest.fail("trained"))
     refused = command("run", folder)
+    assert "training digits_cnn" not in refused.out + refused.err
+    (folder / "artifacts").unlink()
+    after = command("run", folder, "--limit", "1")
+    assert "training digits_cnn" in after.out + after.err
     assert refused.code == 2
     assert "artifacts" in refused.err
     assert "cannot be written" in refused.err
@@ -186,18 +190,15 @@ def test_a_checkpoint_that_changed_since_an_earlier_run_is_told(given, command):
     assert "changed since" not in command("run", folder).out
 
 
-def test_a_checkpoint_that_changes_during_a_run_is_refused(given, command, monkeypatch):
+def test_a_checkpoint_that_changes_during_a_run_is_refused(given, run_with):
     folder, checkpoint = given
-    read = dense.read_file
 
-    def changed(place):
+    def change_and_make_engine(opened):  # the plan is made, and the run has begun
         checkpoint.write_bytes(torch_save(load_file(checkpoint)))
-        return read(place)
+        return InProcessEngine(opened.registry, print)
 
-    monkeypatch.setattr(dense, "read_file", changed)
-    result = command("run", folder)
-    assert result.code == 2
-    assert "checkpoint is not what it was when the run began" in result.err
+    with pytest.raises(UserError, match="checkpoint is not what it was when the run began"):
+        run_with(folder, change_and_make_engine)
 
 
 def test_a_merge_copies_artifacts_to_a_url(local, tmp_path, command):
