@@ -16,6 +16,7 @@ from bench.core.errors import CellError, NotApplicable
 from bench.models.masking import apply_masks
 from bench.models.observe import PART
 from bench.models.tensors import MaskSet
+from bench.models.unchanged import left_behind, marks
 from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs.correction import RepairContext
@@ -287,13 +288,13 @@ def test_patches_that_are_not_held_at_once_change_nothing_but_rounding(
 def test_dense_model_and_hooks_are_left_alone(
     half_pruned: HalfPruned, net: nn.Module, calibration: Calibration
 ) -> None:
-    before = copy.deepcopy(net.state_dict())
+    before, unhooked = copy.deepcopy(net.state_dict()), marks(net)
     context = half_pruned(net, calibration)
     for order in ("parallel", "sequential"):
         reconstruct(context, order=order)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     for model in (net, context.model):
-        assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+        assert left_behind(model, unhooked) is None
 
 
 class BothWays(nn.Module):
