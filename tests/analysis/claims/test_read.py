@@ -1,7 +1,6 @@
 """claims.yaml: what is accepted, what is refused and how, and what its hash depends on."""
 
 import sys
-from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -157,8 +156,8 @@ def absent():
 
 
 @pytest.fixture
-def beside(tmp_path, monkeypatch):
-    """A YAML file and a module beside claims.yaml; the module's name is the test's own."""
+def own_claims(tmp_path, monkeypatch):
+    """A YAML file and a module next to claims.yaml; the module's name is the test's own."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "more.yaml").write_text(MORE)
     name = f"claims_of_{tmp_path.name}"
@@ -169,20 +168,21 @@ def beside(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def offered(monkeypatch, beside):
-    """Entry points of installed packages."""
-    points = EntryPoints([
-        EntryPoint("theirs", f"{beside}:claims", GROUP),
-        EntryPoint("sics", f"{beside}:claims", GROUP),
-        EntryPoint("broken", "no_such_module_here:claims", GROUP),
-    ])  # fmt: skip
-    monkeypatch.setattr("analysis.claims.include.entry_points", lambda group: points.select(group=group))
-    return beside
+def offered(tmp_path, monkeypatch, own_claims):
+    """Entry points of an installed package."""
+    package = tmp_path / "installed" / "theirs-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Name: theirs\nVersion: 1.0\n")
+    points = {"theirs": f"{own_claims}:claims", "sics": f"{own_claims}:claims", "broken": "no_such_module_here:claims"}
+    lines = [f"[{GROUP}]", *(f"{name} = {function}" for name, function in points.items())]
+    (package / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(package.parent)
+    return own_claims
 
 
 @pytest.mark.parametrize("entry", ["./more.yaml", "more.yaml", "{module}:claims", "{module}:as_text"])
-def test_more_claims_come_from_a_file_or_a_function(write, beside, entry):
-    read = read_claims(write(f"include: ['{entry.format(module=beside)}']\n" + OWN))
+def test_more_claims_come_from_a_file_or_a_function(write, own_claims, entry):
+    read = read_claims(write(f"include: ['{entry.format(module=own_claims)}']\n" + OWN))
     assert [claim.id for claim in read.claims] == ["M2", "M1"]
 
 
@@ -195,8 +195,8 @@ def test_more_claims_come_from_an_installed_package(write, offered, tmp_path):
 
 
 @pytest.mark.parametrize("entry", ["./more.yaml", "{module}:claims"])
-def test_hash_covers_what_is_included(write, beside, tmp_path, entry):
-    path = write(f"include: ['{entry.format(module=beside)}']")
+def test_hash_covers_what_is_included(write, own_claims, tmp_path, entry):
+    path = write(f"include: ['{entry.format(module=own_claims)}']")
     before = claims_hash(path)
     (tmp_path / "more.yaml").write_text("# a comment\n" + MORE)
     assert claims_hash(path) == before
@@ -246,7 +246,7 @@ def test_an_include_that_fails_is_said_with_its_place(write, offered, entry, sai
         ("- a", "more.yaml: expected keys and values at the top"),
     ],
 )
-def test_a_mistake_in_an_included_file_is_said_with_its_place(write, beside, tmp_path, text, said):
+def test_a_mistake_in_an_included_file_is_said_with_its_place(write, own_claims, tmp_path, text, said):
     (tmp_path / "more.yaml").write_text(text)
     with pytest.raises(AnalysisError) as caught:
         read_claims(write("include: [./more.yaml]\n" + OWN))
