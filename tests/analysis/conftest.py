@@ -258,3 +258,9 @@ def _with_networks() -> Callable[..., StudyData]:
 @pytest.fixture(scope="session", name="of_schema_1")
 def _of_schema_1() -> Callable[[StudyData], StudyData]:
     return of_schema_1
+
+
+@pytest.fixture
+def fused_study(fused):
+    """Searches with the features a and b and the weights 1 and -1."""
+    return fused(models=("cnn",), sparsities=(0.5, 0.8))
