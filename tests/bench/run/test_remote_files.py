@@ -1,4 +1,4 @@
-"""Studies whose artifacts or checkpoints lie elsewhere, across processes; and artifacts that are mended by a run."""
+"""Studies whose artifacts or checkpoints lie elsewhere, across processes; and artifacts that a run restores."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_run_that_cannot_write_artifacts_any_more_says_so_before_it_trains(tmp
     assert "cannot be written" in refused.err
 
 
-def test_damaged_artifacts_are_named_and_a_run_mends_them(local, tmp_path, command):
+def test_damaged_artifacts_are_named_and_a_run_restores_them(local, tmp_path, command):
     folder = shutil.copytree(local, tmp_path / "study")
     left_over = folder / "artifacts" / "dense" / ".x.safetensors.0123abcd.tmp"
     left_over.write_bytes(b"of a run that was killed while it wrote")
@@ -176,7 +176,7 @@ def test_a_checkpoint_elsewhere_is_fetched_to_plan_and_to_load(given, tmp_path, 
     assert fetched == [("cat_file", path), ("cat_file", path)]
 
 
-def test_a_checkpoint_that_changed_since_an_earlier_run_is_told(given, command):
+def test_a_checkpoint_that_changed_since_an_earlier_run_is_reported(given, command):
     folder, file = given
     assert command("run", folder).code == 0
     assert "changed since" not in command("plan", folder).out
@@ -184,9 +184,9 @@ def test_a_checkpoint_that_changed_since_an_earlier_run_is_told(given, command):
     first = next(iter(state))
     state[first] = state[first] * 1.001
     save_file(state, file)
-    told = "digits_cnn: its recipe, code or checkpoint changed since an earlier run: its cells are new"
-    assert told in command("plan", folder).out
-    assert told in command("run", folder).out
+    message = "digits_cnn: its recipe, code or checkpoint changed since an earlier run: its cells are new"
+    assert message in command("plan", folder).out
+    assert message in command("run", folder).out
     assert "changed since" not in command("run", folder).out
 
 

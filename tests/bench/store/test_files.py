@@ -212,22 +212,22 @@ def test_a_flipped_bit_of_a_table_is_noticed_or_changes_nothing():
         try:
             assert artifacts.read_table("curves/x.parquet").equals(table)
         except UserError as error:
-            assert_mendable(error)
+            assert_correctable(error)
     assert unnoticed < 8 * len(BLANK)
 
 
 @pytest.mark.parametrize("cut", [lambda c: c[:-1], lambda c: c[: len(c) // 2], lambda c: c[:10], lambda _: b"",
                                  lambda c: c[1:], lambda c: b"x" + c[1:]])  # fmt: skip
-def test_a_damaged_table_is_named_with_how_to_mend_it(cut):
+def test_a_damaged_table_is_named_with_how_to_restore_it(cut):
     artifacts = Artifacts.at("memory://cut")
     artifacts.write_table("curves/x.parquet", curves(), schema.CURVES)
     artifacts.write("curves/x.parquet", cut(artifacts.read("curves/x.parquet")))
     with pytest.raises(UserError) as caught:
         artifacts.read_table("curves/x.parquet")
-    assert_mendable(caught.value)
+    assert_correctable(caught.value)
 
 
-def assert_mendable(error):
+def assert_correctable(error):
     line = str(error)
     assert "curves/x.parquet: cannot be read as Parquet: " in line
     assert line.endswith("; delete it, and `prunebench run` writes it again")
