@@ -201,7 +201,7 @@ def complexity(
     return Complexity(
         points=points,
         changes=tuple(
-            change_point(least, grid[decided], shares[decided, least - 1], drawn >= least) for least in (1, 2)
+            locate_change(least, grid[decided], shares[decided, least - 1], drawn >= least) for least in (1, 2)
         ),
         trend=page(difference) if known and len(grid) >= 3 else None,
         difference=tuple(mean.tolist()),
@@ -343,7 +343,7 @@ def _resampled(values: Values, alpha: float, resamples: int, seed: int) -> NDArr
     return drawn
 
 
-def change_point(kappa: int, grid: Values, share: Values, reached: NDArray[np.bool_]) -> Change:
+def locate_change(kappa: int, grid: Values, share: Values, reached: NDArray[np.bool_]) -> Change:
     """Find the sparsity where the share of resamples that reach `kappa` crosses 1/2.
 
     Parameters
@@ -360,7 +360,7 @@ def change_point(kappa: int, grid: Values, share: Values, reached: NDArray[np.bo
     Examples
     --------
     >>> reached = np.array([[False, False, True], [False, True, True], [False, False, True]])
-    >>> round(change_point(1, np.array([0.5, 0.7, 0.9]), reached.mean(axis=0), reached).sparsity, 2)
+    >>> round(locate_change(1, np.array([0.5, 0.7, 0.9]), reached.mean(axis=0), reached).sparsity, 2)
     0.75
     """
     nan = math.nan
