@@ -1,4 +1,4 @@
-"""Old import paths: which object they give, and what the warning says."""
+"""Old import paths: which object they give, and the text of the warning."""
 
 from __future__ import annotations
 
