@@ -1,4 +1,4 @@
-"""Untrained networks for the digits that are the same in every test."""
+"""A small study of the digits, and untrained networks that are the same in every test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from torch import nn
 from bench.models.digits import DigitsCNN
 from bench.models.units import find_units
 from bench.models.view import ModelView
+
+STUDY = """\
+name: m
+data: [digits]
+models: [digits_cnn]
+train_seeds: 1
+calibration: {images: 32, batch: 16}
+scorers: [magnitude, taylor]
+sparsities: [0.5]
+corrections: [none, asr_eb]
+recalibrations: [none, exact, cumulative]
+execution: {batch: 4}
+"""
 
 
 def seeded_net(width: int = 1, kind: type[DigitsCNN] = DigitsCNN) -> DigitsCNN:

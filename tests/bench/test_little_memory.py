@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import seeded_net, view_of
+from small_networks import STUDY, seeded_net, view_of
 
 from bench.core.errors import CellError
 from bench.data.load import load_dataset
@@ -30,18 +30,6 @@ from bench.store.reader import read_database
 
 #: Images that fit: at least those of the probe for layers that no recalibration covers.
 FITTING = 8
-STUDY = """\
-name: m
-data: [digits]
-models: [digits_cnn]
-train_seeds: 1
-calibration: {images: 32, batch: 16}
-scorers: [magnitude, taylor]
-sparsities: [0.5]
-corrections: [none, asr_eb]
-recalibrations: [none, exact, cumulative]
-execution: {batch: 4}
-"""
 
 
 class LittleMemory(DigitsCNN):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import seeded_net, view_of
+from small_networks import STUDY, seeded_net, view_of
 from torch import nn
 
 from bench.core.types import Settings
@@ -18,20 +18,6 @@ from bench.plugins.catalogue import make_registry
 from bench.run.memory import measure_sizes, memory_stages
 from bench.run.open_study import open_study
 from bench.study.spec import Recipe
-
-STUDY = """\
-name: m
-data: [digits]
-models: [digits_cnn]
-train_seeds: 1
-calibration: {images: 32, batch: 16}
-scorers: [magnitude, taylor]
-sparsities: [0.5]
-corrections: [none, asr_eb]
-recalibrations: [none, exact, cumulative]
-execution: {batch: 4}
-"""
-
 
 SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, device="cpu", threads=1)
 
