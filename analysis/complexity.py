@@ -200,7 +200,9 @@ def complexity(
     )
     return Complexity(
         points=points,
-        changes=tuple(_change(least, grid[decided], shares[decided, least - 1], drawn >= least) for least in (1, 2)),
+        changes=tuple(
+            locate_change(least, grid[decided], shares[decided, least - 1], drawn >= least) for least in (1, 2)
+        ),
         trend=page(difference) if known and len(grid) >= 3 else None,
         difference=tuple(mean.tolist()),
         isotonic=tuple(isotonic(grid, mean).tolist()) if known else tuple(mean.tolist()),
@@ -341,8 +343,26 @@ def _resampled(values: Values, alpha: float, resamples: int, seed: int) -> NDArr
     return drawn
 
 
-def _change(kappa: int, grid: Values, share: Values, reached: NDArray[np.bool_]) -> Change:
-    """Where the share of resamples that reach `kappa` crosses 1/2."""
+def locate_change(kappa: int, grid: Values, share: Values, reached: NDArray[np.bool_]) -> Change:
+    """Find the sparsity where the share of resamples that reach `kappa` crosses 1/2.
+
+    Parameters
+    ----------
+    kappa : int
+        1 or 2.
+    grid : array, shape (sparsities,)
+        Ascending sparsities; empty where nothing is decidable.
+    share : array, shape (sparsities,)
+        Share of the resamples that reach `kappa`.
+    reached : array of bool, shape (resamples, sparsities)
+        The resamples themselves.
+
+    Examples
+    --------
+    >>> reached = np.array([[False, False, True], [False, True, True], [False, False, True]])
+    >>> round(locate_change(1, np.array([0.5, 0.7, 0.9]), reached.mean(axis=0), reached).sparsity, 2)
+    0.75
+    """
     nan = math.nan
     if not len(grid):
         return Change(kappa, "not decidable", nan, nan, nan, nan, nan, PAPER[kappa])

@@ -26,8 +26,15 @@ CHUNK = 2**25
 _KEYS = [*frames.SETTING, *frames.METHOD]
 
 
-def crossed(rows: pd.DataFrame) -> pd.DataFrame:
+def crossed(rows: pd.DataFrame, chunk: int = CHUNK) -> pd.DataFrame:
     """Crossed interval of the mean difference to magnitude, in every setting with two models or more.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of a study, with the correctness bits of each.
+    chunk : int
+        Bits of one mask that are unpacked at a time.
 
     Returns
     -------
@@ -38,7 +45,7 @@ def crossed(rows: pd.DataFrame) -> pd.DataFrame:
     pairs = _pairs(rows)
     pairs = pairs[pairs["n"].gt(1)]
     found: list[dict[str, Any]] = []
-    for images, models, own in _alike(pairs):
+    for images, models, own in _alike(pairs, chunk):
         first, second = (_table(own[column], images, models) for column in ("correct", "reference"))
         for setting, one in zip(
             own[_KEYS].iloc[::models].to_dict("records"),
@@ -89,11 +96,11 @@ def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
     return known.sort_values(["setting", "checkpoint"], kind="stable")
 
 
-def _alike(pairs: pd.DataFrame) -> Iterator[tuple[int, int, pd.DataFrame]]:
+def _alike(pairs: pd.DataFrame, chunk: int) -> Iterator[tuple[int, int, pd.DataFrame]]:
     """Parts of whole settings with as many models and images as one another: (images, models, rows)."""
     for _, own in pairs.groupby(["n_test", "n"], sort=False):
         images, models = (int(own[column].iloc[0]) for column in ("n_test", "n"))
-        step = models * max(1, CHUNK // (images * models))
+        step = models * max(1, chunk // (images * models))
         for start in range(0, len(own), step):
             yield images, models, own.iloc[start : start + step]
 

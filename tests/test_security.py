@@ -31,7 +31,7 @@ TREES = {
 #: Calls that run what they read, whatever the arguments.
 NEVER = {"eval", "exec", "execfile", "__import__", "os.system", "os.popen", "pd.read_pickle"}
 MODULES_NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml"}
-#: Calls that run what they read unless told otherwise: the argument, and what it must be.
+#: Calls that run what they read unless an argument forbids it: that argument, and its value.
 UNLESS = {"torch.load": ("weights_only", "True"), "np.load": ("allow_pickle", "False")}
 SQL = {"execute", "exec_driver_sql", "text", "scalar", "scalars", "read_sql", "read_sql_query"}
 
@@ -46,14 +46,14 @@ def calls() -> Iterator[tuple[str, str, ast.Call]]:
 
 def test_nothing_runs_what_it_reads():
     for place, name, call in calls():
-        told = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         assert name not in NEVER, place
         if name in UNLESS:
             argument, value = UNLESS[name]
-            assert told.get(argument) == value, place
-        assert told.get("shell") in (None, "False"), place
+            assert given.get(argument) == value, place
+        assert given.get("shell") in (None, "False"), place
         if name.endswith("YAML"):
-            assert told.get("typ") in ("'rt'", "'safe'"), place
+            assert given.get("typ") in ("'rt'", "'safe'"), place
 
 
 def test_no_module_that_unpickles_is_imported():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +81,30 @@ def input_moments(
 
     observe(model, layers, (x for x, _ in calibration.parts()), measure)
     return {layer.name: _stacked(layer, found[layer.name]) for layer in layers}
+
+
+def runs_of_layers(layers: Iterable[PrunableLayer], limit: int) -> Iterator[list[PrunableLayer]]:
+    """Divide layers into runs whose input moments take at most `limit` bytes together, or that have one layer.
+
+    Examples
+    --------
+    Moments of a layer with 4 inputs take 8 * 4^2 = 128 bytes:
+
+    >>> layers = [PrunableLayer(name, (2, 4), (2, 4)) for name in "abc"]
+    >>> [[layer.name for layer in run] for run in runs_of_layers(layers, 256)]
+    [['a', 'b'], ['c']]
+    """
+    run: list[PrunableLayer] = []
+    held = 0
+    for layer in layers:
+        size = layer.channels.moment_bytes
+        if run and held + size > limit:
+            yield run
+            run, held = [], 0
+        run.append(layer)
+        held += size
+    if run:
+        yield run
 
 
 def _stacked(layer: PrunableLayer, parts: Mapping[int, InputMoments]) -> InputMoments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.errors import CellError
-from bench.models.inputs import input_moments, refuse_uneven
+from bench.models.inputs import input_moments, refuse_uneven, runs_of_layers
 from bench.models.observe import Call, observe
 from bench.models.unit_space import PrunableLayer
 from bench.repairs.correction import Order, RepairContext, has_shift, shift_outputs
@@ -131,30 +131,6 @@ def joint_moments(context: RepairContext, layer: PrunableLayer) -> JointMoments:
                 sums[dense.start] = sums[dense.start].add(moments) if dense.start in sums else moments
     refuse_uneven(layer, sums)
     return JointMoments.stacked([sums[start] for start in sorted(sums)])
-
-
-def runs_of_layers(layers: Iterable[PrunableLayer], limit: int) -> Iterator[list[PrunableLayer]]:
-    """Divide layers into runs whose input moments take at most `limit` bytes together, or that have one layer.
-
-    Examples
-    --------
-    Moments of a layer with 4 inputs take 8 * 4^2 = 128 bytes:
-
-    >>> layers = [PrunableLayer(name, (2, 4), (2, 4)) for name in "abc"]
-    >>> [[layer.name for layer in run] for run in runs_of_layers(layers, 256)]
-    [['a', 'b'], ['c']]
-    """
-    run: list[PrunableLayer] = []
-    held = 0
-    for layer in layers:
-        size = layer.channels.moment_bytes
-        if run and held + size > limit:
-            yield run
-            run, held = [], 0
-        run.append(layer)
-        held += size
-    if run:
-        yield run
 
 
 @torch.no_grad()

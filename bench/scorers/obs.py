@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -10,9 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.errors import CellError, NotApplicable
-from bench.models.inputs import input_moments
+from bench.models.inputs import input_moments, runs_of_layers
 from bench.models.tensors import ScoreMap
-from bench.models.unit_space import PrunableLayer
 from bench.models.view import Calibration, ModelView
 
 #: Bytes of Hessians that are held at once (one layer's, where that alone is more).
@@ -49,7 +47,7 @@ def obs(
     if view.granularity != "weight":
         raise NotApplicable("obs scores weights: its formula is of the removal of a single one")
     scores = {}
-    for layers in _parts(view):
+    for layers in runs_of_layers(view.units.layers, PART):
         for name, moments in input_moments(view.model, layers, calibration).items():
             try:
                 inverse = inverse_diagonal(2 * moments.second / len(calibration), damping)
@@ -96,16 +94,3 @@ def inverse_diagonal(hessian: Tensor, damping: float) -> Tensor:
         raise CellError("the damped Hessian has no Cholesky factor: inputs that are not finite, or too little damping")
     inverse = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2)
     return torch.where(dead, torch.inf, inverse)
-
-
-def _parts(view: ModelView) -> Iterator[list[PrunableLayer]]:
-    """Layers in order, in lists whose Hessians fit in `PART`."""
-    layers: list[PrunableLayer] = []
-    held = 0
-    for layer in view.units.layers:
-        if layers and held + layer.channels.moment_bytes > PART:
-            yield layers
-            layers, held = [], 0
-        layers.append(layer)
-        held += layer.channels.moment_bytes
-    yield layers

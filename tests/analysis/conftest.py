@@ -151,8 +151,8 @@ def with_own_sparsities(data: StudyData) -> StudyData:
     place = plain["scorer"].map({name: n for n, name in enumerate(plain["scorer"].unique())})
     units = {"conv": {"n_eff": 6.5, "k": 6, "s_eff": 0.75, "bound": 0.7}}
     units["fc"] = {"n_eff": 4.0, "k": 4, "s_eff": 0.5, "bound": None, "no_bound": "beta is not 1"}
-    told = [json.loads(text) if isinstance(text, str) else {} for text in plain["notes"]]
-    noted = [json.dumps({**notes, "emp": units, "zero_layers": []}) for notes in told]
+    parsed = [json.loads(text) if isinstance(text, str) else {} for text in plain["notes"]]
+    noted = [json.dumps({**notes, "emp": units, "zero_layers": []}) for notes in parsed]
     emp = plain.assign(allocation="emp", sparsity_achieved=0.3 + 0.01 * place, notes=noted)
     return joined(data, [plain.assign(allocation="2:4"), emp])
 
@@ -258,3 +258,9 @@ def _with_networks() -> Callable[..., StudyData]:
 @pytest.fixture(scope="session", name="of_schema_1")
 def _of_schema_1() -> Callable[[StudyData], StudyData]:
     return of_schema_1
+
+
+@pytest.fixture
+def fused_study(fused):
+    """Searches with the features a and b and the weights 1 and -1."""
+    return fused(models=("cnn",), sparsities=(0.5, 0.8))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from analysis import complexity_figures
-from analysis.complexity import PAPER, _change, complexity, curve, premium
+from analysis.complexity import PAPER, complexity, curve, locate_change, premium
 from analysis.methods import Methods
 from bench.store.methods import earlier_methods
 
@@ -183,7 +183,7 @@ SHARES = {
 def test_the_change_point_has_a_value_only_where_it_is_known(outcome):
     share, value = SHARES[outcome]
     reached = np.arange(100)[:, None] < 100 * np.array(share)
-    found = _change(1, np.array([0.4, 0.6, 0.8]), np.array(share), reached)
+    found = locate_change(1, np.array([0.4, 0.6, 0.8]), np.array(share), reached)
     assert found.outcome == outcome
     assert found.sparsity == pytest.approx(value, nan_ok=True)
     assert (found.below, found.above) == (
@@ -194,16 +194,16 @@ def test_the_change_point_has_a_value_only_where_it_is_known(outcome):
 
 def test_a_falling_share_is_no_change():
     share = np.array([0.9, 0.2])
-    assert _change(1, np.array([0.5, 0.7]), share, np.array([[True, False]])).outcome == "not monotone"
+    assert locate_change(1, np.array([0.5, 0.7]), share, np.array([[True, False]])).outcome == "not monotone"
 
 
 def test_the_bracket_holds_the_steps_of_the_resamples():
     grid = np.array([0.5, 0.6, 0.7, 0.8])
     steps = np.array([1] * 50 + [2] * 50)  # the first grid point that is reached
     reached = np.arange(4) >= steps[:, None]
-    found = _change(1, grid, reached.mean(axis=0), reached)
+    found = locate_change(1, grid, reached.mean(axis=0), reached)
     assert (found.low, found.high) == (0.5, 0.7)
-    outside = _change(1, grid, np.ones(4), np.ones((10, 4), dtype=bool))
+    outside = locate_change(1, grid, np.ones(4), np.ones((10, 4), dtype=bool))
     assert (outside.low, outside.high) == (-math.inf, 0.5)
 
 

@@ -53,7 +53,7 @@ def test_scorers_with_different_sparsities_are_not_compared(data):
     assert alone["sparsity"].isna().all()
 
 
-def test_equal_sparsities_are_compared_even_where_they_are_not_asked_for(data):
+def test_equal_sparsities_are_compared_even_where_they_are_not_requested(data):
     rows = data.rows.assign(sparsity_achieved=data.rows["sparsity_achieved"].where(data.rows["sparsity"].notna(), 0.4))
     assert "emp" in set(escapes(rows)["allocation"])
 
@@ -80,7 +80,7 @@ def test_a_summary_keeps_the_groups_without_a_sparsity_apart(data):
         assert (own["bca_low"].le(own["mean"] + 1e-9) & own["bca_high"].ge(own["mean"] - 1e-9)).all()
 
 
-def test_a_repair_gain_without_a_sparsity_is_told_in_words(study, own_sparsities):
+def test_a_repair_gain_without_a_sparsity_is_stated_in_words(study, own_sparsities):
     data = study(seeds=3, models=("cnn",), granularities=("channel",))
     rows = own_sparsities(data).rows
     plain = rows[rows["allocation"].eq("2:4") & rows["scorer"].eq("magnitude")]

@@ -45,7 +45,7 @@ def test_overfit_is_the_gain_on_the_search_images_less_that_on_the_test_images(f
 @pytest.mark.parametrize(
     "values", [{"train_overlap": "yes"}, {"train_overlap": "unknown"}, {"search": "dbo(recalibration=cumulative)"}]
 )
-def test_overfit_is_not_told_where_it_would_be_something_else(fused, values):
+def test_overfit_is_not_reported_where_it_would_be_something_else(fused, values):
     data = fused()
     found = fusion.searches(changed(data, data.rows["search"].eq("dbo"), **values).rows)
     assert found["overfit"].isna().all()

@@ -95,7 +95,7 @@ def test_friedmans_blocks_are_models_and_not_their_sparsities(rows, found):
     assert result.p == pytest.approx(expected.pvalue)
 
 
-def test_pairs_are_tested_only_where_one_can_be_told_apart(study, found):
+def test_pairs_are_tested_only_where_one_can_differ(study, found):
     ten = ranking(found[0])
     assert ten.least_p == pytest.approx(2 * 2**-10 * 15)  # 6 scorers are 15 pairs
     assert len(ten.pairs) == 15

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import frames, same_images
+from analysis import frames
 from analysis.comparisons import escapes
 from analysis.overview_tables import crossed_sentence, crossed_table, mcnemar_sentence, mcnemar_table, side_by_side
 from analysis.same_images import RESAMPLES, crossed, one_checkpoint
@@ -57,10 +57,8 @@ def test_settings_with_magnitudes_masks_are_left_out(rows):
     assert set(crossed(rows)["scorer"]) == {"random", "gradient", "taylor", "wanda", "l2"}
 
 
-def test_parts_of_any_size_give_the_same(rows, monkeypatch):
-    whole = crossed(rows)
-    monkeypatch.setattr(same_images, "CHUNK", 1)
-    assert crossed(rows).equals(whole)
+def test_parts_of_any_size_give_the_same(rows):
+    assert crossed(rows, chunk=1).equals(crossed(rows))
 
 
 def test_the_order_of_rows_and_the_second_draw_do_not_matter(study, rows):

@@ -53,7 +53,7 @@ def main() -> None:
 
 def measure(store: Store, folder: Path, cell: int) -> None:
     least("read all rows", lambda: reader.read_database(folder), bound=2)
-    least("read the plan alone", lambda: read_plan(store))
+    least("fetch the plan alone", lambda: fetch_plan(store))
     least("read the states alone", store.states)
     least("`status`, the whole command", lambda: command("status", folder), bound=1)
     least("`show`, the whole command", lambda: command("show", folder, cell))
@@ -74,9 +74,9 @@ def command(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "prunebench", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 
-def read_plan(store: Store) -> None:
+def fetch_plan(store: Store) -> None:
     with store.transaction() as connection:
-        reader._read_plan(store, connection, sa.select(PLAN.c.position, PLAN.c.axes))
+        store.fetch(connection, sa.select(PLAN.c.position, PLAN.c.axes))
 
 
 def fill(store: Store, rows: list[dict[str, object]]) -> None:

@@ -97,7 +97,7 @@ def test_every_reading_command_reads_them(there, finished_tiny, tmp_path, comman
     assert load_file(pruned)
 
 
-def test_a_second_run_from_another_machine_is_told_who_holds_the_study(there, tmp_path, write_tiny, command):
+def test_a_second_run_from_another_machine_names_the_holder_of_the_study(there, tmp_path, write_tiny, command):
     url = json.loads((there / PLACES_FILE).read_text())["store"]
     second = write_tiny(tmp_path / "second")
     with closing(open_store(there)) as holding, holding.lock():

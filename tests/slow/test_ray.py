@@ -129,7 +129,7 @@ def test_a_driver_that_is_stopped_and_started_again_goes_on(start, cluster, tiny
     assert_same(tiny, finished_tiny)
 
 
-def test_nodes_that_are_too_small_are_told_of(start, tiny):
+def test_nodes_that_are_too_small_are_reported(start, tiny):
     small = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
         output = finish(start(tiny, small), code=2)

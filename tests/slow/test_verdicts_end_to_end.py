@@ -69,7 +69,7 @@ class World:
         Columns of an arm, and its mean accuracy above that of the setting at each sparsity.
     sparsities : tuple of float
     overfit : bool
-        The means are those of the over-fit of the search, told in the notes, instead of the accuracy.
+        The means are those of the over-fit of the search, as stored in the notes, instead of the accuracy.
     sd : float
         Of the difference between two arms, over models.
     draws : int
@@ -313,8 +313,8 @@ def score(case: Case, tables: int) -> Score:
     """
     results = verdicts(case, tables)
     answers = [[record for part in result.parts for record in part.records] for result in results]
-    asked = {question(record) for records in answers for record in records}
-    assert case.false <= asked, f"{case.name}: the claim does not ask {case.false - asked}"
+    questions = {question(record) for records in answers for record in records}
+    assert case.false <= questions, f"{case.name}: the claim has no question {case.false - questions}"
     true = not case.false
     wrong = sum(result.verdict == ("refuted" if true else "supported") for result in results)
     families = sum(
@@ -326,7 +326,7 @@ def score(case: Case, tables: int) -> Score:
         found = sum(
             any(question(r) == case.promise[0] and r.verdict == "supported" for r in records) for records in answers
         )
-    directions = 2 if case.false and asked - case.false else 1
+    directions = 2 if case.false and questions - case.false else 1
     count = pd.Series([result.verdict for result in results]).value_counts()
     return Score(
         case, len(results), int(count.get("supported", 0)), int(count.get("refuted", 0)), wrong, families,
@@ -570,8 +570,8 @@ def faults(found: Score, confidence: float = 0.99) -> list[str]:
 @pytest.mark.parametrize("models", [5, 10, 20])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_verdicts_are_wrong_no_more_often_than_alpha_and_find_what_power_promised(family, models):
-    asked = [cases()[case.name] for case in family(models) if case.name in cases()]
-    assert [fault for case in asked for fault in faults(score(case, case.tables))] == []
+    known = [cases()[case.name] for case in family(models) if case.name in cases()]
+    assert [fault for case in known for fault in faults(score(case, case.tables))] == []
 
 
 @pytest.mark.long

@@ -11,6 +11,8 @@ from bench.core.errors import UserError
 from tests.speed.measure import Grid, measure
 from tests.speed.tables import TIMED
 
+pytestmark = pytest.mark.trains
+
 SMALL = Grid(
     {"data": [{"name": "digits"}], "models": [{"name": "digits_cnn", "recipe": {"epochs": 2}}]}, candidates=4,
     scorers=("magnitude", "exp_magnitude", "random", "snip"), sparsities=(0.5, 0.8), processes=1,

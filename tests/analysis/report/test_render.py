@@ -196,17 +196,17 @@ def test_a_study_that_kept_its_alignment_has_a_section_on_it(study, folder):
     assert (path / "report" / "figures" / "alignment-channel-uniform.svg").exists()
 
 
-def test_a_small_budget_is_said_first_and_beside_every_searched_score(fused_report):
+def test_a_small_budget_is_stated_first_and_with_every_searched_score(fused_report):
     text = (fused_report / "index.html").read_text()
     section = text[text.index('<section id="searches">') :]
     first = section[section.index("<p>") : section.index("</p>")]
     assert "Small search budget: dbo (60 evaluations), where 600 evaluations are the rule." in first
-    told = 0
+    lines = 0
     for name in ("settings", "searches", "searches-magnitude", "searches-equal", "search-summary", "overlap"):
         for line in (fused_report / "tables" / f"{name}.tex").read_text().splitlines():
             assert ("dbo" in line) == ("dbo (60 evaluations)" in line)
-            told += "dbo" in line
-    assert told > 30
+            lines += "dbo" in line
+    assert lines > 30
 
 
 def test_a_full_budget_is_not_remarked_on(fused, folder):

@@ -26,7 +26,7 @@ def test_claims_stand_with_their_paper_in_the_order_of_the_file():
     ]
 
 
-def test_one_claim_asked_several_times_with_one_outcome_is_one_row():
+def test_one_claim_tested_several_times_with_one_outcome_is_one_row():
     modes = ("ema", "cumulative", "exact")
     results = [
         claim(f"A4 ({mode})", "refuted" if mode == "ema" else "supported", ASR, text=f"It can. [recalibration: {mode}]")

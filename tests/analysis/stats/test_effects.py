@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.stats.effects import _noncentrality, dz_interval
+from analysis.stats.effects import dz_interval, noncentrality
 from analysis.stats.paired import hedges_dz, paired_t
 
 differences = st.lists(st.integers(-40, 40), min_size=3, max_size=12).map(lambda k: np.array(k) / 400)
@@ -16,8 +16,8 @@ differences = st.lists(st.integers(-40, 40), min_size=3, max_size=12).map(lambda
 
 def test_limits_are_those_of_mbess():
     # The example of conf.limits.nct in the R package MBESS: ncp = 2.83, df = 126, level 0.95.
-    assert _noncentrality(2.83, 126, 0.025) == pytest.approx(0.8337502, abs=1e-6)
-    assert _noncentrality(2.83, 126, 0.975) == pytest.approx(4.815359, abs=1e-6)
+    assert noncentrality(2.83, 126, 0.025) == pytest.approx(0.8337502, abs=1e-6)
+    assert noncentrality(2.83, 126, 0.975) == pytest.approx(4.815359, abs=1e-6)
 
 
 @settings(max_examples=50)
@@ -67,8 +67,8 @@ def test_far_out_it_is_finite_and_continuous(models, spread):
 def test_both_sides_of_the_switch_agree():
     for df in (2, 9, 99):
         for p in (0.005, 0.025, 0.975):
-            assert _noncentrality(9999.9, df, p) / 9999.9 == pytest.approx(
-                _noncentrality(10000.1, df, p) / 10000.1, rel=1e-6
+            assert noncentrality(9999.9, df, p) / 9999.9 == pytest.approx(
+                noncentrality(10000.1, df, p) / 10000.1, rel=1e-6
             )
 
 

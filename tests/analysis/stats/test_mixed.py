@@ -249,7 +249,7 @@ def test_a_factor_that_leaves_every_level_one_model_is_refused():
     assert mixed(frame, ["data"], repetitions=0).category == "too few models"
 
 
-def test_an_architecture_with_a_single_model_is_told():
+def test_an_architecture_with_a_single_model_is_named():
     frame = sample(19, models=5)
     frame.loc[frame["checkpoint"].eq(4), "model"] = "alone"
     assert mixed(frame, ["class"], repetitions=0).messages == ("1 of 3 architectures have a single model",)

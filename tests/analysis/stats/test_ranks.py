@@ -165,7 +165,7 @@ def frame(p):
 
 def test_a_group_skips_no_neighbour():
     ranks = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0})
-    # a and c are not told apart, but b differs from a: a bar from a to c would run over b
+    # a and c do not differ significantly, but b differs from a: a bar from a to c would run over b
     assert cliques(ranks, frame({("a", "b"): 0.01, ("a", "c"): 0.5, ("b", "c"): 0.5})) == [("b", "c")]
     assert cliques(ranks, frame({("a", "b"): 0.5, ("a", "c"): math.nan, ("b", "c"): 0.5})) == [("a", "b", "c")]
     assert cliques(ranks, frame({("a", "b"): 0.01, ("a", "c"): 0.01, ("b", "c"): 0.01})) == []

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import Distribution, PackageNotFoundError, version
 
 from bench.core.provenance import git_revision, package_versions, provenance
 
@@ -52,10 +52,10 @@ def test_provenance_does_not_load_torch():
 
 
 def test_an_absent_package_is_stored_as_absent(monkeypatch):
-    def no_version(name):
+    def nothing_installed(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("bench.core.provenance.version", no_version)
+    monkeypatch.setattr(Distribution, "from_name", nothing_installed)
     assert set(package_versions().values()) == {"absent"}
 
 

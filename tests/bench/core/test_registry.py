@@ -68,7 +68,7 @@ def test_a_users_allocation_sets_the_sparsity_where_it_says_so(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from prunebench.plugin import FeatureMap\nimport prunebench.plugin as t\n"
         "def own(units, scores, sparsity: None, view): ...\n"
-        "def asked(units, scores, sparsity, view): ...\n"
+        "def required(units, scores, sparsity, view): ...\n"
         "def either(units, scores, sparsity: float | None, view): ...\n"
         "def plain(view, calibration, generator): ...\n"
         "def target(view, calibration, generator, sparsity): ...\n"
@@ -76,7 +76,7 @@ def test_a_users_allocation_sets_the_sparsity_where_it_says_so(tmp_path):
         "def features(view, calibration, generator, *, size: int = 1) -> 't.FeatureMap': ...\n"
     )
     registry = Registry([], tmp_path)
-    allocations = [registry.get("allocation", f"./mine.py:{name}") for name in ("own", "asked", "either")]
+    allocations = [registry.get("allocation", f"./mine.py:{name}") for name in ("own", "required", "either")]
     assert [plugin.sets_sparsity for plugin in allocations] == [True, False, False]
     assert Plugin("allocation", "ours", sample, sets_sparsity=True).sets_sparsity
     scorers = [registry.get("scorer", f"./mine.py:{name}") for name in ("plain", "target", "option", "features")]

@@ -155,7 +155,7 @@ def test_k_equal_scores_among_zeros_are_kept() -> None:
         scores[k - 1] = 0.1
         effective = effective_number(scores)
         assert keep_of(effective, 3001) == k
-        # any other way to count them is mended too
+        # rounding errors of another way to count them are corrected too
         assert keep_of(1 / float(np.square(np.full(k, 1 / k)).sum()), 3001) == k
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from bench.core.errors import NotApplicable, UserError
 from bench.core.registry import Plugin
-from bench.measure.curves import score_curve
+from bench.measure.curves import default_curve, score_curve
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.plugins.catalogue import SCORERS
@@ -75,3 +75,16 @@ def test_a_layers_units_lie_on_the_curve() -> None:
 def test_scorers_that_read_more_than_ranks_have_none() -> None:
     with pytest.raises(UserError, match="'magnitude' has no curve"):
         score_curve(BY_NAME["magnitude"], {}, 0, None)
+
+
+def test_the_function_of_a_feature_scorer_is_its_curve_everywhere() -> None:
+    for name in ("v1b_var", "a5", "nl_sin", "random_spline", "gaussian_bump", "log_rank"):
+        curve = default_curve(BY_NAME[name], 0.8)
+        rounding = 1e-15 if name == "log_rank" else 0
+        assert np.abs(curve.function(curve.u) - curve.values).max() <= rounding
+        between = curve.function(np.array([0.12345, 0.9]))
+        assert between.shape == (len(curve.names), 2)
+    sine = default_curve(BY_NAME["nl_sin"], 0.8)
+    u = np.array([0.3333])
+    raw = [np.sin(2 * np.pi * at + np.pi / 4) for at in (u, sine.u)]
+    assert sine.function(u)[1] == pytest.approx((raw[0] - raw[1].min()) / np.ptp(raw[1]), abs=1e-12)

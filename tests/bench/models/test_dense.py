@@ -1,10 +1,11 @@
 """Dense models: trained once, found again, verified, or given."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from bench.core.errors import UserError
-from bench.models import dense
 from bench.models.checkpoints import read_metadata, save_checkpoint, state_digest
 from bench.models.dense import checkpoint_place, dense_key, model_identity, obtain_dense
 from bench.models.digits import digits_cnn
@@ -22,9 +23,9 @@ def obtain(digits, registry, tmp_path):
     def place(name):
         return Artifacts.at(name if "://" in name else tmp_path / name)
 
-    def call(spec=SPEC, seed=0, artifacts="artifacts", cache=None, memory_format="contiguous"):
+    def call(spec=SPEC, seed=0, artifacts="artifacts", cache=None, memory_format="contiguous", progress=None):
         return obtain_dense(
-            spec, digits, seed, registry, tmp_path, place(artifacts), CPU,
+            spec, digits, seed, registry, tmp_path, place(artifacts), CPU, progress,
             cache=place(cache) if cache else None, memory_format=memory_format,
         )  # fmt: skip
 
@@ -32,18 +33,25 @@ def obtain(digits, registry, tmp_path):
 
 
 @pytest.fixture
-def no_training(monkeypatch):
-    def refuse(*_args, **_kwargs):
-        raise AssertionError("trained again")
+def obtain_untrained(obtain):
+    """Obtain a model, and fail if that trains it."""
 
-    return lambda: monkeypatch.setattr(dense, "train", refuse)
+    def refuse(*_args):
+        pytest.fail("trained")
+
+    return partial(obtain, progress=refuse)
 
 
-def test_trained_once_and_found_again(obtain, no_training, tmp_path):
+def test_training_reports_every_epoch(obtain):
+    seen = []
+    obtain(progress=lambda *epoch: seen.append(epoch[:2]))
+    assert seen == [(1, 1)]
+
+
+def test_trained_once_and_found_again(obtain, obtain_untrained, tmp_path):
     first = obtain()
     assert len(list((tmp_path / "artifacts/dense").iterdir())) == 1
-    no_training()
-    again = obtain()
+    again = obtain_untrained()
     assert first.checkpoint == again.checkpoint == state_digest(again.model.state_dict())
     assert (first.recipe, first.history, first.seconds) == (again.recipe, again.history, again.seconds)
     assert first.train_overlap == "no"
@@ -56,14 +64,13 @@ def test_training_again_gives_the_same_weights(obtain):
     assert obtain(artifacts="a", seed=1).checkpoint != obtain(artifacts="a").checkpoint
 
 
-def test_each_memory_format_has_a_model_of_its_own(obtain, no_training, tmp_path):
+def test_each_memory_format_has_a_model_of_its_own(obtain, obtain_untrained, tmp_path):
     """A model that was just trained and one that is loaded are stored alike, or later sums would differ."""
     first = [obtain(memory_format=name) for name in ("contiguous", "channels_last")]
     assert len(list((tmp_path / "artifacts/dense").iterdir())) == 2
     assert "memory_format" not in first[0].recipe
     assert first[1].recipe["memory_format"] == "channels_last"
-    no_training()
-    again = [obtain(memory_format=name) for name in ("contiguous", "channels_last")]
+    again = [obtain_untrained(memory_format=name) for name in ("contiguous", "channels_last")]
     for fresh, loaded in zip(first, again, strict=True):
         assert fresh.checkpoint == loaded.checkpoint
         assert fresh.recipe == loaded.recipe
@@ -71,29 +78,26 @@ def test_each_memory_format_has_a_model_of_its_own(obtain, no_training, tmp_path
         assert all(a.stride() == b.stride() for a, b in pairs)
 
 
-def test_a_model_of_an_earlier_version_has_no_learning_rates(obtain, no_training, tmp_path):
+def test_a_model_of_an_earlier_version_has_no_learning_rates(obtain, obtain_untrained, tmp_path):
     fresh = obtain()
     assert [len(values) for values in fresh.history.values()] == [1, 1]
     file = next((tmp_path / "artifacts/dense").iterdir())
     metadata = read_metadata(file.read_bytes(), file)
     del metadata["history"]["lr"]
     save_checkpoint(fresh.model.state_dict(), file, metadata)
-    no_training()
-    assert obtain().history == {"loss": fresh.history["loss"]}
+    assert obtain_untrained().history == {"loss": fresh.history["loss"]}
 
 
-def test_a_model_that_only_guesses_carries_a_warning_also_when_it_is_loaded(obtain, no_training):
+def test_a_model_that_only_guesses_carries_a_warning_also_when_it_is_loaded(obtain, obtain_untrained):
     guessing = SPEC.model_copy(update={"recipe": {**SPEC.recipe, "lr": 1e-9}})
     fresh = obtain(guessing)
     assert "the network has learned almost nothing" in fresh.warning
-    no_training()
-    assert obtain(guessing).warning == fresh.warning
+    assert obtain_untrained(guessing).warning == fresh.warning
 
 
-def test_cache_serves_another_study(obtain, no_training, tmp_path):
+def test_cache_serves_another_study(obtain, obtain_untrained, tmp_path):
     first = obtain(artifacts="a", cache="shared")
-    no_training()
-    assert obtain(artifacts="b", cache="shared").checkpoint == first.checkpoint
+    assert obtain_untrained(artifacts="b", cache="shared").checkpoint == first.checkpoint
     assert len(list((tmp_path / "b/dense").iterdir())) == 1
 
 
@@ -124,7 +128,7 @@ def test_artifact_with_the_weights_of_another_model_is_named(obtain, tmp_path):
         obtain()
 
 
-def test_artifacts_and_cache_behind_urls(obtain, no_training):
+def test_artifacts_and_cache_behind_urls(obtain, obtain_untrained):
     study, cache = Artifacts.at("memory://dense-study"), Artifacts.at("memory://dense-cache")
     first = obtain(artifacts=study.place, cache=cache.place)
     (name,) = study.names()
@@ -134,9 +138,8 @@ def test_artifacts_and_cache_behind_urls(obtain, no_training):
     with pytest.raises(UserError, match=f"{study.where(name)}: cannot be read.*delete it, and the model is trained"):
         obtain(artifacts=study.place)
     study.write(name, content)
-    no_training()
-    assert obtain(artifacts=study.place).checkpoint == first.checkpoint
-    assert obtain(artifacts="memory://dense-third", cache=cache.place).checkpoint == first.checkpoint
+    assert obtain_untrained(artifacts=study.place).checkpoint == first.checkpoint
+    assert obtain_untrained(artifacts="memory://dense-third", cache=cache.place).checkpoint == first.checkpoint
 
 
 @pytest.mark.parametrize(
@@ -183,36 +186,34 @@ def test_the_memory_format_of_training_is_part_of_the_identity_of_trained_models
     assert identity(given, "contiguous") == identity(given, "channels_last")
 
 
-def test_given_checkpoint_per_seed(obtain, no_training, tmp_path, monkeypatch):
-    no_training()
+def test_given_checkpoint_per_seed(obtain_untrained, tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNEBENCH_TEST_WEIGHTS", str(tmp_path))
     models = {seed: digits_cnn() for seed in (3, 4)}
     for seed, model in models.items():
         save_checkpoint(model.state_dict(), tmp_path / f"net-{seed}.safetensors", {})
     spec = ModelSpec(name="digits_cnn", checkpoint="${PRUNEBENCH_TEST_WEIGHTS}/net-{seed}.safetensors")
     for seed, model in models.items():
-        found = obtain(spec, seed=seed)
+        found = obtain_untrained(spec, seed=seed)
         assert found.checkpoint == state_digest(model.state_dict())
         assert torch.equal(found.model.linear.weight, model.linear.weight)
         assert found.train_overlap == "unknown"
         assert found.history == {}
         assert found.recipe == {"checkpoint": spec.checkpoint}
     assert checkpoint_place(spec, 3, tmp_path) == str(tmp_path / "net-3.safetensors")
-    told = spec.model_copy(update={"train_overlap": "yes"})
-    assert obtain(told, seed=3).train_overlap == "yes"
+    overlapping = spec.model_copy(update={"train_overlap": "yes"})
+    assert obtain_untrained(overlapping, seed=3).train_overlap == "yes"
 
 
-def test_given_checkpoint_behind_a_url(obtain, registry, no_training, tmp_path, monkeypatch):
-    no_training()
+def test_given_checkpoint_behind_a_url(registry, obtain_untrained, tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNEBENCH_TEST_BUCKET", "memory://given")
     model = digits_cnn()
     save_checkpoint(model.state_dict(), "memory://given/net-3.safetensors", {})
     spec = ModelSpec(name="digits_cnn", checkpoint="${PRUNEBENCH_TEST_BUCKET}/net-{seed}.safetensors")
-    assert obtain(spec, seed=3).checkpoint == state_digest(model.state_dict())
+    assert obtain_untrained(spec, seed=3).checkpoint == state_digest(model.state_dict())
     with pytest.raises(
         UserError, match=r"^memory://given/net-4\.safetensors: there is no such file; check the address"
     ):
-        obtain(spec, seed=4)
+        obtain_untrained(spec, seed=4)
     save_checkpoint(model.state_dict(), tmp_path / "net-3.safetensors", {})
     local = ModelSpec(name="digits_cnn", checkpoint=str(tmp_path / "net-{seed}.safetensors"))
     identities = [model_identity(each, 3, "d", registry, tmp_path) for each in (spec, local)]

@@ -9,9 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from bench.models import observe
-from bench.models.inputs import input_moments, squared_inputs
-from bench.models.observe import Call
+from bench.models.inputs import input_moments, runs_of_layers, squared_inputs
+from bench.models.observe import Call, observe
 from bench.models.unit_space import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
@@ -36,7 +35,7 @@ def _layers(model: nn.Module, x: Tensor) -> tuple[PrunableLayer, ...]:
 
 def _calls(model: nn.Module, x: Tensor) -> list[Call]:
     calls: list[Call] = []
-    observe.observe(model, _layers(model, x), [x], calls.append)
+    observe(model, _layers(model, x), [x], calls.append)
     return calls
 
 
@@ -125,12 +124,15 @@ def test_rows_of_one_matrix_that_read_different_inputs() -> None:
     np.testing.assert_allclose(found, np.repeat([queries, keys, keys], 4, axis=0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("part", [1, 2**30])  # bytes: image by image, and all at once
-def test_moments_are_sums_over_windows_cut_by_numpy(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observe, "PART", part)
-    net = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, stride=2, groups=2), nn.Flatten(), nn.Linear(54, 2)).double()
-    draw = Calibration(_random(7, 4, 5, 6), torch.zeros(7, dtype=torch.int64), 3)
+@pytest.mark.parametrize(("images", "height", "parts"), [(7, 5, 1), (3000, 5, 2), (3, 5001, 3)])
+def test_moments_are_sums_over_windows_cut_by_numpy(images: int, height: int, parts: int) -> None:
+    """Patches that are held at once: all, those of several images, and those of each image."""
+    net = nn.Sequential(
+        nn.Conv2d(4, 6, 3, padding=1, stride=2, groups=2), nn.AdaptiveAvgPool2d((3, 3)), nn.Flatten(), nn.Linear(54, 2)
+    ).double()
+    draw = Calibration(_random(images, 4, height, 6), torch.zeros(images, dtype=torch.int64), images)
     moments = input_moments(net, _layers(net, draw.images[:1]), draw)
+    assert len(list(_calls(net, draw.images)[0].parts())) == parts
 
     padded = np.pad(draw.images.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
@@ -139,9 +141,16 @@ def test_moments_are_sums_over_windows_cut_by_numpy(part: int, monkeypatch: pyte
         np.testing.assert_allclose(moments["0"].second[group].numpy(), x.T @ x, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(moments["0"].first[group].numpy(), x.sum(axis=0), rtol=1e-12, atol=1e-12)
         assert moments["0"].count == len(x)
-    x = net[:2](draw.images).detach().numpy()
-    np.testing.assert_allclose(moments["2"].second[0].numpy(), x.T @ x, rtol=1e-12, atol=1e-12)
-    assert moments["2"].count == 7
+    x = net[:3](draw.images).detach().numpy()
+    np.testing.assert_allclose(moments["3"].second[0].numpy(), x.T @ x, rtol=1e-12, atol=1e-12)
+    assert moments["3"].count == images
+
+
+def test_layers_are_divided_by_the_bytes_of_their_moments() -> None:
+    layers = [PrunableLayer(name, (2, k), (2, k)) for name, k in zip("abcd", (4, 4, 8, 2), strict=True)]
+    for limit, runs in ((1, ["a", "b", "c", "d"]), (256, ["ab", "c", "d"]), (10_000, ["abcd"])):
+        assert ["".join(layer.name for layer in run) for run in runs_of_layers(layers, limit)] == runs
+    assert list(runs_of_layers([], 256)) == []
 
 
 def test_float32_inputs_are_summed_in_float64() -> None:

@@ -4,12 +4,15 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+import torchvision
+from hand_counted import HEADS, D, Net, images, tokens
 from torch import nn
 
 from bench.core.errors import UserError
 from bench.models.digits import digits_vit
 from bench.models.inventory import take_inventory
-from bench.models.units import find_units
+from bench.models.unchanged import left_behind, marks
+from bench.models.units import dense_reasons, find_units
 
 
 @pytest.mark.parametrize(
@@ -25,7 +28,7 @@ def test_directly_following_batchnorms_of_timm(name, followed, convolutions):
     assert all(layer.exact_removal == (layer.batchnorm is not None) for layer in convs)
 
 
-class Net(nn.Module):
+class Routed(nn.Module):
     """One convolution whose output goes to a BatchNorm in the way that `forward` says."""
 
     def __init__(self, route):
@@ -61,7 +64,7 @@ def skip(net, x):
     ],
 )
 def test_what_directly_following_means(route, follows):
-    conv, head = take_inventory(Net(route), torch.rand(2, 1, 4, 4)).weights
+    conv, head = take_inventory(Routed(route), torch.rand(2, 1, 4, 4)).weights
     assert (conv.name, conv.batchnorm) == ("conv", "bn" if follows else None)
     assert (head.name, head.batchnorm) == ("head", None)
 
@@ -73,7 +76,7 @@ def test_reading_the_shape_is_no_consumer():
         assert y.dim() == 4
         return net.bn(y)
 
-    assert take_inventory(Net(route), torch.rand(1, 1, 2, 2)).weights[0].batchnorm == "bn"
+    assert take_inventory(Routed(route), torch.rand(1, 1, 2, 2)).weights[0].batchnorm == "bn"
 
 
 def test_order_is_that_of_the_forward_pass():
@@ -92,13 +95,13 @@ def test_order_is_that_of_the_forward_pass():
 
 
 def test_model_is_left_as_it_was():
-    model = Net(lambda net, x: net.bn(net.conv(x))).train()
+    model = Routed(lambda net, x: net.bn(net.conv(x))).train()
     model.bn.eval()
+    own_marks = marks(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     find_units(model, "weight", ("head",), torch.rand(2, 1, 4, 4))
-    assert (model.training, model.bn.training, model.conv.training) == (True, False, True)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert left_behind(model, own_marks) is None
 
 
 def test_vit_units():
@@ -161,3 +164,64 @@ def test_nothing_to_prune(granularity):
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
     with pytest.raises(UserError, match=f"nothing to prune at granularity '{granularity}'"):
         find_units(model, granularity, ("head",), torch.zeros(1, 1, 1, 1))
+
+
+def channels(net, x=None):
+    """Name -> reader of the layers with channel units."""
+    x = images() if x is None else x
+    return {layer.name: layer.partner for layer in find_units(net.eval(), "channel", (), x).layers}
+
+
+def test_a_gated_mlp_has_no_hidden_channels():
+    class Glu(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 1)
+            self.fc1, self.fc2 = nn.Linear(8, 12), nn.Linear(6, 10)
+
+        def forward(self, x):
+            value, gate = self.fc1(self.stem(x).mean((2, 3))).chunk(2, dim=-1)
+            return self.fc2(value * gate.sigmoid())
+
+    assert channels(Glu()) == {"stem": None}
+
+
+def test_two_gates_have_no_hidden_channels():
+    def forward(net, x):
+        y = net.stem(x).mean((2, 3))
+        return net.fc2(F.silu(net.fc1_g(y)) * net.fc1_x(y))
+
+    net = Net(forward, stem=nn.Conv2d(3, 8, 1), fc1_g=nn.Linear(8, 6), fc1_x=nn.Linear(8, 6), fc2=nn.Linear(6, 10))
+    assert channels(net) == {"stem": None}
+
+
+def test_hidden_channels_of_an_mlp_of_torchvision():
+    net = Net(lambda net, x: net.mlp(tokens(x)).mean(1), mlp=torchvision.ops.MLP(D, [12, 10], activation_layer=nn.GELU))
+    assert channels(net) == {"mlp.0": "mlp.3"}
+
+
+def test_hidden_channels_of_an_encoder_layer_of_torch():
+    layer = nn.TransformerEncoderLayer(D, HEADS, 20, batch_first=True)
+    net = Net(lambda net, x: net.head(net.layer(tokens(x)).mean(1)), layer=layer, head=nn.Linear(D, 10))
+    assert channels(net) == {"layer.linear1": "layer.linear2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "stem"),
+    [
+        ("test_vit", {"img_size": 32}, "patch_embed.proj"),
+        ("swin_tiny_patch4_window7_224", {"img_size": 32, "window_size": 4, "depths": (2,), "embed_dim": 16,
+                                          "num_heads": (2,)}, "patch_embed.proj"),
+    ],
+)  # fmt: skip
+def test_a_patch_embedding_has_no_channel_units(name, args, stem):
+    net = timm.create_model(name, num_classes=10, **args).eval()
+    x = images(side=32)
+    assert stem not in channels(net, x)
+    reasons = dense_reasons(net, take_inventory(net, x), "channel", ())
+    assert (reasons[stem] or "").startswith("residual stream")
+
+
+@pytest.mark.parametrize(("name", "stem"), [("test_convnext", "stem.0"), ("test_resnet", "conv1.0")])
+def test_a_stem_of_a_convolutional_network_has_channel_units(name, stem):
+    assert stem in channels(timm.create_model(name, num_classes=10).eval(), images(side=32))

@@ -7,7 +7,7 @@ from torch import nn
 
 from bench.models.digits import digits_cnn, digits_vit
 from bench.models.units import find_units
-from bench.models.view import Calibration, ModelView, normalise
+from bench.models.view import Calibration, ModelView, is_out_of_memory, normalise
 from bench.study.spec import Normalisation
 
 
@@ -61,3 +61,11 @@ def test_normalise_per_channel():
     expected = (pixels.numpy() / 255 - np.reshape(mean, (1, 3, 1, 1))) / np.reshape(std, (1, 3, 1, 1))
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_counts_as_out_of_memory():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60)
+    assert is_out_of_memory(raised.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

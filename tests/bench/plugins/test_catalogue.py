@@ -6,9 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from bench.core.method import OTHER, OTHER_FEATURES
 from bench.plugins.catalogue import ALLOCATIONS, CORRECTIONS, RECALIBRATIONS, SCORERS, SEARCHES
-from bench.scorers.rank import rank
 
 METHODS = (*SCORERS, *SEARCHES, *ALLOCATIONS, *CORRECTIONS, *RECALIBRATIONS)
 FEATURES = [plugin for plugin in SCORERS if plugin.fuses_features]
@@ -24,20 +22,8 @@ def test_every_method_has_what_its_kind_needs(plugin):
     assert plugin.glossary
     assert not plugin.glossary.endswith(".")  # a phrase in brackets
     assert plugin.granularities
-    if plugin.kind == "scorer":
-        assert plugin.family is not None
-        assert plugin.family not in (OTHER, OTHER_FEATURES)
-        assert plugin.gradients is not None
     if plugin.kind == "allocation":
         assert plugin.sets_sparsity is not None
-
-
-def test_only_the_reference_and_the_random_control_have_no_family():
-    assert [plugin.name for plugin in SCORERS if plugin.family == ""] == ["random", "magnitude"]
-
-
-def test_feature_scorers_and_others_share_no_family():
-    assert not {plugin.family for plugin in FEATURES} & {plugin.family for plugin in PLAIN}
 
 
 @pytest.mark.parametrize("drawn", [PLAIN, FEATURES, DRAWN_SEARCHES, CORRECTIONS], ids=lambda drawn: drawn[0].name)
@@ -48,13 +34,6 @@ def test_methods_of_one_figure_differ_by_marker_and_are_readable_in_grey(drawn):
     for plugin in drawn:
         red, green, blue = (int(plugin.colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
         assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.75  # readable on white
-
-
-def test_a_function_of_the_rank_has_a_curve_and_its_complexity_is_known():
-    without = {plugin.name for plugin in SCORERS if plugin.curve and plugin.complexity is None}
-    assert without == {"sics_adaptive", "gaussian_bump_only"}  # no design names one
-    assert {plugin.name for plugin in SCORERS if not plugin.curve and plugin.complexity is not None} == {"pure_mag4"}
-    assert next(plugin for plugin in SCORERS if plugin.function is rank).complexity == 0
 
 
 def test_only_recalibrations_that_start_anew_are_complete():

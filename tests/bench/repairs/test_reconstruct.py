@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.core.errors import CellError, NotApplicable
-from bench.models import observe
 from bench.models.masking import apply_masks
+from bench.models.observe import PART
 from bench.models.tensors import MaskSet
+from bench.models.unchanged import left_behind, marks
 from bench.models.units import find_units
 from bench.models.view import Calibration
-from bench.repairs import reconstruct as module
 from bench.repairs.correction import RepairContext
-from bench.repairs.reconstruct import reconstruct, runs_of_layers
+from bench.repairs.reconstruct import reconstruct
 
 HalfPruned = Callable[..., RepairContext]
 
@@ -261,31 +261,40 @@ def test_dead_inputs_change_nothing() -> None:
         assert torch.equal(context.model[0].weight, net[0].weight * mask)
 
 
-@pytest.mark.parametrize("order", ["parallel", "sequential"])
-def test_memory_limits_change_nothing_but_rounding(
-    order: str, half_pruned: HalfPruned, net: nn.Module, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+def test_in_parallel_a_layer_is_fitted_the_same_whichever_layers_are_measured_with_it(
+    half_pruned: HalfPruned, net: nn.Module, calibration: Calibration
 ) -> None:
-    whole, cut = (half_pruned(net, calibration) for _ in range(2))
-    reconstruct(whole, order=order)
-    monkeypatch.setattr(module, "HELD", 1)
-    monkeypatch.setattr(observe, "PART", 1)
-    assert [len(run) for run in runs_of_layers(cut.units.layers, 1)] == [1, 1]
-    reconstruct(cut, order=order)
-    for one, other in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
+    both, alone = (half_pruned(net, calibration, exclude=exclude) for exclude in (("head",), ("head", "conv1")))
+    for context in (both, alone):
+        before = context.model.conv2.weight.clone()
+        reconstruct(context)
+        assert not torch.equal(context.model.conv2.weight, before)
+    assert torch.equal(alone.model.conv2.weight, both.model.conv2.weight)
+    assert torch.equal(alone.model.conv2.bias, both.model.conv2.bias)
+
+
+@pytest.mark.parametrize("order", ["parallel", "sequential"])
+def test_patches_that_are_not_held_at_once_change_nothing_but_rounding(
+    order: str, half_pruned: HalfPruned, net: nn.Module
+) -> None:
+    assert PART < 9 * 36 * 58 * 58 * 8  # bytes of the patches of 9 images for conv2
+    one_by_one, cut = (half_pruned(net, _draw(9, 2, 60, 60, batch=batch)) for batch in (1, 9))
+    for context in (one_by_one, cut):
+        reconstruct(context, order=order)
+    for one, other in zip(one_by_one.model.parameters(), cut.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
-    assert not torch.equal(whole.model.conv2.weight, half_pruned(net, calibration).model.conv2.weight)
 
 
 def test_dense_model_and_hooks_are_left_alone(
     half_pruned: HalfPruned, net: nn.Module, calibration: Calibration
 ) -> None:
-    before = copy.deepcopy(net.state_dict())
+    before, unhooked = copy.deepcopy(net.state_dict()), marks(net)
     context = half_pruned(net, calibration)
     for order in ("parallel", "sequential"):
         reconstruct(context, order=order)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     for model in (net, context.model):
-        assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+        assert left_behind(model, unhooked) is None
 
 
 class BothWays(nn.Module):

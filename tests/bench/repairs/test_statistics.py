@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bench.models.unchanged import left_behind, marks
 from bench.models.unit_space import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
@@ -64,8 +65,9 @@ def test_large_outputs_are_measured_in_parts_that_pool_to_the_whole() -> None:
 def test_leaves_no_hooks() -> None:
     net = nn.Sequential(nn.Linear(2, 2)).double()
     draw = _draw((2, 2), 2)
+    before = marks(net)
     channel_moments(net, _layers(net, draw), draw)
-    assert not net[0]._forward_hooks
+    assert left_behind(net, before) is None
 
 
 def test_batches_apart_are_numpys_and_pool_to_the_whole() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +25,8 @@ from bench.run.open_study import open_study
 from bench.store.files import Artifacts
 
 
-@pytest.fixture
-def task(tmp_path, write_small) -> GroupTask:
-    """The first group of the small study, with all of its cells to compute."""
-    folder = write_small(tmp_path / "small")
+def task_of(folder: Path) -> GroupTask:
+    """The first group of a study, with all of its cells to compute."""
     opened = open_study(folder)
     group = opened.plan.groups[0]
     return GroupTask(
@@ -35,6 +34,11 @@ def task(tmp_path, write_small) -> GroupTask:
         settings=opened.settings, folder=folder, artifacts=Artifacts.of(folder), cache=None, cell_timeout=None,
         todo=frozenset(cell.id for cell in group.cells), done=(), completes=True, checked=frozenset(),
     )  # fmt: skip
+
+
+@pytest.fixture
+def task(tmp_path, write_small) -> GroupTask:
+    return task_of(write_small(tmp_path / "small"))
 
 
 def workbench(task: GroupTask) -> Workbench:
@@ -57,16 +61,32 @@ def test_a_group_that_is_not_complete_gets_no_checks(task):
     assert [type(event) for event in events] == [Stage, DenseModelReady, CellFinished, GroupEnded]
 
 
-def test_a_dense_model_that_cannot_be_trained_fails_the_group(task, monkeypatch):
-    def fail(*_args, **_options):
-        raise RuntimeError("no\ngradient")
+#: A network that trains on the two images of the check of a user's network, and no more.
+UNTRAINABLE = """\
+from bench.models.digits import DigitsCNN
 
-    monkeypatch.setattr("bench.models.dense.train", fail)
+class Untrainable(DigitsCNN):
+    def forward(self, x):
+        if self.training and len(x) > 2:
+            raise RuntimeError("no\\ngradient")
+        return super().forward(x)
+
+def untrainable(num_classes, in_chans):
+    return Untrainable(num_classes, in_chans)
+"""
+
+
+def test_a_dense_model_that_cannot_be_trained_fails_the_group(tmp_path, write_small):
+    folder = write_small(tmp_path / "small")
+    (folder / "net.py").write_text(UNTRAINABLE)
+    study = folder / "study.yaml"
+    study.write_text(study.read_text().replace("name: digits_cnn", "name: './net.py:untrainable'"))
+    task = task_of(folder)
     stage, failed, ended = compute_group(task, workbench(task))
     assert isinstance(stage, Stage)
     assert isinstance(failed, GroupFailed)
     assert failed.reason == "dense model: RuntimeError: no gradient"
-    assert "in fail" in failed.traceback
+    assert "in forward" in failed.traceback
     assert isinstance(ended, GroupEnded)
 
 

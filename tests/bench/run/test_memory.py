@@ -8,44 +8,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_networks import STUDY, seeded_net, view_of
 from torch import nn
 
 from bench.core.types import Settings
-from bench.models.digits import digits_cnn
 from bench.models.units import find_units
 from bench.models.view import ModelView
 from bench.plugins.catalogue import make_registry
 from bench.run.memory import measure_sizes, memory_stages
 from bench.run.open_study import open_study
 from bench.study.spec import Recipe
-
-STUDY = """\
-name: m
-data: [digits]
-models: [digits_cnn]
-train_seeds: 1
-calibration: {images: 32, batch: 16}
-scorers: [magnitude, taylor]
-sparsities: [0.5]
-corrections: [none, asr_eb]
-recalibrations: [none, exact, cumulative]
-execution: {batch: 4}
-"""
-
-
-def seeded_net(width: int = 1) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = digits_cnn()
-        if width > 1:
-            net.features[9] = nn.Conv2d(64, 64 * width, 3, stride=2, padding=1, bias=False)
-            net.features[10], net.linear = nn.BatchNorm2d(64 * width), nn.Linear(64 * width, 10)
-    return net.eval()
-
-
-def view_of(net: nn.Module, granularity: str = "weight") -> ModelView:
-    return ModelView(net, find_units(net, granularity, ("head",), torch.zeros(1, 1, 8, 8)))
-
 
 SETTINGS = Settings(precision="float32", memory_format="contiguous", batch=512, device="cpu", threads=1)
 

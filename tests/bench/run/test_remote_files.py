@@ -1,4 +1,4 @@
-"""Studies whose artifacts or checkpoints lie elsewhere, across processes; and artifacts that are mended by a run."""
+"""Studies whose artifacts or checkpoints lie elsewhere, across processes; and artifacts that a run restores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
 from analysis.load import BESIDE, load
-from bench.models import dense
+from bench.core.errors import UserError
+from bench.run.local import InProcessEngine
 from bench.store.files import Artifacts, write_file
 from bench.store.reader import read_database
 from bench.store.schema import VOLATILE
@@ -100,17 +101,20 @@ def test_artifacts_that_cannot_be_kept_there_are_refused_before_anything_is_done
     assert sorted(path.name for path in folder.iterdir()) == ["claims.yaml", "study.yaml"]
 
 
-def test_a_run_that_cannot_write_artifacts_any_more_says_so_before_it_trains(tmp_path, command, monkeypatch):
+def test_a_run_that_cannot_write_artifacts_any_more_says_so_before_it_trains(tmp_path, command):
     folder = write_study(tmp_path / "study")
     (folder / "artifacts").write_text("a file where a folder is needed")
-    monkeypatch.setattr(dense, "train", lambda *_args, **_kwargs: pytest.fail("trained"))
     refused = command("run", folder)
+    assert "training digits_cnn" not in refused.out + refused.err
+    (folder / "artifacts").unlink()
+    after = command("run", folder, "--limit", "1")
+    assert "training digits_cnn" in after.out + after.err
     assert refused.code == 2
     assert "artifacts" in refused.err
     assert "cannot be written" in refused.err
 
 
-def test_damaged_artifacts_are_named_and_a_run_mends_them(local, tmp_path, command):
+def test_damaged_artifacts_are_named_and_a_run_restores_them(local, tmp_path, command):
     folder = shutil.copytree(local, tmp_path / "study")
     left_over = folder / "artifacts" / "dense" / ".x.safetensors.0123abcd.tmp"
     left_over.write_bytes(b"of a run that was killed while it wrote")
@@ -172,7 +176,7 @@ def test_a_checkpoint_elsewhere_is_fetched_to_plan_and_to_load(given, tmp_path, 
     assert fetched == [("cat_file", path), ("cat_file", path)]
 
 
-def test_a_checkpoint_that_changed_since_an_earlier_run_is_told(given, command):
+def test_a_checkpoint_that_changed_since_an_earlier_run_is_reported(given, command):
     folder, file = given
     assert command("run", folder).code == 0
     assert "changed since" not in command("plan", folder).out
@@ -180,24 +184,21 @@ def test_a_checkpoint_that_changed_since_an_earlier_run_is_told(given, command):
     first = next(iter(state))
     state[first] = state[first] * 1.001
     save_file(state, file)
-    told = "digits_cnn: its recipe, code or checkpoint changed since an earlier run: its cells are new"
-    assert told in command("plan", folder).out
-    assert told in command("run", folder).out
+    message = "digits_cnn: its recipe, code or checkpoint changed since an earlier run: its cells are new"
+    assert message in command("plan", folder).out
+    assert message in command("run", folder).out
     assert "changed since" not in command("run", folder).out
 
 
-def test_a_checkpoint_that_changes_during_a_run_is_refused(given, command, monkeypatch):
+def test_a_checkpoint_that_changes_during_a_run_is_refused(given, run_with):
     folder, checkpoint = given
-    read = dense.read_file
 
-    def changed(place):
+    def change_and_make_engine(opened):  # the plan is made, and the run has begun
         checkpoint.write_bytes(torch_save(load_file(checkpoint)))
-        return read(place)
+        return InProcessEngine(opened.registry, print)
 
-    monkeypatch.setattr(dense, "read_file", changed)
-    result = command("run", folder)
-    assert result.code == 2
-    assert "checkpoint is not what it was when the run began" in result.err
+    with pytest.raises(UserError, match="checkpoint is not what it was when the run began"):
+        run_with(folder, change_and_make_engine)
 
 
 def test_a_merge_copies_artifacts_to_a_url(local, tmp_path, command):

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from bench.core.errors import CellError, NotApplicable
 from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
-from bench.scorers import obs as module
 from bench.scorers.obs import obs
 
 ViewOf = Callable[[Granularity], ModelView]
@@ -90,18 +89,17 @@ def test_scores_do_not_grow_with_the_draw() -> None:
     torch.testing.assert_close(obs(view, draw, None)["0"], obs(view, twice, None)["0"], rtol=1e-9, atol=0)
 
 
-def test_layers_are_taken_in_parts_without_a_change(
-    view_of: ViewOf, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+def test_a_layer_scores_the_same_whichever_layers_are_measured_with_it(
+    view_of: ViewOf, calibration: Calibration
 ) -> None:
     view = view_of("weight")
     whole = obs(view, calibration, None)
-    calls: list[Tensor] = []
-    view.model.register_forward_hook(lambda *_: calls.append(None))
-    monkeypatch.setattr(module, "PART", 1)
-    parted = obs(view, calibration, None)
-    assert len(calls) == 3 * len(view.units.names)  # one pass of 3 batches for every layer
-    assert list(parted) == list(whole)
-    assert all(torch.equal(parted[name], whole[name]) for name in whole)
+    for name in view.units.names:
+        others = tuple(other for other in view.units.names if other != name)
+        units = find_units(view.model, "weight", ("head", *others), calibration.images[:1])
+        alone = obs(ModelView(view.model, units), calibration, None)
+        assert list(alone) == [name]
+        assert torch.equal(alone[name], whole[name])
 
 
 def test_float32_products_are_sharp_enough(calibration: Calibration, view_of: ViewOf) -> None:

@@ -3,6 +3,8 @@
 import io
 import pickle
 import sys
+import time
+from typing import ClassVar
 
 import fsspec
 import numpy as np
@@ -139,7 +141,7 @@ def test_an_unknown_protocol_is_one_line():
 
 
 def test_a_place_that_cannot_be_reached_is_one_line(monkeypatch):
-    monkeypatch.setattr("bench.store.files.time.sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     there = Artifacts.at("unreachable://b")
     for act in (
         there.names, lambda: there.exists("x"), lambda: there.read("x"), lambda: there.write("x", b""),
@@ -159,7 +161,7 @@ def test_a_failed_write_of_a_file_system_leaves_the_old_file(tmp_path, monkeypat
         raise ConnectionResetError("gone")
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", cut_short)
-    monkeypatch.setattr("bench.store.files.time.sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(UserError, match="a: cannot be written: gone; check"):
         artifacts.write("a", b"new")
     assert artifacts.read("a") == b"old"
@@ -210,22 +212,22 @@ def test_a_flipped_bit_of_a_table_is_noticed_or_changes_nothing():
         try:
             assert artifacts.read_table("curves/x.parquet").equals(table)
         except UserError as error:
-            assert_mendable(error)
+            assert_correctable(error)
     assert unnoticed < 8 * len(BLANK)
 
 
 @pytest.mark.parametrize("cut", [lambda c: c[:-1], lambda c: c[: len(c) // 2], lambda c: c[:10], lambda _: b"",
                                  lambda c: c[1:], lambda c: b"x" + c[1:]])  # fmt: skip
-def test_a_damaged_table_is_named_with_how_to_mend_it(cut):
+def test_a_damaged_table_is_named_with_how_to_restore_it(cut):
     artifacts = Artifacts.at("memory://cut")
     artifacts.write_table("curves/x.parquet", curves(), schema.CURVES)
     artifacts.write("curves/x.parquet", cut(artifacts.read("curves/x.parquet")))
     with pytest.raises(UserError) as caught:
         artifacts.read_table("curves/x.parquet")
-    assert_mendable(caught.value)
+    assert_correctable(caught.value)
 
 
-def assert_mendable(error):
+def assert_correctable(error):
     line = str(error)
     assert "curves/x.parquet: cannot be read as Parquet: " in line
     assert line.endswith("; delete it, and `prunebench run` writes it again")
@@ -242,16 +244,32 @@ def test_a_path_may_hold_two_colons(tmp_path):
     assert (tmp_path / "run").read_text() == "of somebody else"
 
 
+class Opened(MemoryFileSystem):
+    """Keeps the paths that fsspec resolved."""
+
+    protocol = "opened"
+    paths: ClassVar[list[str]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        Opened.paths.append(path)
+        return path.removeprefix("opened://")
+
+
 @pytest.mark.parametrize(
     "place",
-    ["reference://m.safetensors::file:///there/refs.json", "reference://m", "simplecache::ftp://user:secret@host/m",
-     "file:///a::memory://b"],
+    ["reference://m.safetensors::opened://refs.json", "reference://m", "simplecache::ftp://user:secret@host/m",
+     "file:///a::opened://b", "simplecache::opened://b"],
 )  # fmt: skip
 @pytest.mark.parametrize("use", [read_file, digest_file, lambda place: write_file(place, b"")])
-def test_a_chain_of_urls_is_refused(place, use, monkeypatch):
-    monkeypatch.setattr("bench.store.files.url_to_fs", lambda _: pytest.fail("fsspec has seen it"))
+def test_a_chain_of_urls_is_refused_before_fsspec_sees_it(place, use):
+    fsspec.register_implementation("opened", Opened, clobber=True)
+    Opened.paths.clear()
     with pytest.raises(UserError, match="a chain of URLs or a file of references"):
         use(place)
+    assert Opened.paths == []
+    write_file("opened://b", b"")
+    assert Opened.paths
 
 
 def test_only_what_a_run_left_over_is_removed(tmp_path):
@@ -272,11 +290,17 @@ def test_a_url_with_a_password_is_refused_without_showing_it(use):
     assert str(refused.value).startswith("ftp://...@host/m.safetensors")
 
 
-@pytest.mark.parametrize(("asked", "said"), [("", "give a folder or a URL"), ("://x", "give a folder or a URL"),
-                                             ("memory://x", "memory is gone when it ends")])  # fmt: skip
-def test_a_place_that_cannot_keep_anything_is_refused(tmp_path, asked, said):
-    with pytest.raises(UserError, match=said):
-        resolve_artifacts(tmp_path, asked)
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("", "give a folder or a URL"),
+        ("://x", "give a folder or a URL"),
+        ("memory://x", "memory is gone when it ends"),
+    ],
+)
+def test_a_place_that_cannot_keep_anything_is_refused(tmp_path, place, problem):
+    with pytest.raises(UserError, match=problem):
+        resolve_artifacts(tmp_path, place)
     assert not list(tmp_path.iterdir())
 
 
@@ -292,7 +316,7 @@ def test_a_device_is_no_file(read):
 
 
 class Flaky(MemoryFileSystem):
-    """Fails so often before it does what is asked."""
+    """Fails `failures` times before it works."""
 
     protocol = "flaky"
     failures = 0
@@ -317,7 +341,7 @@ class Flaky(MemoryFileSystem):
 def test_a_connection_that_fails_is_tried_again(monkeypatch, caplog):
     fsspec.register_implementation("flaky", Flaky, clobber=True)
     pauses = []
-    monkeypatch.setattr("bench.store.files.time.sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     for use in (lambda: write_file("flaky://x/y", b"whole"), lambda: read_file("flaky://x/y")):
         Flaky.failures = 3
         found = use()

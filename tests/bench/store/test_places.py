@@ -24,16 +24,16 @@ def test_what_the_first_run_names_is_kept(tmp_path):
     keep_places(tmp_path, Places(store=STORE))
     assert is_begun(tmp_path)
     assert json.loads((tmp_path / PLACES_FILE).read_text()) == {"store": STORE}
-    for asked in (Places(), Places(store=STORE)):
-        keep_places(tmp_path, asked)
+    for requested in (Places(), Places(store=STORE)):
+        keep_places(tmp_path, requested)
         assert read_places(tmp_path) == Places(store=STORE)
 
 
-@pytest.mark.parametrize("asked", [Places(store=STORE + "2"), Places(artifacts="s3://bucket")])
-def test_another_place_is_refused(tmp_path, asked):
+@pytest.mark.parametrize("requested", [Places(store=STORE + "2"), Places(artifacts="s3://bucket")])
+def test_another_place_is_refused(tmp_path, requested):
     keep_places(tmp_path, Places(store=STORE))
     with pytest.raises(UserError, match=r"this study was begun with its (store|artifacts) in .*leave --"):
-        keep_places(tmp_path, asked)
+        keep_places(tmp_path, requested)
     assert read_places(tmp_path) == Places(store=STORE)
 
 

@@ -93,7 +93,7 @@ def test_a_mistake_in_a_profile_is_found_there(tmp_path):
         (GOOD.replace("[digits_cnn]", "[{name: digits_cnn, recipee: {}}]"), ["line 3", "'recipee'", "'recipe'"]),
     ],
 )  # fmt: skip
-def test_a_mistake_gets_file_place_and_mend(tmp_path, text, parts):
+def test_a_mistake_gets_file_place_and_remedy(tmp_path, text, parts):
     with pytest.raises(UserError) as caught:
         load(tmp_path, text)
     message = str(caught.value)

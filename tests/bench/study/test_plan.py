@@ -159,8 +159,8 @@ def test_features_without_a_search_are_refused(tmp_path):
 def test_only_compares_numbers_as_numbers(tmp_path):
     plan = plan_of(tmp_path)
     half = {cell.id for cell in plan.cells() if cell.sparsity == 0.5}
-    for asked in ("0.5", "0.50", ".5", "5e-1"):
-        assert cells_asked_for(plan, {"sparsity": asked}) == half
+    for written in ("0.5", "0.50", ".5", "5e-1"):
+        assert cells_asked_for(plan, {"sparsity": written}) == half
     mine = cells_asked_for(plan, {"sparsity": "0.5", "scorer": "l2", "train_seed": "1"})
     assert {(c.scorer.label, c.train_seed) for c in plan.cells() if c.id in mine} == {("l2", 1)}
 

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.measure.curves import default_curve
-from bench.plugins.catalogue import make_registry
 from bench.store import schema
 from bench.store.files import Artifacts
 from bench.store.reader import read_database
@@ -97,20 +95,6 @@ def test_mistakes_are_one_line_and_code_2(arguments, said, command):
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err
-
-
-def test_the_function_of_a_feature_scorer_is_its_curve_everywhere():
-    registry = make_registry()
-    for name in ("v1b_var", "a5", "nl_sin", "random_spline", "gaussian_bump", "log_rank"):
-        curve = default_curve(registry.get("scorer", name), 0.8)
-        rounding = 1e-15 if name == "log_rank" else 0
-        assert np.abs(curve.function(curve.u) - curve.values).max() <= rounding
-        between = curve.function(np.array([0.12345, 0.9]))
-        assert between.shape == (len(curve.names), 2)
-    sine = default_curve(registry.get("scorer", "nl_sin"), 0.8)
-    u = np.array([0.3333])
-    raw = [np.sin(2 * np.pi * at + np.pi / 4) for at in (u, sine.u)]
-    assert sine.function(u)[1] == pytest.approx((raw[0] - raw[1].min()) / np.ptp(raw[1]), abs=1e-12)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_a_mistake_in_the_study_is_one_line_and_exit_code_2(tiny, command, verb,
     assert not (tiny / "results.db").exists()
 
 
-def test_a_long_name_does_not_hide_where_the_error_is_and_how_to_mend_it(tiny, command, edit_study):
+def test_a_long_name_does_not_hide_where_the_error_is_and_how_to_correct_it(tiny, command, edit_study):
     edit_study(tiny, "scorers: [random", f"scorers: [{'k' * 9000}")
     result = command("plan", tiny)
     assert result.code == 2

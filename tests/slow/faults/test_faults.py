@@ -47,7 +47,7 @@ def wait_for_stage(run: Run) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_sent_twice_ends_a_run_that_loses_nothing(number, finished, tmp_path, record_property):
     folder, random = write_study(tmp_path / "study"), np.random.default_rng(number)
-    stopped = told = 0
+    stopped = announced = 0
     while stopped < SIGNALS:
         before = Kept.of(folder)
         run = start(tmp_path / "scratch", "run", folder)
@@ -66,12 +66,12 @@ def test_a_signal_sent_twice_ends_a_run_that_loses_nothing(number, finished, tmp
             write_study(folder)
             continue
         assert code in (128 + number, -number), output  # the latter before the run began
-        told += "interrupted; all finished cells are kept" in output.splitlines()[-1]
+        announced += "interrupted; all finished cells are kept" in output.splitlines()[-1]
         stopped += 1
     start(tmp_path / "scratch", "run", folder).wait()
     Evidence.of(folder).assert_equal(finished.evidence)
     assert leftovers(folder) == []
-    assert told > 0
+    assert announced > 0
     record_property("fault", f"{number.name}, a second one within 20 ms")
     record_property("times", SIGNALS)
     record_property("outcome", f"exit code {128 + number}, no traceback; resumed, rows equal")
@@ -80,7 +80,7 @@ def test_a_signal_sent_twice_ends_a_run_that_loses_nothing(number, finished, tmp
 # ---------------------------------------------------------------- several processes
 
 
-def test_a_second_run_is_told_who_holds_the_study_and_readers_never_mind(finished, tmp_path, record_property):
+def test_a_second_run_names_the_holder_of_the_study_and_readers_are_not_disturbed(finished, tmp_path, record_property):
     reads = refused = 0
     for number in range(5):
         folder = write_study(tmp_path / f"study{number}")
@@ -100,7 +100,7 @@ def test_a_second_run_is_told_who_holds_the_study_and_readers_never_mind(finishe
     assert refused > 0
     record_property("fault", "a second run, and readers (status, report), all the while")
     record_property("times", refused + reads)
-    record_property("outcome", f"{refused} runs told who holds it, {reads} reads, rows equal")
+    record_property("outcome", f"{refused} runs refused with the holder's name, {reads} reads, rows equal")
 
 
 # ---------------------------------------------------------------- damaged files
@@ -150,7 +150,7 @@ def test_a_bit_flipped_in_a_given_checkpoint_is_another_model(study, tmp_path, p
     pd.testing.assert_frame_equal(Evidence.of(folder).rows, expected.rows)
     record_property("fault", "a bit flipped in a given checkpoint")
     record_property("times", 1)
-    record_property("outcome", "told, other cells; restored: the rows that were there")
+    record_property("outcome", "reported; other cells; with the file restored: the same rows")
 
 
 @pytest.mark.parametrize("kind", ["dense", "alignment", "units"])
@@ -348,7 +348,7 @@ def test_a_full_disk_stops_with_one_line_and_room_lets_it_go_on(
             stream.write(b"0" * 512)
     code, output = prunebench("report" if what == "report" else "run", folder)
     assert code == 2
-    assert any(mend in one_error(output) for mend in ("make room", "free some space"))
+    assert any(remedy in one_error(output) for remedy in ("make room", "free some space"))
     ballast.unlink()
     if what != "store":
         subprocess.run(["mount", "-o", "remount,size=20000k", place], check=True)

@@ -23,14 +23,14 @@ def test_two_hundred_kills_lose_nothing_written_and_repeat_only_what_was_not(fin
     entries, expected = finished.entries, finished.evidence
     assert all(entries.values()), entries  # a stage that is never entered would be waited for for ever
     random = np.random.default_rng(20260)
-    asked = [stage for stage in STAGES for _ in range(KILLS_PER_STAGE)]
-    asked += [""] * (KILLS - len(asked))
-    random.shuffle(asked)
+    pending = [stage for stage in STAGES for _ in range(KILLS_PER_STAGE)]
+    pending += [""] * (KILLS - len(pending))
+    random.shuffle(pending)
     landed: Counter[str] = Counter()
     evaluations, lost, cycles = 0, 0, 0
     write_study(folder)
-    while asked:
-        stage = asked[-1]
+    while pending:
+        stage = pending[-1]
         before = Kept.of(folder)
         if stage:
             run = start(scratch, "run", folder, stage=stage, count=int(random.integers(1, 2 + entries[stage] // 4)))
@@ -53,7 +53,7 @@ def test_two_hundred_kills_lose_nothing_written_and_repeat_only_what_was_not(fin
         assert not stage or run.place() == stage
         lost += run.unwritten()
         landed[run.place()] += 1
-        asked.pop()
+        pending.pop()
     before = Kept.of(folder)
     run = start(scratch, "run", folder)
     assert run.wait() == 0, run.output()

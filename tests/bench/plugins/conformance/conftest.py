@@ -1,4 +1,4 @@
-"""The catalogue, and a check of any function as a plug-in."""
+"""The catalogue, what plug-ins are tried on, and a check of any function as a plug-in."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from bench.plugins.catalogue import make_registry
 from bench.plugins.conformance import check_plugin, make_benches
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def registry():
     return make_registry()
 
 
-@pytest.fixture(scope="module")
-def problems_of(registry):
+@pytest.fixture(scope="session")
+def benches(registry):
+    return make_benches(registry)
+
+
+@pytest.fixture(scope="session")
+def problems_of(benches):
     """Check a function as a plug-in of a kind: what it breaks -> how."""
-    benches = make_benches(registry)
 
     def check(kind, function):
         verdicts = check_plugin(Plugin(kind, "mine", function), benches)

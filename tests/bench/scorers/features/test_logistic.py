@@ -111,14 +111,14 @@ def test_variance_keeps_its_digits_where_the_spread_is_small() -> None:
     assert by_name([0.25])["variance"][0] == pytest.approx(float(states.var()), rel=1e-12)
 
 
-def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    u = np.linspace(0.1, 1, 97)
-    whole = indicators(u, SIX)
-    monkeypatch.setattr(logistic, "CHUNK", 10)
-    np.testing.assert_allclose(indicators(u, SIX), whole, rtol=1e-10, atol=1e-12)
+def test_more_values_than_are_computed_at_once_are_computed_in_chunks() -> None:
+    u = np.linspace(0.1, 1, logistic.CHUNK + 10)
+    tail = slice(-30, None)  # 20 of the first chunk, 10 of the second
+    np.testing.assert_allclose(indicators(u, SIX)[:, tail], indicators(u[tail], SIX), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(indicators(u[::-1], SIX), indicators(u, SIX)[:, ::-1], rtol=1e-10, atol=1e-12)
 
 
-def test_only_what_is_asked_for_in_the_order_asked() -> None:
+def test_only_the_requested_indicators_in_the_requested_order() -> None:
     u = np.array([0.3, 0.8, 0.97])
     every = dict(zip(SIX, indicators(u, SIX), strict=True))
     some = indicators(u, ("entropy", "mean", "peak"))

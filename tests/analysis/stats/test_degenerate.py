@@ -1,0 +1,65 @@
+"""Samples and tables on which a test would fail or mislead."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.stats.degenerate import RESOLUTION, as_sample, as_table, at_chance, classify, classify_table
+
+
+@pytest.mark.parametrize(
+    ("values", "category"),
+    [
+        ([], "no data"),
+        ([0.1], "one model"),
+        ([math.nan], "not finite"),
+        ([0.1, math.inf], "not finite"),
+        ([0.0, 0.0, 0.0], "identical"),
+        ([0.1, 0.1], "constant"),
+        ([0.1, 0.1 + RESOLUTION / 2], "constant"),
+        ([RESOLUTION / 2, -RESOLUTION / 2], "identical"),
+        ([0.1, 0.1 + 3 * RESOLUTION], "regular"),
+        ([0.1, 0.2], "regular"),
+    ],
+)
+def test_a_sample_is_named_for_what_it_lacks(values, category):
+    assert classify(values) == category
+
+
+@pytest.mark.parametrize(
+    ("table", "category"),
+    [
+        (np.zeros((0, 3)), "no data"),
+        (np.zeros((3, 0)), "no data"),
+        ([[0.1, 0.2]], "one model"),
+        ([[0.0, 0.0]], "one model"),
+        ([[0.1, math.nan]], "not finite"),
+        (np.zeros((2, 2)), "identical"),
+        (np.ones((2, 2)), "constant"),
+        ([[0.1, 0.2], [0.1, 0.2]], "regular"),  # rows that agree are for the caller to judge
+    ],
+)
+def test_a_table_is_named_for_what_its_rows_lack(table, category):
+    assert classify_table(table) == category
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_guesses_are_at_chance_about_as_often_as_two_standard_errors_say(classes):
+    images = 10_000
+    right = np.arange(images + 1)
+    guessing = stats.binom.pmf(right, images, 1 / classes)
+    at = np.array([at_chance(accuracy, classes, images) for accuracy in right / images])
+    assert guessing[at].sum() == pytest.approx(stats.norm.cdf(2), abs=5e-3)
+    assert at[0]
+    assert not at[-1]
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"one value per model, got an array of shape \(1, 2\)"):
+        as_sample([[0.1, 0.2]])
+    with pytest.raises(ValueError, match=r"one row per model, got an array of shape \(2,\)"):
+        as_table([0.1, 0.2])
