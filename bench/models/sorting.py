@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
+
+#: From so many values on, a selection begins with a sample.
+MANY = 8192
 
 
 def ascending(values: Tensor) -> Tensor:
@@ -57,7 +62,10 @@ def indices(flags: Tensor) -> Tensor:
 
 
 def kth_largest(values: Tensor, k: int) -> float:
-    """Return the `k`-th largest of some flat values, by selection; on a CPU NumPy's, six times as fast as torch's.
+    """Return the `k`-th largest of some flat values, by selection; on a CPU by NumPy.
+
+    Of many values every 16th is sorted, and the selection is made among those between two of them that are likely to
+    enclose it: 2 to 3 times as fast as a selection among all, for which torch takes longer than NumPy.
 
     Examples
     --------
@@ -65,6 +73,14 @@ def kth_largest(values: Tensor, k: int) -> float:
     2.0
     """
     place = len(values) - k
-    if values.device.type == "cpu":
-        return float(np.partition(values.detach().numpy(), place)[place])
-    return float(values.kthvalue(place + 1).values)
+    if values.device.type != "cpu":
+        return float(values.kthvalue(place + 1).values)
+    array = values.detach().numpy()
+    if len(array) >= MANY:
+        sample = np.sort(array[::16])
+        middle, margin = place * len(sample) // len(array), 2 * math.isqrt(len(sample))
+        low, high = sample[max(0, middle - margin)], sample[min(len(sample) - 1, middle + margin)]
+        below, enclosed = np.count_nonzero(array < low), array[(array >= low) & (array <= high)]
+        if below <= place < below + len(enclosed):
+            array, place = enclosed, place - below
+    return float(np.partition(array, place)[place])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,6 +66,8 @@ class ScoreMap(Mapping[str, Tensor]):
 
 #: Fused scores closer than this share of their layer's range count as equal; the tie rule then decides.
 RESOLUTION = 1e-9
+#: Of float64: the distance from 1 to the next number, and the smallest normal number.
+EPSILON, SMALLEST = torch.finfo(torch.float64).eps, torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -104,22 +107,21 @@ class FeatureMap:
         """
         if len(weights) != len(self.names):
             raise CellError(f"{len(weights)} fusion weights for the {len(self.names)} features {self.names}")
-        flat, sizes, layer = self._joined
+        flat, sizes = self._joined
         fused = torch.tensordot(torch.tensor(weights, dtype=torch.float64, device=flat.device), flat, dims=1)
-        ends = torch.stack([torch.stack(part.aminmax()) for part in torch.split(fused, sizes)])
-        steps = (ends[:, 1] - ends[:, 0]) * RESOLUTION
-        step = steps.index_select(0, layer)
-        fused = torch.where(step > 0, (fused / step).round_().mul_(step), fused)
-        parts = zip(self.features.items(), torch.split(fused, sizes), strict=True)
-        return ScoreMap({name: part.view(stack.shape[1:]) for (name, stack), part in parts}, None, self.notes, fused)
+        scores = {}
+        for (name, stack), part in zip(self.features.items(), torch.split(fused, sizes), strict=True):
+            least, most = part.aminmax()
+            unchanged = (most.abs() * EPSILON).clamp(min=SMALLEST)  # a step that equal scores are a multiple of
+            step = torch.where(most > least, (most - least) * RESOLUTION, unchanged)
+            scores[name] = part.div_(step).round_().mul_(step).view(stack.shape[1:])
+        return ScoreMap(scores, notes=self.notes, joined=fused)
 
     @cached_property
-    def _joined(self) -> tuple[Tensor, list[int], Tensor]:
-        """The features of all layers, shape ``(K, total)``, the units of each layer, and each unit's layer."""
+    def _joined(self) -> tuple[Tensor, list[int]]:
+        """The features of all layers, shape ``(K, total)``, and the units of each layer."""
         stacks = [stack.reshape(len(self.names), -1) for stack in self.features.values()]
-        sizes = [stack.shape[1] for stack in stacks]
-        layers = torch.arange(len(sizes), device=stacks[0].device)
-        return torch.cat(stacks, dim=1), sizes, layers.repeat_interleave(torch.tensor(sizes, device=layers.device))
+        return torch.cat(stacks, dim=1), [stack.shape[1] for stack in stacks]
 
     def validate(self, units: UnitSpace) -> None:
         """Check names, shapes, dtype and finiteness against `units`.
@@ -142,10 +144,12 @@ def _validate(what: str, found: Mapping[str, Tensor], units: UnitSpace, leading:
             raise CellError(f"{what} of {layer.name} have shape {tuple(values.shape)}, expected {expected}")
         if values.dtype != torch.float64:
             raise CellError(f"{what} of {layer.name} are {values.dtype}, expected torch.float64")
-    bad = torch.stack([found[name].numel() - found[name].isfinite().count_nonzero() for name in units.names]).tolist()
-    for name, count in zip(units.names, bad, strict=True):
-        if count:
-            raise CellError(f"{count} of {found[name].numel()} {what} of {name} are NaN or infinite")
+    sums = torch.stack([found[name].sum() for name in units.names]).tolist()
+    for name, total in zip(units.names, sums, strict=True):
+        if not math.isfinite(total):  # it may be too large a sum of finite values
+            bad = int((~found[name].isfinite()).sum())
+            if bad:
+                raise CellError(f"{bad} of {found[name].numel()} {what} of {name} are NaN or infinite")
 
 
 @dataclass(frozen=True)
