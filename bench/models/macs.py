@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,8 +111,9 @@ def count_macs(model: nn.Module, example: Tensor) -> Macs:
 class MaskedMacs:
     """Counts the MACs that remain of one network under many masks.
 
-    A removed channel shows as an output channel without any weight. Where a mask leaves none of these, only products
-    with zero weights are left out; the number of weights left in each layer gives them without a forward pass.
+    Biases and BatchNorm can keep every input channel different from zero even where no prunable weight is left, which
+    one pass finds out. In such a network only products with zero weights are left out under a mask that leaves no
+    output channel without a weight; the number of weights left in each layer gives them without a forward pass.
 
     Parameters
     ----------
@@ -127,7 +128,10 @@ class MaskedMacs:
     def __init__(self, dense: nn.Module, inventory: Inventory, example: Tensor) -> None:
         self.dense, self._example = count_macs(dense, example), example
         self._weights = inventory.prunable
-        self._countable = not self.dense.removed and all(w.evenly and w.layout is not None for w in self._weights)
+        self._countable = all(w.evenly and w.layout is not None for w in self._weights) and not any(
+            count.dead is not None and bool(count.dead.any())
+            for count in _pass(_Positive(dense, {w.parameter for w in self._weights}), _noise(example), dense)
+        )
         self._rows = {w.parameter: _weights_of_rows(dense, w) for w in self._weights} if self._countable else {}
 
     @torch.no_grad()
@@ -151,16 +155,27 @@ def _weights_of_rows(model: nn.Module, weight: Weight) -> Tensor:
 
 
 class _Positive(nn.Module):
-    """A network with positive numbers in place of all parameters and BatchNorm means that are not zero."""
+    """A network with positive numbers in place of all parameters and BatchNorm means that are not zero.
 
-    def __init__(self, model: nn.Module) -> None:
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    zeroed : collection of str
+        Parameters that are zeros instead.
+    """
+
+    def __init__(self, model: nn.Module, zeroed: Collection[str] = ()) -> None:
         super().__init__()
+        self._zeroed = zeroed
         self._model = [model]  # not a child: its parameters stay where they are
 
     def forward(self, x: Tensor) -> Tensor:
         (model,) = self._model
         generator = torch.Generator(x.device).manual_seed(0)
-        state = {name: _positive(p, generator) for name, p in model.named_parameters()}
+        state = {
+            name: _positive(p, generator) * (name not in self._zeroed) for name, p in model.named_parameters()
+        }  # computed from the parameters, so that their products are recognised
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
                 prefix = f"{name}." if name else ""

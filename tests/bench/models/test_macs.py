@@ -120,6 +120,60 @@ def test_masks_are_counted_as_any_network_is(name, granularity):
     assert macs.dense == count_macs(net, x)
 
 
+def without_bias(*layers):
+    """A network on 4x4 images whose depthwise convolution, the layer before the last three, works on a small map."""
+    return nn.Sequential(*layers, nn.Conv2d(4, 5, 1, bias=False), nn.Flatten(), nn.Linear(5, 2)).eval()
+
+
+def test_a_channel_whose_weights_read_padding_alone_is_removed():
+    """A filter that is larger than its map: of nine weights only the one in the middle reads the map."""
+    net = without_bias(
+        nn.AvgPool2d(4), nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
+    )
+    x = torch.rand(1, 3, 4, 4)
+    macs = MaskedMacs(net, take_inventory(net, x), x)
+    net[2].weight.data[0, 0, 1, 1] = 0
+    total = 3 * 4 + 4 * 9 + 4 * 5 + 5 * 2
+    assert macs.dense.remaining == total
+    assert macs.count(net).remaining == count_macs(net, x).remaining == total - 1 - 5
+
+
+def test_a_channel_whose_weights_read_zeros_alone_is_removed():
+    """Two convolutions whose filters are not empty: the second reads what the first leaves zero at the border."""
+    net = without_bias(
+        nn.AvgPool2d(2), nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4, bias=False),
+    )  # fmt: skip
+    x = torch.rand(1, 3, 4, 4)
+    macs = MaskedMacs(net, take_inventory(net, x), x)
+    with torch.no_grad():
+        net[1].weight[0] = 0
+        net[1].weight[0, 0, 0, 0] = 1.0  # a 2x2 map that is zero but for its last value
+        net[2].weight[0] = 0
+        net[2].weight[0, 0, 1, 1] = 1.0  # reads its first value
+    total = 4 * 27 * 4 + 4 * 9 + 4 * 5 + 5 * 2
+    assert macs.dense.remaining == total
+    assert macs.count(net).remaining == count_macs(net, x).remaining == total - 4 * 26 - 8 - 5
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_padding_of_windows_is_no_removed_channel(requires_grad):
+    """Without a gradient torch multiplies each row of the windows with the weight, and some rows are padding."""
+
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 4)
+
+        def forward(self, x):
+            padded = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 2, 0, 2))
+            windows = padded.reshape(len(x), 2, 3, 2, 3, 2).transpose(2, 3)
+            return self.linear(windows).mean(dim=(1, 2, 3, 4))
+
+    found = count_macs(Windows().requires_grad_(requires_grad), torch.rand(1, 2, 4, 4))
+    assert (found.total, found.remaining, found.removed) == (36 * 2 * 4, 36 * 2 * 4, False)
+
+
 def test_a_silent_relu_is_no_removed_channel():
     """A channel that happens to be zero on the probe's images may answer to others."""
     net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
