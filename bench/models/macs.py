@@ -172,22 +172,13 @@ class _Positive(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (model,) = self._model
-        generator = torch.Generator(x.device).manual_seed(0)
-        state = {
-            name: _positive(p, generator) * (name not in self._zeroed) for name, p in model.named_parameters()
-        }  # computed from the parameters, so that their products are recognised
-        for name, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-                prefix = f"{name}." if name else ""
-                # the mean is subtracted
-                state[f"{prefix}running_mean"] = -_positive(module.running_mean, generator)
-                state[f"{prefix}running_var"] = torch.ones_like(module.get_buffer("running_var"))
-        with _Awake():  # type: ignore[no-untyped-call]
-            result: Tensor = functional_call(model, state, (x,))
+        state = positive_state(model, self._zeroed)
+        with Awake():  # type: ignore[no-untyped-call]
+            result: Tensor = functional_call(model, state, (x,), tie_weights=False)
         return result
 
 
-class _Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives activations that are zero for negative numbers the absolute values, which normalisation centres."""
 
     def __torch_dispatch__(
@@ -196,6 +187,38 @@ class _Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._overloadpacket in SILENT:
             args = (args[0].abs_() if func._schema.is_mutable else args[0].abs(), *args[1:])
         return func(*args, **(kwargs or {}))
+
+
+def positive_state(model: nn.Module, zeroed: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return positive numbers for all parameters and BatchNorm means that are not zero.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    zeroed : collection of str
+        Parameters that are zeros instead.
+
+    Returns
+    -------
+    dict of str to Tensor
+        For `functional_call` with ``tie_weights=False``, which leaves a module that is used under two names as it is.
+        Computed from the parameters, so that `Products` recognises their products.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(0)
+    positive = {
+        parameter: _positive(parameter, generator) * (name not in zeroed)
+        for name, parameter in model.named_parameters()
+    }
+    state = {}
+    for prefix, module in model.named_modules():
+        dot = "." if prefix else ""
+        state |= {f"{prefix}{dot}{name}": positive[p] for name, p in module.named_parameters(recurse=False)}
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            state[f"{prefix}{dot}running_mean"] = -_positive(module.running_mean, generator)  # it is subtracted
+            state[f"{prefix}{dot}running_var"] = torch.ones_like(module.get_buffer("running_var"))
+    return state
 
 
 def _positive(tensor: Tensor, generator: torch.Generator) -> Tensor:

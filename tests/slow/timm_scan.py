@@ -179,7 +179,7 @@ def measure(model: nn.Module) -> Measured:
 class Operands(TorchFunctionMode):
     """The two factors of every product, as torch's functions get them, and what each call costs.
 
-    Activations that are zero for negative numbers get absolute values, so that what is zero in a channel is so for
+    Activations that can be zero for negative numbers get absolute values, so that what is zero in a channel is so for
     every image: no weight reads anything else, as where a filter is larger than its map.
 
     Attributes
@@ -318,10 +318,10 @@ def no_idle_weights(*_: Tensor) -> int:
     return 0
 
 
-#: Activations that are zero for some negative numbers.
+#: Activations that are zero for some negative numbers, if only because they underflow.
 SILENT = frozenset({
     F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.hardtanh_,
-    F.hardswish, F.hardsigmoid,
+    F.hardswish, F.hardsigmoid, F.silu, F.gelu, torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_,
 })  # fmt: skip
 IDLE: Mapping[Any, Callable[[Tensor, Tensor], int]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), idle_filters), F.linear: idle_columns,

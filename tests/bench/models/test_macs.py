@@ -120,6 +120,23 @@ def test_masks_are_counted_as_any_network_is(name, granularity):
     assert macs.dense == count_macs(net, x)
 
 
+def test_a_module_with_two_names_stays_as_it_is():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = self.second = nn.Linear(16, 16, bias=False)
+
+        def forward(self, x):
+            return self.second(self.first(x.flatten(1)))
+
+    net, x = Twice(), torch.rand(1, 1, 4, 4)
+    macs = MaskedMacs(net, take_inventory(net, x), x)
+    assert isinstance(net.first.weight, nn.Parameter)
+    net.first.weight.data[:4] = 0
+    assert macs.count(net).remaining == count_macs(net, x).remaining == 12 * 16 + 12 * 12
+    assert isinstance(net.first.weight, nn.Parameter)
+
+
 def without_bias(*layers):
     """A network on 4x4 images whose depthwise convolution, the layer before the last three, works on a small map."""
     return nn.Sequential(*layers, nn.Conv2d(4, 5, 1, bias=False), nn.Flatten(), nn.Linear(5, 2)).eval()
