@@ -66,7 +66,7 @@ class Traced:
     operation : object
         The operation that computes it.
     plain : bool
-        Whether the operation returns `product.output` as it is.
+        Whether the operation returns `product.output` as it is, data and weight in this order.
     watched : bool
         Whether it is relevant which of its inputs are zero.
     """
@@ -100,7 +100,9 @@ def find_reach(model: nn.Module, units: UnitSpace, traced: Sequence[Traced], ima
         None where the rule is another one: a kept unit can be zero, or an input depends on several units of a layer.
     """
     layers = {layer.parameter: number for number, layer in enumerate(units.layers)}
-    if not all(_is_revived(model, layer) for layer in units.layers) or not all(map(_is_usual, traced)):
+    if not all(_is_revived(model, layer) for layer in units.layers):
+        return None
+    if not all(_is_usual(one) for one in traced if one.watched or one.product.weight.parameters & layers.keys()):
         return None
     codes = [_codes(layer.size) for layer in units.layers]
     copies = 1 + sum(len(code) for code in codes)  # in the first every unit is pruned
@@ -132,11 +134,10 @@ def _is_revived(model: nn.Module, layer: PrunableLayer) -> bool:
 
 
 def _is_usual(one: Traced) -> bool:
-    """Whether the images can be told apart in the operands of a product, as far as these are relevant."""
+    """Whether a product depends on the images, and its operands hold one image after the other."""
     product = one.product
     by_image = product.is_convolution or product.is_expanded or product.data.tensor.dim() == 2
-    is_whole = one.plain and one.operation not in (aten.mv, aten.addmv) and len(product.output) % 2 == 0
-    return (by_image and is_whole) if one.watched else product.weight.source != "parameter"
+    return one.watched and one.plain and by_image and len(product.output) % 2 == 0
 
 
 def _codes(size: int) -> Tensor:
