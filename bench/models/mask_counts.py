@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.bias import bias_parts
-from bench.models.macs import Macs, count_macs, count_products, keeps_inputs
+from bench.models.macs import Macs, Traced, count_macs, count_products, keeps_inputs
 from bench.models.masking import apply_masks
 from bench.models.product import Product
-from bench.models.reach import Reach, Traced, find_reach
+from bench.models.reach import Reach, find_reach
 from bench.models.tensors import MaskSet
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.weights import Inventory
@@ -58,14 +60,21 @@ class MaskCounts:
         One or a few images, shape ``(n, channels, height, width)``, on the model's device.
     dense : Macs
         The count of `count_macs` for the dense network.
+
+    Attributes
+    ----------
+    parameters : int
+        Size of the network; tied parameters count once.
     """
 
-    def __init__(
-        self, model: nn.Module, inventory: Inventory, units: UnitSpace, example: Tensor, dense: Macs
-    ) -> None:
-        self._example, self._dense, self._units = example, dense, units
-        find = _WeightSums.find if units.granularity == "weight" else _ChannelSums.find
-        self._sums: _Sums | None = find(model, inventory, units, example, dense)
+    def __init__(self, model: nn.Module, inventory: Inventory, units: UnitSpace, example: Tensor, dense: Macs) -> None:
+        self.parameters = inventory.parameters
+        self._example, self._units = example, units
+        if units.granularity == "weight":
+            self._sums: _Sums | None = _WeightSums.find(model, inventory, units, example, dense)
+        else:
+            sums = _ChannelSums.find(model, units, example, dense)
+            self._sums = sums if sums is not None and self._agrees(sums, model) else None
 
     @property
     def by_sums(self) -> bool:
@@ -83,14 +92,33 @@ class MaskCounts:
         masked : callable
             Returns the network with the masks applied; called only where the masks alone are not enough.
         """
-        per_layer = [masks[name].count_nonzero() for name in self._units.names]
-        if self._sums is None:
-            model = masked()
-            kept = torch.stack(per_layer).tolist()
-            return MaskCount(tuple(kept), count_nonzero(model), count_macs(model, self._example))
-        numbers = torch.cat([torch.stack(per_layer), self._sums.numbers(masks, per_layer)]).tolist()
-        kept, rest = numbers[: len(per_layer)], numbers[len(per_layer) :]
-        return MaskCount(tuple(kept), *self._sums.count(rest))
+        if self._sums is not None:
+            return self._by_sums(self._sums, masks)
+        kept = torch.stack(self._kept(masks)).tolist()
+        model = masked()
+        return MaskCount(tuple(kept), count_nonzero(model), count_macs(model, self._example))
+
+    def _by_sums(self, sums: _Sums, masks: MaskSet) -> MaskCount:
+        kept = self._kept(masks)
+        numbers = torch.cat([torch.stack(kept), sums.numbers(masks, kept)]).tolist()
+        return MaskCount(tuple(numbers[: len(kept)]), *sums.count(numbers[len(kept) :]))
+
+    def _kept(self, masks: MaskSet) -> list[Tensor]:
+        return [masks[name].count_nonzero() for name in self._units.names]
+
+    @torch.no_grad()
+    def _agrees(self, sums: _Sums, model: nn.Module) -> bool:
+        """Whether the sums are what is counted on the network, for two random mask sets."""
+        generator = torch.Generator().manual_seed(0)
+        for sparsity in (0.3, 0.7):
+            kept = {layer.name: torch.rand(layer.size, generator=generator) >= sparsity for layer in self._units.layers}
+            masks = MaskSet(self._units, {name: mask.to(self._example.device) for name, mask in kept.items()})
+            pruned = copy.deepcopy(model)
+            apply_masks(pruned, self._units, masks)
+            found, expected = self._by_sums(sums, masks), count_macs(pruned, self._example)
+            if (found.nonzero, found.macs.remaining) != (count_nonzero(pruned), expected.remaining):
+                return False
+        return True
 
 
 def count_nonzero(model: nn.Module) -> int:
@@ -176,3 +204,100 @@ class _Term:
         if self.outputs is not None:
             by_input = (kept[self.outputs].view(len(self.counts), 1, -1) @ self.counts).flatten()
         return by_input.sum() if self.inputs is None else by_input @ alive[self.inputs]
+
+
+class _ChannelSums:
+    """Sums over masks of channels: a product costs what its kept outputs read of inputs that are not zero."""
+
+    def __init__(
+        self, nonzero: int, per_unit: Tensor, terms: list[_Term], positions: list[float], fixed: float, total: float,
+        reach: Reach, columns: Tensor,
+    ) -> None:  # fmt: skip
+        self._apart = nonzero - int(per_unit.sum())
+        self._per_unit, self._terms, self._positions = per_unit, terms, positions
+        self._fixed, self._total, self._reach, self._columns = fixed, total, reach, columns
+
+    @classmethod
+    def find(cls, model: nn.Module, units: UnitSpace, example: Tensor, dense: Macs) -> _ChannelSums | None:
+        """Return the sums, None where the network does not allow them."""
+        slices = _slices(units)
+        outputs = {layer.parameter: (layer, at) for layer, at in zip(units.layers, slices, strict=True)}
+        columns_of = {
+            layer.reader.parameter: (layer.reader, at)
+            for layer, at in zip(units.layers, slices, strict=True) if layer.reader is not None
+        }  # fmt: skip
+        traced: list[Traced] = []
+        counts = count_products(model, torch.cat([example[:1], example[:1]]), model, traced)
+        terms, positions, columns, fixed, start = [], [], [], 0.0, 0
+        for one, count in zip(traced, counts, strict=True):
+            if count.per_input is None:
+                fixed += count.macs
+                continue
+            names = one.product.weight.parameters & (outputs.keys() | columns_of.keys())
+            layers = [at[name][0] for at in (outputs, columns_of) for name in names if name in at]
+            if not all(_is_whole(model, one.product, layer) for layer in layers):
+                return None
+            size = 0 if count.dead is None else count.dead.numel()
+            rows = next((outputs[name][1] for name in names if name in outputs), None)
+            terms.append(_term(one.product, rows, slice(start, start + size) if size else None))
+            positions.append(count.positions)
+            read = next((columns_of[name][1] for name in names if name in columns_of), None)
+            if read is not None and size != read.stop - read.start:
+                return None
+            columns.append(torch.full((size,), units.total) if read is None else torch.arange(read.start, read.stop))
+            start += size
+        reach = find_reach(model, units, traced, example[:1])
+        if reach is None:
+            return None
+        per_unit = torch.cat([_nonzero_of_units(model, layer) for layer in units.layers])
+        return cls(
+            count_nonzero(model), per_unit, terms, positions, fixed, dense.total, reach,
+            torch.cat(columns).to(example.device),
+        )  # fmt: skip
+
+    def numbers(self, masks: MaskSet, kept: list[Tensor]) -> Tensor:  # noqa: ARG002
+        flat = masks.units.flatten(masks.masks).to(self._per_unit.dtype)
+        alive = self._reach.alive(flat) * torch.cat([flat, flat.new_ones(1)])[self._columns]
+        sums = [flat @ self._per_unit, *(term.of(flat, alive) for term in self._terms)]
+        return torch.stack(sums).long()
+
+    def count(self, numbers: list[int]) -> tuple[int, Macs]:
+        nonzero, *weights = numbers
+        remaining = self._fixed + sum(map(operator.mul, self._positions, weights))
+        return self._apart + nonzero, Macs(self._total, remaining)
+
+
+def _slices(units: UnitSpace) -> list[slice]:
+    """Return where the units of each layer stand among all units."""
+    stops = itertools.accumulate(layer.size for layer in units.layers)
+    return [slice(stop - layer.size, stop) for layer, stop in zip(units.layers, stops, strict=True)]
+
+
+def _is_whole(model: nn.Module, product: Product, layer: PrunableLayer) -> bool:
+    """Whether the weight of a product is a layer's, with its channels in order."""
+    weight = product.rows(product.weight.tensor)
+    return product.weight.source == "parameter" and torch.equal(
+        weight, layer.rows(model.get_parameter(layer.parameter))
+    )
+
+
+def _term(product: Product, outputs: slice | None, inputs: slice | None) -> _Term:
+    nonzero = product.rows(product.weight.tensor != 0)
+    copies = product.weight.tensor.numel() // nonzero.numel()  # of one matrix for a whole batch
+    groups = product.row_groups
+    counts = copies * nonzero.reshape(groups, product.channels // groups, product.inputs, -1).sum(dim=3).double()
+    return _Term(counts if outputs is not None else counts.sum(dim=1, keepdim=True), outputs, inputs)
+
+
+def _nonzero_of_units(model: nn.Module, layer: PrunableLayer) -> Tensor:
+    """Count the non-zero parameters that are zeroed with each channel, float64."""
+    counts = layer.rows(model.get_parameter(layer.parameter)).count_nonzero(dim=1)
+    for part, channels in bias_parts(model, layer):
+        counts[channels] += part != 0
+    if layer.batchnorm is not None:
+        for parameter in model.get_submodule(layer.batchnorm).parameters(recurse=False):
+            counts += parameter != 0
+    if layer.reader is not None:
+        columns = layer.reader.rows(model.get_parameter(layer.reader.parameter) != 0)
+        counts += columns.reshape(len(columns), layer.size, -1).sum(dim=(0, 2))
+    return counts.double()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.models.bias import bias_values
-from bench.models.macs import Awake, positive_state
+from bench.models.macs import Awake, Traced, positive_state
 from bench.models.product import Product
 from bench.models.products import aten, product_kind, traceable
 from bench.models.unit_space import PrunableLayer, UnitSpace
@@ -53,28 +53,6 @@ class Reach:
         """
         kept_sources = self.always.to(kept.dtype).index_add_(0, self.inputs, kept[self.units])
         return (kept_sources > 0).to(kept.dtype)
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A product of a pass over two images.
-
-    Attributes
-    ----------
-    product : Product
-        Its operands and output.
-    operation : object
-        The operation that computes it.
-    plain : bool
-        Whether the operation returns `product.output` as it is, data and weight in this order.
-    watched : bool
-        Whether it is relevant which of its inputs are zero.
-    """
-
-    product: Product
-    operation: Any
-    plain: bool
-    watched: bool
 
 
 def find_reach(model: nn.Module, units: UnitSpace, traced: Sequence[Traced], image: Tensor) -> Reach | None:
