@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.measure.evaluation import zero_share
 from bench.measure.shared import Once, SharedValues
 from bench.measure.working_model import WorkingModel
+from bench.models.mask_counts import count_nonzero
 from bench.models.tensors import MaskSet
 
 
@@ -19,7 +19,7 @@ class MaskFacts:
     shared : SharedValues
         Of the group.
     working : WorkingModel
-        Where the masks are applied.
+        Where the masks are applied, if they alone do not show what is left.
     """
 
     def __init__(self, shared: SharedValues, working: WorkingModel) -> None:
@@ -46,7 +46,7 @@ class MaskFacts:
         """Return the columns of a dense row."""
         return self._dense.get(None, lambda: {
             "mask": "dense", "sparsity_achieved": 0.0,
-            "sparsity_parameters": zero_share(self._shared.dense.model),
+            "sparsity_parameters": 1 - count_nonzero(self._shared.dense.model) / self._shared.inventory().parameters,
             "speedup": self._shared.macs().speedup,
             "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
         })  # fmt: skip

@@ -41,7 +41,8 @@ from bench.core.types import DataFacts  # noqa: E402
 from bench.models.build import build_model  # noqa: E402
 from bench.models.check import check_network  # noqa: E402
 from bench.models.inventory import take_inventory  # noqa: E402
-from bench.models.macs import MaskedMacs, count_macs  # noqa: E402
+from bench.models.macs import count_macs  # noqa: E402
+from bench.models.mask_counts import MaskCounts  # noqa: E402
 from bench.models.masking import apply_masks  # noqa: E402
 from bench.models.tensors import MaskSet  # noqa: E402
 from bench.models.units import find_units  # noqa: E402
@@ -72,7 +73,7 @@ class Measured:
     counted, counted_remaining : float
         The same by `count_macs`.
     counted_by_mask : float
-        The latter by `MaskedMacs`, which counts the weights that are left.
+        The latter by `MaskCounts`, which counts the weights that are left.
     flop_counter : float
         Half of the FLOPs of torch's `FlopCounterMode`.
     """
@@ -155,7 +156,7 @@ def measure(model: nn.Module) -> Measured:
     x, other = torch.randn(2, 1, 3, 32, 32, generator=generator).abs()
     inventory = take_inventory(model, torch.cat([x, other]))
     units = find_units(model, "weight", ("head",), inventory)
-    by_mask = MaskedMacs(model, inventory, x)
+    by_mask = MaskCounts(model, inventory, units, x, count_macs(model, x))
     masks = {}
     for layer in units.layers:
         magnitudes = model.get_parameter(layer.parameter).detach().abs().flatten()
@@ -172,7 +173,7 @@ def measure(model: nn.Module) -> Measured:
         model(x)
     return Measured(
         pruned, found.zeros, found.macs, found.remaining, counted.total, counted.remaining,
-        by_mask.count(model).remaining, counter.get_total_flops() / 2,
+        by_mask.of(MaskSet(units, masks), lambda: model).macs.remaining, counter.get_total_flops() / 2,
     )  # fmt: skip
 
 
