@@ -1,6 +1,5 @@
 """MACs against published counts, and what remains of pruned networks against counts by hand."""
 
-import copy
 import math
 
 import pytest
@@ -8,10 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from bench.models import digits
 from bench.models.cifar import cifar_resnet20
-from bench.models.inventory import take_inventory
-from bench.models.macs import MaskedMacs, count_macs
+from bench.models.macs import count_macs, count_products, keeps_inputs, positive_state
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet
 from bench.models.units import find_units
@@ -102,75 +99,62 @@ def test_a_channel_coupled_to_one_that_stays_saves_nothing():
     assert count_macs(net, x).remaining == total - 2 * conv + conv // 2 + conv // 4
 
 
-@pytest.mark.parametrize("granularity", ["weight", "channel"])
-@pytest.mark.parametrize("name", ["digits_cnn", "digits_vit"])
-def test_masks_are_counted_as_any_network_is(name, granularity):
-    """The shortcut for masks that leave no channel empty, and masks that do."""
-    net = getattr(digits, name)(num_classes=10, in_chans=1).eval()
-    x = torch.rand(2, 1, 8, 8)
-    inventory = take_inventory(net, x)
-    macs, units = MaskedMacs(net, inventory, x), find_units(net, granularity, ("head",), inventory)
-    generator = torch.Generator().manual_seed(0)
-    for sparsity in (0.3, 0.9, 0.995):
-        masks = {one.name: torch.rand(one.unit_shape, generator=generator) >= sparsity for one in units.layers}
-        pruned = copy.deepcopy(net)
-        apply_masks(pruned, units, MaskSet(units, masks))
-        found, expected = macs.count(pruned), count_macs(pruned, x)
-        assert (found.total, found.remaining) == (expected.total, expected.remaining)
-    assert macs.dense == count_macs(net, x)
+class Twice(nn.Module):
+    """One module under two names, and one parameter in two modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = nn.Linear(16, 16, bias=False)
+        self.third = nn.Linear(16, 16)
+        self.third.weight = self.first.weight
+
+    def forward(self, x):
+        return self.third(self.second(self.first(x.flatten(1))))
 
 
 def test_a_module_with_two_names_stays_as_it_is():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = self.second = nn.Linear(16, 16, bias=False)
-
-        def forward(self, x):
-            return self.second(self.first(x.flatten(1)))
-
-    net, x = Twice(), torch.rand(1, 1, 4, 4)
-    macs = MaskedMacs(net, take_inventory(net, x), x)
-    assert isinstance(net.first.weight, nn.Parameter)
+    net = Twice()
     net.first.weight.data[:4] = 0
-    assert macs.count(net).remaining == count_macs(net, x).remaining == 12 * 16 + 12 * 12
+    assert count_macs(net, torch.rand(1, 1, 4, 4)).remaining == 12 * 16 + 2 * 12 * 12
     assert isinstance(net.first.weight, nn.Parameter)
+    assert net.third.weight is net.first.weight
 
 
-def without_bias(*layers):
-    """A network on 4x4 images whose depthwise convolution, the layer before the last three, works on a small map."""
-    return nn.Sequential(*layers, nn.Conv2d(4, 5, 1, bias=False), nn.Flatten(), nn.Linear(5, 2)).eval()
+def test_positive_numbers_stand_in_for_what_is_not_zero():
+    net = Twice()
+    net.first.weight.data[:4] = 0
+    state = positive_state(net, {"third.bias"})
+    assert state["first.weight"] is state["third.weight"]
+    assert torch.equal(state["first.weight"] > 0, net.first.weight != 0)
+    assert not state["third.bias"].any()
+    assert positive_state(net)["third.bias"].min() > 0
 
 
-def test_a_channel_whose_weights_read_padding_alone_is_removed():
-    """A filter that is larger than its map: of nine weights only the one in the middle reads the map."""
-    net = without_bias(
-        nn.AvgPool2d(4), nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
+def test_biases_and_batchnorm_keep_inputs_without_weights_from_being_zero():
+    x, weights = torch.rand(1, 1, 4, 4), {"0.weight", "2.weight"}
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 1, 1))
+    assert not keeps_inputs(net, weights, x)  # the mean is zero, too
+    net[1].running_mean[0] = 1.0
+    assert not keeps_inputs(net, weights, x)
+    net[1].running_mean[1] = -1.0
+    assert keeps_inputs(net, weights, x)
+
+
+def test_products_are_counted_one_by_one():
+    net, x, traced = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)),
+        torch.rand(2, 1, 4, 4),
+        [],
     )
-    x = torch.rand(1, 3, 4, 4)
-    macs = MaskedMacs(net, take_inventory(net, x), x)
-    net[2].weight.data[0, 0, 1, 1] = 0
-    total = 3 * 4 + 4 * 9 + 4 * 5 + 5 * 2
-    assert macs.dense.remaining == total
-    assert macs.count(net).remaining == count_macs(net, x).remaining == total - 1 - 5
-
-
-def test_a_channel_whose_weights_read_zeros_alone_is_removed():
-    """Two convolutions whose filters are not empty: the second reads what the first leaves zero at the border."""
-    net = without_bias(
-        nn.AvgPool2d(2), nn.Conv2d(3, 4, 3, padding=1, bias=False),
-        nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4, bias=False),
-    )  # fmt: skip
-    x = torch.rand(1, 3, 4, 4)
-    macs = MaskedMacs(net, take_inventory(net, x), x)
+    net[3].weight.data[0, :5] = 0
     with torch.no_grad():
-        net[1].weight[0] = 0
-        net[1].weight[0, 0, 0, 0] = 1.0  # a 2x2 map that is zero but for its last value
-        net[2].weight[0] = 0
-        net[2].weight[0, 0, 1, 1] = 1.0  # reads its first value
-    total = 4 * 27 * 4 + 4 * 9 + 4 * 5 + 5 * 2
-    assert macs.dense.remaining == total
-    assert macs.count(net).remaining == count_macs(net, x).remaining == total - 4 * 26 - 8 - 5
+        conv, linear = count_products(net, x, net, traced)
+    assert (conv.macs, conv.positions, linear.macs, linear.positions) == (72, 4, 24, 1)
+    assert (conv.per_input.tolist(), linear.per_input.tolist()) == ([18], [2] * 5 + [3] * 3)
+    assert not conv.dead.any()
+    assert [(one.operation, one.plain, one.watched) for one in traced] == [
+        (torch.ops.aten.convolution, True, True), (torch.ops.aten.addmm, True, True)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("requires_grad", [True, False])
