@@ -33,13 +33,10 @@ class Macs:
     remaining : float
         Without products with a weight that is zero, and without products with an input channel that is zero whatever
         the image.
-    removed : bool
-        Whether there is such a channel.
     """
 
     total: float
     remaining: float
-    removed: bool = False
 
     @property
     def speedup(self) -> float | None:
@@ -135,8 +132,7 @@ def count_macs(model: nn.Module, example: Tensor) -> Macs:
         else:
             left = count.per_input if gone is None else count.per_input.masked_fill(gone, 0)
             remaining += count.positions * int(left.sum())
-    any_removed = any(gone is not None and bool(gone.any()) for gone in removed)
-    return Macs(math.fsum(count.macs for count in counts), remaining, any_removed)
+    return Macs(math.fsum(count.macs for count in counts), remaining)
 
 
 @torch.no_grad()

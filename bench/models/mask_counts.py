@@ -94,17 +94,15 @@ class MaskCounts:
         """
         if self._sums is not None:
             return self._by_sums(self._sums, masks)
-        kept = torch.stack(self._kept(masks)).tolist()
         model = masked()
+        kept = torch.stack([masks[name].count_nonzero() for name in self._units.names]).tolist()
         return MaskCount(tuple(kept), count_nonzero(model), count_macs(model, self._example))
 
     def _by_sums(self, sums: _Sums, masks: MaskSet) -> MaskCount:
-        kept = self._kept(masks)
-        numbers = torch.cat([torch.stack(kept), sums.numbers(masks, kept)]).tolist()
+        on_device = [masks[name].to(self._example.device) for name in self._units.names]
+        kept = [mask.count_nonzero() for mask in on_device]
+        numbers = torch.cat([torch.stack(kept), sums.numbers(on_device, kept)]).tolist()
         return MaskCount(tuple(numbers[: len(kept)]), *sums.count(numbers[len(kept) :]))
-
-    def _kept(self, masks: MaskSet) -> list[Tensor]:
-        return [masks[name].count_nonzero() for name in self._units.names]
 
     @torch.no_grad()
     def _agrees(self, sums: _Sums, model: nn.Module) -> bool:
@@ -135,11 +133,13 @@ def count_nonzero(model: nn.Module) -> int:
 
 
 class _Sums(Protocol):
-    def numbers(self, masks: MaskSet, kept: list[Tensor]) -> Tensor:
-        """Return, on the device, the numbers of which `count` makes the result, int64, one axis."""
+    """Counts parameters and MACs in two steps, between which the numbers are read from the device."""
+
+    def numbers(self, masks: list[Tensor], kept: list[Tensor]) -> Tensor:
+        """Return int64 numbers on the device, one axis, for the masks of all layers and the units kept in each."""
 
     def count(self, numbers: list[int]) -> tuple[int, Macs]:
-        """Return the number of non-zero parameters and the MACs."""
+        """Return the number of non-zero parameters and the MACs, given these numbers."""
 
 
 class _WeightSums:
@@ -148,10 +148,10 @@ class _WeightSums:
     def __init__(self, model: nn.Module, inventory: Inventory, units: UnitSpace, dense: Macs) -> None:
         self._dense = dense
         self._nonzero = count_nonzero(model)
-        pattern = {layer.name: model.get_parameter(layer.parameter) != 0 for layer in units.layers}
-        self._before = [int(found.count_nonzero()) for found in pattern.values()]
-        #: None where no weight is zero: what is left are the units kept
-        self._pattern = {name: None if bool(found.all()) else found for name, found in pattern.items()}
+        patterns = [model.get_parameter(layer.parameter) != 0 for layer in units.layers]
+        self._before = [int(pattern.count_nonzero()) for pattern in patterns]
+        # None where no weight is zero: the weights left are then the units kept
+        self._patterns = [None if bool(pattern.all()) else pattern for pattern in patterns]
         by_parameter = {weight.parameter: weight for weight in inventory.prunable}
         weights = [by_parameter[layer.parameter] for layer in units.layers]
         self._applied = [(weight.macs, math.prod(weight.shape)) for weight in weights]
@@ -165,12 +165,11 @@ class _WeightSums:
         weights = {weight.parameter for weight in inventory.prunable}
         return cls(model, inventory, units, dense) if evenly and keeps_inputs(model, weights, example) else None
 
-    def numbers(self, masks: MaskSet, kept: list[Tensor]) -> Tensor:
-        left = [
-            found if pattern is None else (masks[name] & pattern).count_nonzero()
-            for (name, pattern), found in zip(self._pattern.items(), kept, strict=True)
-        ]
-        return torch.stack(left)
+    def numbers(self, masks: list[Tensor], kept: list[Tensor]) -> Tensor:
+        return torch.stack([
+            units if pattern is None else (mask & pattern).count_nonzero()
+            for mask, pattern, units in zip(masks, self._patterns, kept, strict=True)
+        ])  # fmt: skip
 
     def count(self, numbers: list[int]) -> tuple[int, Macs]:
         lost, fewer = 0.0, 0
@@ -255,8 +254,8 @@ class _ChannelSums:
             torch.cat(columns).to(example.device),
         )  # fmt: skip
 
-    def numbers(self, masks: MaskSet, kept: list[Tensor]) -> Tensor:  # noqa: ARG002
-        flat = masks.units.flatten(masks.masks).to(self._per_unit.dtype)
+    def numbers(self, masks: list[Tensor], kept: list[Tensor]) -> Tensor:  # noqa: ARG002
+        flat = torch.cat(masks).to(self._per_unit.dtype)
         alive = self._reach.alive(flat) * torch.cat([flat, flat.new_ones(1)])[self._columns]
         sums = [flat @ self._per_unit, *(term.of(flat, alive) for term in self._terms)]
         return torch.stack(sums).long()
@@ -275,10 +274,9 @@ def _slices(units: UnitSpace) -> list[slice]:
 
 def _is_whole(model: nn.Module, product: Product, layer: PrunableLayer) -> bool:
     """Whether the weight of a product is a layer's, with its channels in order."""
-    weight = product.rows(product.weight.tensor)
-    return product.weight.source == "parameter" and torch.equal(
-        weight, layer.rows(model.get_parameter(layer.parameter))
-    )
+    if product.weight.source != "parameter":
+        return False
+    return torch.equal(product.rows(product.weight.tensor), layer.rows(model.get_parameter(layer.parameter)))
 
 
 def _term(product: Product, outputs: slice | None, inputs: slice | None) -> _Term:

@@ -119,9 +119,9 @@ def _is_usual(one: Traced) -> bool:
 
 
 def _codes(size: int) -> Tensor:
-    """Return the copies in which each unit of a layer is kept, shape ``(copies, size)``; two units give a third code.
+    """Return the copies in which each unit of a layer is kept, as zeros and ones, shape ``(copies, size)``.
 
-    All have equally many ones, so that the union of two is none of them.
+    Every unit is kept in equally many copies, so that two units together look like no single one.
     """
     length = next(n for n in itertools.count(1) if math.comb(n, (n + 1) // 2) >= size)
     ones = torch.tensor([*itertools.islice(itertools.combinations(range(length), (length + 1) // 2), size)])
@@ -129,7 +129,10 @@ def _codes(size: int) -> Tensor:
 
 
 def _state(model: nn.Module, units: UnitSpace) -> dict[str, Tensor]:
-    """Return positive parameters with which biases and BatchNorm leave the zeros of the units as they are."""
+    """Return positive parameters with which biases and BatchNorm leave the zeros of pruned units as they are.
+
+    The weights that read hidden channels are zero, as they are in a network without these.
+    """
     state = positive_state(model)
     for layer in units.layers:
         for part in layer.bias or ():
@@ -138,6 +141,8 @@ def _state(model: nn.Module, units: UnitSpace) -> dict[str, Tensor]:
             state[f"{layer.batchnorm}.weight"].fill_(1)
             for name in ("bias", "running_mean"):
                 state[f"{layer.batchnorm}.{name}"].zero_()
+        if layer.reader is not None:
+            state[layer.reader.parameter].zero_()
     return state
 
 

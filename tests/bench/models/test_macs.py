@@ -172,7 +172,7 @@ def test_padding_of_windows_is_no_removed_channel(requires_grad):
             return self.linear(windows).mean(dim=(1, 2, 3, 4))
 
     found = count_macs(Windows().requires_grad_(requires_grad), torch.rand(1, 2, 4, 4))
-    assert (found.total, found.remaining, found.removed) == (36 * 2 * 4, 36 * 2 * 4, False)
+    assert (found.total, found.remaining) == (36 * 2 * 4, 36 * 2 * 4)
 
 
 def test_a_silent_relu_is_no_removed_channel():
