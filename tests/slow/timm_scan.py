@@ -243,7 +243,8 @@ class Operands(TorchFunctionMode):
             counts = [
                 (int((factor == 0).sum()), factor.numel()) if factor.requires_grad else None for factor in factors
             ]
-            idle = idle_weights(*factors)
+            # what needs no gradient does not come from a layer: images, or constants as relative coordinates
+            idle = idle_weights(*factors) if factors[0].requires_grad else 0
         self.calls.append((macs, [factor.data_ptr() for factor in factors], hashes, counts, idle))
 
 
