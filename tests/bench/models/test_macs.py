@@ -206,6 +206,17 @@ def test_a_channel_whose_negative_is_taken_is_no_removed_one():
     assert count_macs(Concatenated(), torch.rand(1, 1, 4, 4)).speedup == 1.0
 
 
+def test_no_speedup_where_nothing_remains():
+    net = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 16, 4)).eval()
+    net[1].bias.data.fill_(1.0)  # a filter without weights still passes a constant on
+    net[0].weight.data[:4] = 0
+    x = torch.rand(2, 2, 4, 4)
+    assert count_macs(net, x).speedup == (144 * 16 + 512) / (72 * 16 + 512)
+    net[0].weight.data.zero_()
+    net[3].weight.data.zero_()
+    assert count_macs(net, x).speedup is None
+
+
 def test_zeros_of_a_standardised_weight_come_back():
     net = nn.Sequential(timm.layers.ScaledStdConv2d(3, 4, 3)).eval()
     with torch.no_grad():
