@@ -163,23 +163,3 @@ def _columns(result: Evaluation, repaired: Repaired | None = None) -> dict[str, 
         "identity_ratio": repaired and repaired.identity_ratio,
         "batch": result.batch, "batch_halved": result.batch_halved, CHANNELS: repaired and repaired.channels,
     }  # fmt: skip
-
-
-def zero_share(model: nn.Module) -> float:
-    """Return the share of zeros over all parameters of a model; biases and normalisation are parameters, too.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(2, 2, bias=False)
-    >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
-    >>> zero_share(layer)
-    0.75
-    """
-    parameters = list(model.parameters())
-    left = sum(int(parameter.count_nonzero()) for parameter in parameters)
-    return 1 - left / sum(parameter.numel() for parameter in parameters)
-
-
-def emptied_layers(masks: MaskSet) -> tuple[str, ...]:
-    """Names of the layers that keep no unit."""
-    return tuple(name for name, mask in masks.items() if not mask.any())

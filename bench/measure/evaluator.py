@@ -203,7 +203,9 @@ class Evaluator:
     def _stacked(self, states: list[dict[str, Tensor]], deadline: float | None) -> list[Evaluation]:
         filled = states + states[-1:] * (self.stack - len(states))
         stacked = {n: torch.stack([s[n] for s in filled]).to(self._device, t.dtype) for n, t in self._state.items()}
-        forward = vmap(lambda state, x: functional_call(self._network, state, (x,)), in_dims=(0, None))
+        forward = vmap(
+            lambda state, x: functional_call(self._network, state, (x,), tie_weights=False), in_dims=(0, None)
+        )
         losses, hits = torch.zeros(len(filled), dtype=torch.float64, device=self._device), []
         step = max(1, self.batch // len(filled))  # as many activations as one model has with a full batch
         for start in range(0, len(self._images), step):

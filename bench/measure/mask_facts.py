@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.measure.evaluation import emptied_layers, zero_share
 from bench.measure.shared import Once, SharedValues
 from bench.measure.working_model import WorkingModel
+from bench.models.mask_counts import count_nonzero
 from bench.models.tensors import MaskSet
 
 
@@ -19,7 +19,7 @@ class MaskFacts:
     shared : SharedValues
         Of the group.
     working : WorkingModel
-        Where the masks are applied.
+        Where the masks are applied, if they alone do not show what is left.
     """
 
     def __init__(self, shared: SharedValues, working: WorkingModel) -> None:
@@ -28,15 +28,16 @@ class MaskFacts:
         self._dense: Once[Mapping[str, Any]] = Once()
 
     def of(self, masks: MaskSet) -> Mapping[str, Any]:
-        """Return the columns of a mask set; the working model is masked with it."""
+        """Return the columns of a mask set."""
         units, digest = masks.units, masks.digest()
         if digest not in self._known:
-            model = self._working.mask(masks)
+            counts = self._shared.mask_counts(units.granularity)
+            count = counts.of(masks, lambda: self._working.mask(masks))
             self._known[digest] = {
-                "mask": digest, "sparsity_achieved": 1 - masks.kept / units.total,
-                "sparsity_parameters": zero_share(model),
-                "speedup": self._shared.macs().count(model).speedup,
-                "emptied_layers": len(emptied_layers(masks)),
+                "mask": digest, "sparsity_achieved": 1 - sum(count.kept) / units.total,
+                "sparsity_parameters": 1 - count.nonzero / counts.parameters,
+                "speedup": count.macs.speedup,
+                "emptied_layers": count.kept.count(0),
                 "exact_removal": all(layer.exact_removal for layer in units.layers),
             }  # fmt: skip
         return self._known[digest]
@@ -45,7 +46,7 @@ class MaskFacts:
         """Return the columns of a dense row."""
         return self._dense.get(None, lambda: {
             "mask": "dense", "sparsity_achieved": 0.0,
-            "sparsity_parameters": zero_share(self._shared.dense.model),
-            "speedup": self._shared.macs().dense.speedup,
+            "sparsity_parameters": 1 - count_nonzero(self._shared.dense.model) / self._shared.inventory().parameters,
+            "speedup": self._shared.macs().speedup,
             "emptied_layers": 0, "exact_removal": True, "tied_units": 0, "magnitude_overlap": 1.0,
         })  # fmt: skip

@@ -24,7 +24,8 @@ from bench.measure.seeds import calibration_seed
 from bench.models.check import describe
 from bench.models.dense import DenseModel
 from bench.models.inventory import take_inventory
-from bench.models.macs import MaskedMacs
+from bench.models.macs import Macs, count_macs
+from bench.models.mask_counts import MaskCounts
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.models.units import find_units
@@ -176,7 +177,8 @@ class SharedValues:
         self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
         self._calibrations: Once[Calibration] = Once()
         self._inventory: Once[Inventory] = Once()
-        self._macs: Once[MaskedMacs] = Once()
+        self._macs: Once[Macs] = Once()
+        self._mask_counts: Once[MaskCounts] = Once(GRANULARITIES)
         self._network: Once[Network] = Once()
         self._units: Once[UnitSpace] = Once(GRANULARITIES)
         self._magnitudes: Once[Magnitudes] = Once(GRANULARITIES)
@@ -220,9 +222,17 @@ class SharedValues:
         """Return what the dense model computes with which parameter."""
         return self._inventory.get(None, lambda: take_inventory(self.dense.model, self._example))
 
-    def macs(self) -> MaskedMacs:
-        """Return what counts the multiply-accumulate operations (MACs) that are left under masks."""
-        return self._macs.get(None, lambda: MaskedMacs(self.dense.model, self.inventory(), self._example))
+    def macs(self) -> Macs:
+        """Return the multiply-accumulate operations (MACs) of the dense model."""
+        return self._macs.get(None, lambda: count_macs(self.dense.model, self._example))
+
+    def mask_counts(self, granularity: str) -> MaskCounts:
+        """Return what counts the parameters and MACs that are left under masks."""
+
+        def compute() -> MaskCounts:
+            return MaskCounts(self.dense.model, self.inventory(), self.units(granularity), self._example, self.macs())
+
+        return self._mask_counts.get(granularity, compute)
 
     def network(self) -> Network:
         """Return the layers of the dense model, with the reason where one is left dense."""

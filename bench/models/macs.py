@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.models.product import Product
 from bench.models.products import Products, aten, once_for_all, traceable
-from bench.models.weights import Inventory, Weight
 
 #: Activations that are exactly zero for some negative numbers.
 SILENT = frozenset({
@@ -34,13 +33,10 @@ class Macs:
     remaining : float
         Without products with a weight that is zero, and without products with an input channel that is zero whatever
         the image.
-    removed : bool
-        Whether there is such a channel.
     """
 
     total: float
     remaining: float
-    removed: bool = False
 
     @property
     def speedup(self) -> float | None:
@@ -49,13 +45,45 @@ class Macs:
 
 
 @dataclass(frozen=True)
-class _Count:
-    """One product: its MACs per image, per-input counts of non-zero weights, and which inputs are zero."""
+class ProductCount:
+    """Counts of one product.
+
+    Attributes
+    ----------
+    macs, positions : float
+        MACs per image, and how often each of its weights is multiplied.
+    per_input : Tensor or None
+        Number of non-zero weights that each input is multiplied with; None for a product without a weight.
+    dead : Tensor or None
+        Whether each input is zero, boolean, for all images and positions; None where it does not depend on images.
+    """
 
     macs: float
     positions: float
     per_input: Tensor | None
     dead: Tensor | None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A product of a pass over two images.
+
+    Attributes
+    ----------
+    product : Product
+        Its operands and output.
+    operation : object
+        The operation that computes it.
+    plain : bool
+        Whether the operation returns `product.output` as it is, data and weight in this order.
+    watched : bool
+        Whether it is relevant which of its inputs are zero.
+    """
+
+    product: Product
+    operation: Any
+    plain: bool
+    watched: bool
 
 
 @torch.no_grad()
@@ -86,9 +114,9 @@ def count_macs(model: nn.Module, example: Tensor) -> Macs:
     >>> count_macs(net, torch.ones(1, 3, 4, 4)).speedup
     2.0
     """
-    counts = _pass(model, example, model)
+    counts = count_products(model, example, model)
     if any(count.dead is not None and bool(count.dead.any()) for count in counts):
-        again = _pass(_Positive(model), _noise(example), model)
+        again = count_products(_Positive(model), _noise(example), model)
         same = len(again) == len(counts)  # a forward pass that depends on values is not judged by another one
         removed = [
             count.dead & other.dead if same and count.dead is not None and other.dead is not None
@@ -104,75 +132,57 @@ def count_macs(model: nn.Module, example: Tensor) -> Macs:
         else:
             left = count.per_input if gone is None else count.per_input.masked_fill(gone, 0)
             remaining += count.positions * int(left.sum())
-    any_removed = any(gone is not None and bool(gone.any()) for gone in removed)
-    return Macs(math.fsum(count.macs for count in counts), remaining, any_removed)
+    return Macs(math.fsum(count.macs for count in counts), remaining)
 
 
-class MaskedMacs:
-    """Counts the MACs that remain of one network under many masks.
-
-    A removed channel shows as an output channel without any weight. Where a mask leaves none of these, only products
-    with zero weights are left out; the number of weights left in each layer gives them without a forward pass.
+@torch.no_grad()
+def keeps_inputs(model: nn.Module, zeroed: Collection[str], example: Tensor) -> bool:
+    """Whether no input channel of a product is zero even if some parameters are, because of biases and BatchNorm.
 
     Parameters
     ----------
-    dense : nn.Module
-        The network.
-    inventory : Inventory
-        What it computes with which parameter.
+    model : nn.Module
+        Run in eval mode; left as it is.
+    zeroed : collection of str
+        The parameters.
     example : Tensor
-        One or a few images, shape ``(n, channels, height, width)``, on its device.
+        One or a few images, shape ``(n, channels, height, width)``, on the model's device.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 1)), torch.ones(1, 1, 4, 4)
+    >>> keeps_inputs(net, {"0.weight"}, x), keeps_inputs(net, {"0.weight", "0.bias"}, x)
+    (True, False)
     """
-
-    def __init__(self, dense: nn.Module, inventory: Inventory, example: Tensor) -> None:
-        self.dense, self._example = count_macs(dense, example), example
-        self._weights = inventory.prunable
-        self._countable = not self.dense.removed and all(w.evenly and w.layout is not None for w in self._weights)
-        self._rows = {w.parameter: _weights_of_rows(dense, w) for w in self._weights} if self._countable else {}
-
-    @torch.no_grad()
-    def count(self, model: nn.Module) -> Macs:
-        """Count the MACs of a masked copy of the network, whose other parameters are as they were."""
-        if not self._countable:
-            return count_macs(model, self._example)
-        lost = 0.0
-        for weight in self._weights:
-            before, rows = self._rows[weight.parameter], _weights_of_rows(model, weight)
-            if bool(((rows == 0) & (before > 0)).any()):
-                return count_macs(model, self._example)
-            lost += int((before - rows).sum()) * weight.macs / math.prod(weight.shape)
-        return Macs(self.dense.total, self.dense.remaining - lost)
-
-
-def _weights_of_rows(model: nn.Module, weight: Weight) -> Tensor:
-    """Count the weights that are not zero of every output channel."""
-    assert weight.layout is not None
-    return weight.layout.rows(model.get_parameter(weight.parameter)).count_nonzero(dim=1)
+    counts = count_products(_Positive(model, zeroed), _noise(example), model)
+    return not any(count.dead is not None and bool(count.dead.any()) for count in counts)
 
 
 class _Positive(nn.Module):
-    """A network with positive numbers in place of all parameters and BatchNorm means that are not zero."""
+    """A network with positive numbers in place of all parameters and BatchNorm means that are not zero.
 
-    def __init__(self, model: nn.Module) -> None:
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    zeroed : collection of str
+        Parameters that are zeros instead.
+    """
+
+    def __init__(self, model: nn.Module, zeroed: Collection[str] = ()) -> None:
         super().__init__()
+        self._zeroed = zeroed
         self._model = [model]  # not a child: its parameters stay where they are
 
     def forward(self, x: Tensor) -> Tensor:
         (model,) = self._model
-        generator = torch.Generator(x.device).manual_seed(0)
-        state = {name: _positive(p, generator) for name, p in model.named_parameters()}
-        for name, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-                prefix = f"{name}." if name else ""
-                # the mean is subtracted
-                state[f"{prefix}running_mean"] = -_positive(module.running_mean, generator)
-                state[f"{prefix}running_var"] = torch.ones_like(module.get_buffer("running_var"))
-        with _Awake():  # type: ignore[no-untyped-call]
-            result: Tensor = functional_call(model, state, (x,))
+        state = positive_state(model, self._zeroed)
+        with Awake():  # type: ignore[no-untyped-call]
+            result: Tensor = functional_call(model, state, (x,), tie_weights=False)
         return result
 
 
-class _Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Gives activations that are zero for negative numbers the absolute values, which normalisation centres."""
 
     def __torch_dispatch__(
@@ -181,6 +191,38 @@ class _Awake(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._overloadpacket in SILENT:
             args = (args[0].abs_() if func._schema.is_mutable else args[0].abs(), *args[1:])
         return func(*args, **(kwargs or {}))
+
+
+def positive_state(model: nn.Module, zeroed: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return positive numbers for all parameters and BatchNorm means that are not zero.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    zeroed : collection of str
+        Parameters that are zeros instead.
+
+    Returns
+    -------
+    dict of str to Tensor
+        For `functional_call` with ``tie_weights=False``, which leaves a module that is used under two names as it is.
+        Computed from the parameters, so that `Products` recognises their products.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(0)
+    positive = {
+        parameter: _positive(parameter, generator) * (name not in zeroed)
+        for name, parameter in model.named_parameters()
+    }
+    state: dict[str, Tensor] = {}
+    for prefix, module in model.named_modules():
+        dot = "." if prefix else ""
+        state |= {f"{prefix}{dot}{name}": positive[p] for name, p in module.named_parameters(recurse=False)}
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            state[f"{prefix}{dot}running_mean"] = -_positive(module.running_mean, generator)  # it is subtracted
+            state[f"{prefix}{dot}running_var"] = torch.ones_like(module.get_buffer("running_var"))
+    return state
 
 
 def _positive(tensor: Tensor, generator: torch.Generator) -> Tensor:
@@ -196,23 +238,45 @@ def _noise(example: Tensor) -> Tensor:
     return (0.5 + torch.rand(example.shape, generator=generator)).to(example.device, example.dtype)
 
 
-def _pass(network: nn.Module, x: Tensor, model: nn.Module) -> list[_Count]:
-    """Count the products of `network`, which computes with the parameters of `model`."""
-    counts: list[_Count] = []
+def count_products(
+    network: nn.Module, x: Tensor, model: nn.Module, traced: list[Traced] | None = None
+) -> list[ProductCount]:
+    """Count every product of a forward pass.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Computes with the parameters of `model`.
+    x : Tensor
+        Images, shape ``(n, channels, height, width)``.
+    model : nn.Module
+        Set to eval mode meanwhile.
+    traced : list of Traced, optional
+        The products are appended to it.
+    """
+    counts: list[ProductCount] = []
     fixed: list[bool] = []
+    latest: list[Any] = [None, []]
+
+    def follow(operation: Any, _: list[Tensor], results: list[Tensor]) -> None:
+        latest[:] = operation, results
 
     def see(product: Product) -> None:
         weighted = product.weight.source in ("parameter", "computed") and product.kind != "attention"
         fixed.append(product.is_fixed)
         counts.append(
-            _Count(
+            ProductCount(
                 product.macs, product.positions,
                 product.weights_per_input(product.weight.tensor != 0) if weighted else None,
                 product.dead_inputs() if weighted and product.data.source == "input" else None,
             )
         )  # fmt: skip
+        if traced is not None:
+            operation, results = latest
+            is_plain = any(result is product.output for result in results)
+            traced.append(Traced(product, operation, is_plain, counts[-1].dead is not None))
 
-    with traceable(model), Products(model, see):
+    with traceable(model), Products(model, see, None if traced is None else follow):
         network(x)
     once = once_for_all(model, x) if any(fixed) else fixed
     return [

@@ -89,6 +89,8 @@ class Product:
     def weights_per_input(self, nonzero: Tensor) -> Tensor:
         """Count the non-zero weights that each input channel is multiplied with.
 
+        A matrix that is multiplied with every matrix of a batch counts once for each of them.
+
         Parameters
         ----------
         nonzero : Tensor
@@ -100,7 +102,7 @@ class Product:
             int64, of the shape of `dead_inputs`.
         """
         if not self.is_convolution:
-            return nonzero.sum(dim=-1)
+            return nonzero.sum(dim=(0, -1) if self.is_expanded else -1)
         if self.kind == "transposed convolution":  # (in, out / groups, ...)
             return nonzero.flatten(1).sum(dim=1)
         return nonzero.reshape(self.groups, -1, *nonzero.shape[1:]).flatten(3).sum(dim=(1, 3)).flatten()
@@ -111,12 +113,13 @@ class Product:
         Returns
         -------
         Tensor
-            Boolean, shape ``(channels,)`` for a convolution, ``(..., k)`` for a matrix product.
+            Boolean, shape ``(channels,)`` for a convolution, ``(k,)`` for a matrix product with one weight matrix,
+            ``(n, k)`` where each matrix of a batch has its own.
         """
         x = self.data.tensor
         if self.is_convolution:
             return ~(x.transpose(0, 1).flatten(1) != 0).any(dim=1)
-        return ~(x != 0).any(dim=-2)
+        return ~(x != 0).any(dim=(0, -2) if self.is_expanded else -2)
 
     def rows(self, operand: Tensor) -> Tensor:
         """Lay out a tensor of the weight operand's shape with one row per output channel.

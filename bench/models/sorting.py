@@ -80,7 +80,7 @@ def kth_largest(values: Tensor, k: int) -> float:
         sample = np.sort(array[::16])
         middle, margin = place * len(sample) // len(array), 2 * math.isqrt(len(sample))
         low, high = sample[max(0, middle - margin)], sample[min(len(sample) - 1, middle + margin)]
-        below, enclosed = np.count_nonzero(array < low), array[(array >= low) & (array <= high)]
+        below, enclosed = int(np.count_nonzero(array < low)), array[(array >= low) & (array <= high)]
         if below <= place < below + len(enclosed):
             array, place = enclosed, place - below
     return float(np.partition(array, place)[place])

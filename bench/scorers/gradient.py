@@ -104,11 +104,17 @@ def stand_ins(view: ModelView) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     leaves : dict of str to Tensor
         Parameter name -> stand-in that asks for gradients, for every prunable weight in layer order.
     frozen : dict of str to Tensor
-        The same for all other parameters, asking for none.
+        The same for all other parameters, asking for none, and for other names of a prunable weight.
     """
-    parameters = [layer.parameter for layer in view.units.layers]
-    leaves = {name: view.model.get_parameter(name).detach().requires_grad_() for name in parameters}
-    frozen = {name: p.detach() for name, p in view.model.named_parameters() if name not in leaves}
+    weights = {layer.parameter: view.model.get_parameter(layer.parameter) for layer in view.units.layers}
+    leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    leaf_of = {weight: leaves[name] for name, weight in weights.items()}
+    every = {
+        f"{path}.{name}".lstrip("."): parameter
+        for path, module in view.model.named_modules()  # each once: torch restores only the first name of a module
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+    }
+    frozen = {name: leaf_of[p] if p in leaf_of else p.detach() for name, p in every.items() if name not in leaves}
     return leaves, frozen
 
 
@@ -121,4 +127,6 @@ def summed_loss(view: ModelView, parameters: dict[str, Tensor], images: Tensor, 
     """
     if len(images) == 1 and images.device.type == "cpu":
         return summed_loss(view, parameters, torch.cat([images, images]), labels.repeat(2)) / 2
-    return F.cross_entropy(functional_call(view.model, parameters, (images,)), labels, reduction="sum")
+    return F.cross_entropy(
+        functional_call(view.model, parameters, (images,), tie_weights=False), labels, reduction="sum"
+    )

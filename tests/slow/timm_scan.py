@@ -41,7 +41,8 @@ from bench.core.types import DataFacts  # noqa: E402
 from bench.models.build import build_model  # noqa: E402
 from bench.models.check import check_network  # noqa: E402
 from bench.models.inventory import take_inventory  # noqa: E402
-from bench.models.macs import MaskedMacs, count_macs  # noqa: E402
+from bench.models.macs import count_macs  # noqa: E402
+from bench.models.mask_counts import MaskCounts  # noqa: E402
 from bench.models.masking import apply_masks  # noqa: E402
 from bench.models.tensors import MaskSet  # noqa: E402
 from bench.models.units import find_units  # noqa: E402
@@ -68,11 +69,11 @@ class Measured:
     zeros : int
         Zeros in the weight operands of its products, each operand once.
     macs, remaining : int
-        Multiply-accumulate operations by `Operands`; those with a weight that is not zero.
+        Multiply-accumulate operations by `Operands`; those with a weight and an input channel that are not zero.
     counted, counted_remaining : float
         The same by `count_macs`.
     counted_by_mask : float
-        The latter by `MaskedMacs`, which counts the weights that are left.
+        The latter by `MaskCounts`, which counts the weights that are left.
     flop_counter : float
         Half of the FLOPs of torch's `FlopCounterMode`.
     """
@@ -155,7 +156,7 @@ def measure(model: nn.Module) -> Measured:
     x, other = torch.randn(2, 1, 3, 32, 32, generator=generator).abs()
     inventory = take_inventory(model, torch.cat([x, other]))
     units = find_units(model, "weight", ("head",), inventory)
-    by_mask = MaskedMacs(model, inventory, x)
+    by_mask = MaskCounts(model, inventory, units, x, count_macs(model, x))
     masks = {}
     for layer in units.layers:
         magnitudes = model.get_parameter(layer.parameter).detach().abs().flatten()
@@ -172,22 +173,26 @@ def measure(model: nn.Module) -> Measured:
         model(x)
     return Measured(
         pruned, found.zeros, found.macs, found.remaining, counted.total, counted.remaining,
-        by_mask.count(model).remaining, counter.get_total_flops() / 2,
+        by_mask.of(MaskSet(units, masks), lambda: model).macs.remaining, counter.get_total_flops() / 2,
     )  # fmt: skip
 
 
 class Operands(TorchFunctionMode):
     """The two factors of every product, as torch's functions get them, and what each call costs.
 
+    Activations that can be zero for negative numbers get absolute values, so that what is zero in a channel is so for
+    every image: no weight reads anything else, as where a filter is larger than its map.
+
     Attributes
     ----------
     calls : list of tuple
-        MACs; for each of the two factors its address, its hash, and its zeros and size if it needs a gradient.
+        MACs; for each of the two factors its address, its hash, and its zeros and size if it needs a gradient; the
+        non-zero weights that read a channel of zeros.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[int, list[int], list[int], list[tuple[int, int] | None]]] = []
+        self.calls: list[tuple[int, list[int], list[int], list[tuple[int, int] | None], int]] = []
 
     @classmethod
     def of(cls, model: nn.Module, x: Tensor, other: Tensor) -> Operands:
@@ -208,7 +213,7 @@ class Operands(TorchFunctionMode):
         self.macs = sum(macs for macs, *_ in self.calls)
         self.remaining = self.macs
         seen: dict[tuple[int, int], int] = {}
-        for (macs, places, hashes, counts), (_, _, others, _) in zip(self.calls, second.calls, strict=True):
+        for (macs, places, hashes, counts, idle), (_, _, others, *_) in zip(self.calls, second.calls, strict=True):
             fixed = [
                 (place, one, count)
                 for place, one, other, count in zip(places, hashes, others, counts, strict=True)
@@ -217,26 +222,30 @@ class Operands(TorchFunctionMode):
             if fixed:  # of two weights, as in the multiplication of fixed coordinates, the second
                 place, one, (zeros, size) = fixed[-1]
                 seen[place, one] = zeros
-                self.remaining -= macs * zeros // size
+                self.remaining -= macs * (zeros + idle) // size
         self.zeros = sum(seen.values())
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func in SILENT:
+            args = (args[0].abs(), *args[1:])
         result = func(*args, **(kwargs or {}))
         count = COUNTS.get(func)
         if count is not None:
             for macs, first, second in count(result, *args, **(kwargs or {})):
-                self._note(macs, first, second)
+                self._note(macs, IDLE.get(func, no_idle_weights), first, second)
         return result
 
-    def _note(self, macs: int, *factors: Tensor) -> None:
+    def _note(self, macs: int, idle_weights: Callable[[Tensor, Tensor], int], *factors: Tensor) -> None:
         with torch._C.DisableTorchFunction():
             hashes = [zlib.crc32(factor.detach().contiguous().numpy()) for factor in factors]  # type: ignore[arg-type]
             counts = [
                 (int((factor == 0).sum()), factor.numel()) if factor.requires_grad else None for factor in factors
             ]
-        self.calls.append((macs, [factor.data_ptr() for factor in factors], hashes, counts))
+            # what needs no gradient does not come from a layer: images, or constants as relative coordinates
+            idle = idle_weights(*factors) if factors[0].requires_grad else 0
+        self.calls.append((macs, [factor.data_ptr() for factor in factors], hashes, counts, idle))
 
 
 #: MACs of a call, and its two factors, the weight second where a function knows it.
@@ -293,6 +302,32 @@ def of_lstm(output: Any, input: Tensor, _: Any, weights: list[Tensor], *__: Any,
             yield steps * weight.numel(), input, weight
 
 
+def idle_filters(input: Tensor, weight: Tensor) -> int:  # noqa: A002
+    """Count the weights of a convolution, not zero, whose input channel is zero everywhere."""
+    groups = input.shape[1] // weight.shape[1]
+    zero = (input == 0).flatten(2).all(dim=2).all(dim=0).view(groups, 1, -1)
+    nonzero = (weight != 0).flatten(2).sum(dim=2).view(groups, -1, weight.shape[1])
+    return int((nonzero * zero).sum())
+
+
+def idle_columns(input: Tensor, weight: Tensor) -> int:  # noqa: A002
+    """Count the weights of a linear layer, not zero, whose input channel is zero for all tokens."""
+    return int((weight[:, (input == 0).flatten(0, -2).all(dim=0)] != 0).sum())
+
+
+def no_idle_weights(*_: Tensor) -> int:
+    """Take every weight of another product for one that is needed."""
+    return 0
+
+
+#: Activations that are zero for some negative numbers, if only because they underflow.
+SILENT = frozenset({
+    F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.hardtanh_,
+    F.hardswish, F.hardsigmoid, F.silu, F.gelu, torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_,
+})  # fmt: skip
+IDLE: Mapping[Any, Callable[[Tensor, Tensor], int]] = {
+    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), idle_filters), F.linear: idle_columns,
+}  # fmt: skip
 COUNTS: Mapping[Any, Callable[..., Products]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), of_convolution),
     **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), of_transposed),

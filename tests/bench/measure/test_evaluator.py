@@ -17,12 +17,8 @@ from bench.core.errors import CellError, Deadline
 from bench.core.types import Settings
 from bench.data.dataset import ImageSet
 from bench.data.load import load_dataset
-from bench.measure.evaluation import emptied_layers, zero_share
 from bench.measure.evaluator import STACKED_MODELS, Evaluator
 from bench.models import cifar
-from bench.models.macs import count_macs
-from bench.models.tensors import MaskSet
-from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import normalise
 from bench.study.spec import DataSpec, Normalisation
 
@@ -142,30 +138,6 @@ def test_logits_that_are_no_numbers_fail_the_cell(bad: float, held_out: ImageSet
     net.head.bias.data[0] = bad
     with pytest.raises(CellError, match="NaN or infinite"):
         Evaluator(net, held_out, HALF, SETTINGS).evaluate(net)
-
-
-def test_sparsity_counts_zeros_over_all_parameters() -> None:
-    net = _net()  # 144 + 8 of conv, 8 + 8 of bn (its bias is zero), 32 + 4 of head
-    assert zero_share(net) == pytest.approx(8 / 204)
-    net.conv.weight.data[:4] = 0
-    assert zero_share(net) == pytest.approx((8 + 72) / 204)
-
-
-def test_speedup_counts_macs() -> None:
-    net, x = _net(), torch.rand(2, 2, 6, 6)
-    net.bn.bias.data.fill_(1.0)  # a filter without weights still passes a constant on
-    net.conv.weight.data[:4] = 0
-    # conv: 144 weights at 16 positions, half of them left; head: 32 weights once
-    assert count_macs(net, x).speedup == pytest.approx((144 * 16 + 32) / (72 * 16 + 32))
-    net.conv.weight.data.zero_()
-    net.head.weight.data.zero_()
-    assert count_macs(net, x).speedup is None
-
-
-def test_emptied_layers_are_named() -> None:
-    layers = tuple(PrunableLayer(name, (2, 1), (2,)) for name in ("a", "b"))
-    masks = {"a": torch.tensor([False, True]), "b": torch.tensor([False, False])}
-    assert emptied_layers(MaskSet(UnitSpace("channel", layers), masks)) == ("b",)
 
 
 PUBLISHED = [(20, 0.9173), (32, 0.9263), (44, 0.9310), (56, 0.9339)]

@@ -1,6 +1,5 @@
 """MACs against published counts, and what remains of pruned networks against counts by hand."""
 
-import copy
 import math
 
 import pytest
@@ -8,10 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from bench.models import digits
 from bench.models.cifar import cifar_resnet20
-from bench.models.inventory import take_inventory
-from bench.models.macs import MaskedMacs, count_macs
+from bench.models.macs import count_macs, count_products, keeps_inputs, positive_state
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet
 from bench.models.units import find_units
@@ -102,22 +99,80 @@ def test_a_channel_coupled_to_one_that_stays_saves_nothing():
     assert count_macs(net, x).remaining == total - 2 * conv + conv // 2 + conv // 4
 
 
-@pytest.mark.parametrize("granularity", ["weight", "channel"])
-@pytest.mark.parametrize("name", ["digits_cnn", "digits_vit"])
-def test_masks_are_counted_as_any_network_is(name, granularity):
-    """The shortcut for masks that leave no channel empty, and masks that do."""
-    net = getattr(digits, name)(num_classes=10, in_chans=1).eval()
-    x = torch.rand(2, 1, 8, 8)
-    inventory = take_inventory(net, x)
-    macs, units = MaskedMacs(net, inventory, x), find_units(net, granularity, ("head",), inventory)
-    generator = torch.Generator().manual_seed(0)
-    for sparsity in (0.3, 0.9, 0.995):
-        masks = {one.name: torch.rand(one.unit_shape, generator=generator) >= sparsity for one in units.layers}
-        pruned = copy.deepcopy(net)
-        apply_masks(pruned, units, MaskSet(units, masks))
-        found, expected = macs.count(pruned), count_macs(pruned, x)
-        assert (found.total, found.remaining) == (expected.total, expected.remaining)
-    assert macs.dense == count_macs(net, x)
+class Twice(nn.Module):
+    """One module under two names, and one parameter in two modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = nn.Linear(16, 16, bias=False)
+        self.third = nn.Linear(16, 16)
+        self.third.weight = self.first.weight
+
+    def forward(self, x):
+        return self.third(self.second(self.first(x.flatten(1))))
+
+
+def test_a_module_with_two_names_stays_as_it_is():
+    net = Twice()
+    net.first.weight.data[:4] = 0
+    assert count_macs(net, torch.rand(1, 1, 4, 4)).remaining == 12 * 16 + 2 * 12 * 12
+    assert isinstance(net.first.weight, nn.Parameter)
+    assert net.third.weight is net.first.weight
+
+
+def test_positive_numbers_stand_in_for_what_is_not_zero():
+    net = Twice()
+    net.first.weight.data[:4] = 0
+    state = positive_state(net, {"third.bias"})
+    assert state["first.weight"] is state["third.weight"]
+    assert torch.equal(state["first.weight"] > 0, net.first.weight != 0)
+    assert not state["third.bias"].any()
+    assert positive_state(net)["third.bias"].min() > 0
+
+
+def test_biases_and_batchnorm_keep_inputs_without_weights_from_being_zero():
+    x, weights = torch.rand(1, 1, 4, 4), {"0.weight", "2.weight"}
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 1, 1))
+    assert not keeps_inputs(net, weights, x)  # the mean is zero, too
+    net[1].running_mean[0] = 1.0
+    assert not keeps_inputs(net, weights, x)
+    net[1].running_mean[1] = -1.0
+    assert keeps_inputs(net, weights, x)
+
+
+def test_products_are_counted_one_by_one():
+    net, x, traced = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)),
+        torch.rand(2, 1, 4, 4),
+        [],
+    )
+    net[3].weight.data[0, :5] = 0
+    with torch.no_grad():
+        conv, linear = count_products(net, x, net, traced)
+    assert (conv.macs, conv.positions, linear.macs, linear.positions) == (72, 4, 24, 1)
+    assert (conv.per_input.tolist(), linear.per_input.tolist()) == ([18], [2] * 5 + [3] * 3)
+    assert not conv.dead.any()
+    assert [(one.operation, one.plain, one.watched) for one in traced] == [
+        (torch.ops.aten.convolution, True, True), (torch.ops.aten.addmm, True, True)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+def test_padding_of_windows_is_no_removed_channel(requires_grad):
+    """Without a gradient torch multiplies each row of the windows with the weight, and some rows are padding."""
+
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 4)
+
+        def forward(self, x):
+            padded = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, 0, 2, 0, 2))
+            windows = padded.reshape(len(x), 2, 3, 2, 3, 2).transpose(2, 3)
+            return self.linear(windows).mean(dim=(1, 2, 3, 4))
+
+    found = count_macs(Windows().requires_grad_(requires_grad), torch.rand(1, 2, 4, 4))
+    assert (found.total, found.remaining) == (36 * 2 * 4, 36 * 2 * 4)
 
 
 def test_a_silent_relu_is_no_removed_channel():
@@ -149,6 +204,17 @@ def test_a_channel_whose_negative_is_taken_is_no_removed_one():
             return self.last(torch.cat([y.relu(), (-y).relu()], dim=1))
 
     assert count_macs(Concatenated(), torch.rand(1, 1, 4, 4)).speedup == 1.0
+
+
+def test_no_speedup_where_nothing_remains():
+    net = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 16, 4)).eval()
+    net[1].bias.data.fill_(1.0)  # a filter without weights still passes a constant on
+    net[0].weight.data[:4] = 0
+    x = torch.rand(2, 2, 4, 4)
+    assert count_macs(net, x).speedup == (144 * 16 + 512) / (72 * 16 + 512)
+    net[0].weight.data.zero_()
+    net[3].weight.data.zero_()
+    assert count_macs(net, x).speedup is None
 
 
 def test_zeros_of_a_standardised_weight_come_back():

@@ -28,6 +28,19 @@ def test_one_matrix_for_every_image_is_taken_once():
     assert torch.equal(product.rows(product.weight.tensor), product.weight.tensor[0].mT)
 
 
+def test_an_input_of_one_matrix_is_dead_if_it_is_zero_in_the_whole_batch():
+    data = torch.ones(3, 5, 4)
+    data[:2] = 0
+    data[2, :, 1] = 0
+    weight = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    product = matrix_product(data, weight.expand(3, 4, 2))
+    assert product.dead_inputs().tolist() == [False, True, False, False]
+    assert product.weights_per_input(product.weight.tensor != 0).tolist() == [3, 6, 0, 6]
+    of_each = matrix_product(data, weight.expand(3, 4, 2).clone())
+    assert of_each.dead_inputs().tolist() == [[True] * 4, [True] * 4, [False, True, False, False]]
+    assert of_each.weights_per_input(of_each.weight.tensor != 0).tolist() == [[1, 2, 0, 2]] * 3
+
+
 @pytest.mark.parametrize("sources", [("input", "input"), ("input", "parameter"), ("constant", "parameter")])
 def test_what_depends_on_the_images(sources):
     data, weight = (Operand(torch.ones(1, 1), source) for source in sources)

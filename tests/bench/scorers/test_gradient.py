@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.core.errors import CellError
 from bench.core.types import Granularity
+from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
 from bench.scorers.gradient import gradient, mean_gradient, snip, taylor
 
@@ -115,3 +116,27 @@ def test_snip_of_a_constant_loss_has_no_scale(view_of: ViewOf, calibration: Cali
     torch.nn.init.zeros_(view.model.head.weight)
     with pytest.raises(CellError, match="snip"):
         snip(view, calibration, None)
+
+
+@pytest.mark.parametrize("shared", ["module", "parameter"])
+def test_a_weight_with_two_names_has_the_gradient_of_both_uses_and_is_left_as_it_was(shared):
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.second = self.first if shared == "module" else nn.Linear(4, 4)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(torch.tanh(self.first(x.flatten(1))))
+
+    model = Twice().eval()
+    weight = model.first.weight
+    view = ModelView(model, find_units(model, "weight", (), torch.zeros(2, 1, 2, 2)))
+    images = torch.rand(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    calibration = Calibration(images, torch.arange(6) % 4, batch=6)
+    scores = taylor(view, calibration, torch.Generator())["first"]
+    F.cross_entropy(model(images), calibration.labels).backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(scores, (weight * weight.grad).abs().double())
+    assert model.first.weight is model.second.weight is weight
