@@ -31,7 +31,8 @@ def uniform(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: Mo
 
 def global_(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:
     """Prune the lowest scores of the whole model; layers share by their scores."""
-    return Budget(torch.zeros(units.total, dtype=torch.int64), torch.tensor([keep_count(units.total, sparsity)]))
+    everything = torch.zeros(1, dtype=torch.int64).expand(units.total)
+    return Budget(everything, torch.tensor([keep_count(units.total, sparsity)]))
 
 
 def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view: ModelView) -> Budget:

@@ -46,7 +46,8 @@ class Budget:
     @cached_property
     def sizes(self) -> list[int]:
         """Number of units of each segment."""
-        if len(self.keep) == 1 and not bool(self.segment.any()):  # a count of equal numbers is slow
+        # a count of equal numbers is slow; one number that is repeated without memory is read once
+        if len(self.keep) == 1 and not bool((self.segment[:1] if self.segment.stride(0) == 0 else self.segment).any()):
             return [len(self.segment)]
         sizes: list[int] = self.segment.bincount(minlength=len(self.keep)).tolist()
         return sizes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from bench.masks.erk import round_to_total
 from bench.measure.rank_correlation import rank_correlations
 from bench.measure.scoring import Ordered
 from bench.measure.shared import GRANULARITIES, Once, SharedValues, computing_order
-from bench.models.sorting import grouped
+from bench.models.sorting import grouped, indices
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.scorers.features.controls import cut
@@ -113,6 +112,7 @@ class MagnitudeRanks:
 
     def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], seed: int) -> None:
         self._units, self._sizes = units, [layer.size for layer in units.layers]
+        self._windows: dict[float | None, list[int]] = {}
         flat = units.flatten(magnitudes)
         places = {name: positions(magnitudes[name]) for name in units.names}
         self._u = units.flatten({name: ladder(p.numel()).to(p.device)[p] for name, p in places.items()})
@@ -142,14 +142,27 @@ class MagnitudeRanks:
         values, u, places = (
             each.index_select(0, ascending) for each in (scores.flat(self._units), self._u, self._centred)
         )
-        bounds = [(-math.inf, math.inf), *map(window_bounds, sparsities)]
-        inside = ((u >= low) & (u < high) for low, high in bounds)
-        whole, *windows = rank_correlations(values, places, self._sizes, inside)
-        return [
-            LayerAlignment(sparsity, layer.name, layer.size, whole[number][1], *window[number])
-            for number, layer in enumerate(self._units.layers)
-            for sparsity, window in zip(sparsities, windows, strict=True)
-        ]
+        whole = rank_correlations(values, places, self._sizes)
+        found: dict[str, list[LayerAlignment]] = {name: [] for name in self._units.names}
+        for sparsity in sparsities:
+            low, high = window_bounds(sparsity)
+            inside = indices((u >= low) & (u < high))
+            counts = self._window_sizes(sparsity)
+            windows = rank_correlations(values.index_select(0, inside), places.index_select(0, inside), counts)
+            for layer, rho, count, window_rho in zip(self._units.layers, whole, counts, windows, strict=True):
+                row = LayerAlignment(sparsity, layer.name, layer.size, rho, count, window_rho)
+                found[layer.name].append(row)
+        return [row for rows in found.values() for row in rows]
+
+    def _window_sizes(self, sparsity: float | None) -> list[int]:
+        """Return how many units of each layer are in the window of a sparsity."""
+        if sparsity not in self._windows:
+            ends = [
+                torch.searchsorted(ladder(n), torch.tensor(window_bounds(sparsity), dtype=torch.float64))
+                for n in self._sizes
+            ]
+            self._windows[sparsity] = [int(high - low) for low, high in ends]
+        return self._windows[sparsity]
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:
         """Return the scores of the sampled units."""
