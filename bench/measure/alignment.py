@@ -22,11 +22,13 @@ from bench.models.sorting import grouped, indices
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 from bench.scorers.features.controls import cut
-from bench.scorers.rank import ladder, positions
+from bench.scorers.rank import ladder
 from bench.store import schema
 
 #: Half the width, in u, of the window about the rank at the target sparsity.
 WINDOW = 0.15
+#: Units of the windows that are correlated in one call: more calls, and larger arrays, took longer (one core).
+ELEMENTS = 2**17
 #: Units of a model and granularity that are sampled at most (ours).
 SAMPLED = 512
 
@@ -95,6 +97,8 @@ class MagnitudeRanks:
         The prunable units.
     magnitudes : mapping of str to Tensor
         One tensor of `unit_shape` per layer.
+    order : Tensor
+        Flat indices of the units by magnitude, the largest first (`bench.masks.order.keep_order`).
     seed : int
         Of the sample: the same units for every scorer.
 
@@ -102,7 +106,8 @@ class MagnitudeRanks:
     --------
     >>> from bench.models.unit_space import PrunableLayer
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
-    >>> ranks = MagnitudeRanks(units, {"conv": torch.tensor([3.0, 1.0, 4.0, 2.0])}, seed=0)
+    >>> magnitudes = {"conv": torch.tensor([3.0, 1.0, 4.0, 2.0])}
+    >>> ranks = MagnitudeRanks(units, magnitudes, torch.tensor([2, 0, 3, 1]), seed=0)
     >>> scores = ScoreMap({"conv": torch.tensor([9.0, 2.0, 7.0, 1.0]).double()})
     >>> ranks.correlations(scores, torch.tensor([0, 2, 1, 3]), [0.5])
     [LayerAlignment(sparsity=0.5, layer='conv', units=4, rho=0.6, window_units=2, window_rho=1.0)]
@@ -110,20 +115,27 @@ class MagnitudeRanks:
     SampledUnit(layer='conv', unit=0, magnitude=3.0, u=0.7, score=9.0)
     """
 
-    def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], seed: int) -> None:
+    def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], order: Tensor, seed: int) -> None:
         self._units, self._sizes = units, [layer.size for layer in units.layers]
         self._windows: dict[float | None, list[int]] = {}
-        flat = units.flatten(magnitudes)
-        places = {name: positions(magnitudes[name]) for name in units.names}
-        self._u = units.flatten({name: ladder(p.numel()).to(p.device)[p] for name, p in places.items()})
-        self._centred = units.flatten({name: p - (p.numel() - 1) / 2 for name, p in places.items()}).double()
-        self._layer = units.layer_index().to(flat.device)
+        self._layer = units.layer_index().to(order.device)
+        ascending = self._by_layer(order)
+        place = torch.cat([torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in self._sizes])
+        u = torch.cat([ladder(n) for n in self._sizes])
+        self._u, self._centred = (torch.empty_like(each).to(order.device) for each in (u, place))
+        self._u[ascending], self._centred[ascending] = u.to(order.device), place.to(order.device)
         chosen = sample_units(units, seed)
         starts = np.cumsum([0, *self._sizes[:-1]])
         sampled = np.concatenate([chosen[name] + start for name, start in zip(units.names, starts, strict=True)])
-        self._sampled = torch.from_numpy(sampled).to(flat.device)
+        self._sampled = torch.from_numpy(sampled).to(order.device)
         named = [(name, unit) for name in units.names for unit in chosen[name].tolist()]
-        self._known = list(zip(named, flat[self._sampled].tolist(), self._u[self._sampled].tolist(), strict=True))
+        magnitude = units.flatten(magnitudes).to(order.device)
+        self._known = list(zip(named, magnitude[self._sampled].tolist(), self._u[self._sampled].tolist(), strict=True))
+
+    def _by_layer(self, order: Tensor) -> Tensor:
+        """Return all units one layer after the other, in each the worst first, from an order with the best first."""
+        ascending = order.flip(0)
+        return ascending.index_select(0, grouped(self._layer.index_select(0, ascending), len(self._sizes)))
 
     def correlations(self, scores: ScoreMap, order: Tensor, sparsities: Sequence[float | None]) -> list[LayerAlignment]:
         """Correlate scores with the ranks in every layer, and in the window that belongs to each sparsity.
@@ -137,22 +149,24 @@ class MagnitudeRanks:
         sparsities : sequence of float or None
             Targets; for None, where the allocation sets the sparsity, no unit is in the window.
         """
-        ascending = order.flip(0)
-        ascending = ascending.index_select(0, grouped(self._layer.index_select(0, ascending), len(self._sizes)))
+        ascending = self._by_layer(order)
         values, u, places = (
             each.index_select(0, ascending) for each in (scores.flat(self._units), self._u, self._centred)
         )
         whole = rank_correlations(values, places, self._sizes)
-        found: dict[str, list[LayerAlignment]] = {name: [] for name in self._units.names}
-        for sparsity in sparsities:
-            low, high = window_bounds(sparsity)
-            inside = indices((u >= low) & (u < high))
-            counts = self._window_sizes(sparsity)
-            windows = rank_correlations(values.index_select(0, inside), places.index_select(0, inside), counts)
-            for layer, rho, count, window_rho in zip(self._units.layers, whole, counts, windows, strict=True):
-                row = LayerAlignment(sparsity, layer.name, layer.size, rho, count, window_rho)
-                found[layer.name].append(row)
-        return [row for rows in found.values() for row in rows]
+        windows: list[list[float]] = []
+        together = max(1, ELEMENTS // len(values))
+        for start in range(0, len(sparsities), together):
+            part = sparsities[start : start + together]
+            inside = torch.cat([indices((u >= low) & (u < high)) for low, high in map(window_bounds, part)])
+            sizes = [size for sparsity in part for size in self._window_sizes(sparsity)]
+            found = rank_correlations(values.index_select(0, inside), places.index_select(0, inside), sizes)
+            windows += [found[first : first + len(whole)] for first in range(0, len(found), len(whole))]
+        return [
+            LayerAlignment(sparsity, layer.name, layer.size, rho, self._window_sizes(sparsity)[number], window[number])
+            for number, (layer, rho) in enumerate(zip(self._units.layers, whole, strict=True))
+            for sparsity, window in zip(sparsities, windows, strict=True)
+        ]
 
     def _window_sizes(self, sparsity: float | None) -> list[int]:
         """Return how many units of each layer are in the window of a sparsity."""
@@ -278,4 +292,5 @@ class Alignment:
 
     def _magnitude_ranks(self, granularity: str) -> MagnitudeRanks:
         seed = named_seed("alignment", self._group.id, granularity)
-        return MagnitudeRanks(self._shared.units(granularity), self._shared.magnitudes(granularity).scores, seed)
+        magnitudes = self._shared.magnitudes(granularity)
+        return MagnitudeRanks(self._shared.units(granularity), magnitudes.scores, magnitudes.order, seed)

@@ -31,7 +31,12 @@ def correlation(values: torch.Tensor) -> float:
 
 def aligned(units, magnitudes, scores, sparsities) -> list[LayerAlignment]:
     order = keep_order(units, scores, magnitudes)
-    return MagnitudeRanks(units, magnitudes, 0).correlations(scores, order, sparsities)
+    return ranks_of(units, magnitudes, 0).correlations(scores, order, sparsities)
+
+
+def ranks_of(units, magnitudes, seed) -> MagnitudeRanks:
+    by_magnitude = keep_order(units, ScoreMap({name: m.double() for name, m in magnitudes.items()}), magnitudes)
+    return MagnitudeRanks(units, magnitudes, by_magnitude, seed)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=40))
@@ -89,7 +94,7 @@ def test_the_sample_has_every_layer_in_proportion_and_is_the_same_for_all_scorer
     sizes = {name: len(chosen) for name, chosen in sample_units(units, 7, 100).items()}
     assert sizes == {"tiny": 1, "small": 11, "large": 88}  # 1 each, and 97 shared as 0 : 99 : 899
     magnitudes = {layer.name: torch.rand(layer.size) for layer in units.layers}
-    ranks = MagnitudeRanks(units, magnitudes, 7)
+    ranks = ranks_of(units, magnitudes, 7)
     first, second = (
         ranks.sample(ScoreMap({name: factor * m.double() for name, m in magnitudes.items()})) for factor in (1, -2)
     )
