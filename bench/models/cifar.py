@@ -36,7 +36,9 @@ class BasicBlock(nn.Module):
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(out + F.pad(shortcut, (0, 0, 0, 0, self.padding, self.padding)))
+        if self.padding:  # padding by zero channels would copy the tensor, in the backward pass too
+            shortcut = F.pad(shortcut, (0, 0, 0, 0, self.padding, self.padding))
+        return F.relu(out + shortcut)
 
 
 class CifarResNet(nn.Module):

@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.core.errors import UserError
 from tests.speed.measure import measure
 from tests.speed.tables import print_result
+from tests.speed.training import measure_training, training_lines
 
 
 def speed(
@@ -19,16 +20,21 @@ def speed(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     repetitions: Annotated[int, typer.Option(min=1, help="number of times that everything is timed, in turn")] = 3,
     images: Annotated[int | None, typer.Option(min=1, help="largest number of test images; default: all")] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="time the training of ResNet-20 on noise instead")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for a program to read")] = False,
 ) -> None:
     """Time the engine, bare forward passes and loops as users write them, on one grid."""
     try:
-        found = measure(on, device, repetitions, images)
+        found = measure_training(device, repetitions, images) if training else measure(on, device, repetitions, images)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True, default=str))
+    elif training:
+        typer.echo("\n".join(training_lines(found)))
     else:
         print_result(found, Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty()))
 

@@ -1,11 +1,14 @@
 """The CIFAR ResNets against the published numbers: parameters, accuracies of published checkpoints."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.data.parquet import ParquetSource
 from bench.models import cifar
@@ -47,6 +50,37 @@ def test_shortcut_subsamples_and_pads_with_zeros():
     torch.testing.assert_close(out[:, 8:24], x[:, :, ::2, ::2])
     assert not out[:, :8].any()
     assert not out[:, 24:].any()
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operations of torch by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.counts[function.overloadpacket.__name__] += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("planes", "stride", "pads"), [(16, 1, 0), (32, 2, 1)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_shortcut_is_copied_only_where_it_changes_shape(planes, stride, pads, memory_format):
+    block = cifar.BasicBlock(16, planes, stride)
+    x = torch.rand(2, 16, 8, 8).contiguous(memory_format=memory_format).requires_grad_()
+    residual = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+    padded = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, block.padding, block.padding))
+    expected = F.relu(residual + padded)
+    expected.sum().backward()
+    gradient, x.grad = x.grad, None
+    with Calls() as calls:
+        found = block(x)
+        found.sum().backward()
+    assert torch.equal(found, expected)
+    assert torch.equal(x.grad, gradient)
+    # its gradient is cut out by padding with a negative width
+    assert calls.counts["constant_pad_nd"] == 2 * pads
 
 
 @pytest.mark.parametrize(

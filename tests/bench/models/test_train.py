@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.core.errors import CellError
 from bench.data.dataset import ImageSet
@@ -198,6 +199,29 @@ def test_memory_formats_agree_up_to_rounding(colours):
         states.append(model.state_dict())
     for name, tensor in states[0].items():
         torch.testing.assert_close(states[1][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+class HostReads(TorchDispatchMode):
+    """Counts how often a tensor's value is read by the host, which makes it wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("batch", [16, 64])
+def test_the_host_reads_one_value_per_epoch_for_any_number_of_steps(digits, batch, precision):
+    """Of SGD, since AdamW reads its step counters, which lie on the CPU for every device."""
+    recipe = Recipe(epochs=3, batch=batch, optimizer="sgd", lr=0.01, augmentation="crop_flip", precision=precision)
+    with HostReads() as reads:
+        _, history = trained(digits, recipe)
+    assert len(history["loss"]) == 3
+    assert reads.count == 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
