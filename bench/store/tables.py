@@ -22,7 +22,7 @@ CHECKED = "checked"
 
 def _table(metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], keys: tuple[str, ...]) -> sa.Table:
     return sa.Table(
-        name, metadata, *(sa.Column(c.name, c.type.database(), primary_key=c.name in keys) for c in columns)
+        name, metadata, *(sa.Column(c.name, getattr(sa, c.type.database), primary_key=c.name in keys) for c in columns)
     )
 
 

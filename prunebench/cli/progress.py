@@ -49,7 +49,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one cell: its specification, row, training, traceback, and the command that reruns it."""
-    from bench.store.reader import read_cell, read_history
+    from bench.store.cell import read_cell, read_history
 
     found = read_cell(study, cell, profile)
     history = read_history(study, found["group"])
