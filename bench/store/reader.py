@@ -23,7 +23,6 @@ from bench.store.cell import search_label
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.methods import earlier_methods, read_methods
-from bench.store.places import is_begun
 from bench.store.tables import CHECKS, DENSE, PLAN, ROWS, pick_study
 
 _AXES = arrow_schema(column for column in schema.AXES if column.name != "position")
@@ -71,11 +70,6 @@ class StudyData:
     def methods(self) -> tuple[Method, ...]:
         """Records of methods: the study's own or, where it has none, those of the catalogue at that time."""
         return self.recorded or earlier_methods()
-
-
-def has_store(folder: Path) -> bool:
-    """Whether a run of the study has begun: its rows are in the folder or at the place that ``places.json`` names."""
-    return is_begun(folder)
 
 
 def read_database(folder: Path, profile: str | None = None) -> StudyData:

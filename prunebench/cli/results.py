@@ -20,6 +20,9 @@ commands = typer.Typer()
 @commands.command()
 def report(study: StudyFolder, profile: Profile = None) -> None:
     """Decide the claims, draw the figures and write STUDY/report/."""
+    from prunebench.checks import check_evidence
+
+    check_evidence(study)
     from analysis.report.render import render_report
 
     typer.echo(f"open {render_report(study, profile)}")
@@ -28,12 +31,17 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Decide the claims and print the verdicts."""
-    from analysis.claims.decide import decide_claims
+    from analysis.claims.read import read_claims
+    from analysis.evidence_files import refuse_without_evidence
+
+    refuse_without_evidence(study)
+    stated = read_claims(study / "claims.yaml")
+    from analysis.claims.decide import decide
     from analysis.formats import NONE
     from analysis.load import load
     from analysis.verdict_tables import verdict_table
 
-    frame = verdict_table(decide_claims(load(study, profile), study / "claims.yaml"))
+    frame = verdict_table(decide(load(study, profile), stated))
     if as_json:
         print_json(frame.to_dict(orient="records"))
         return
@@ -64,12 +72,19 @@ def power(
     as_json: AsJson = False,
 ) -> None:
     """Show the least effect that each claim can detect, by number of models; no run is needed."""
-    from analysis.claims.prospects import MODELS, prospects
     from analysis.claims.read import read_claims
-    from analysis.load import has_evidence, load
-    from analysis.narrate import power_lines
+    from analysis.evidence_files import has_evidence, refuse_without_evidence
+    from prunebench.checks import check_study_folder
 
     claims = read_claims(study / "claims.yaml")
+    if pilot is not None:
+        refuse_without_evidence(pilot)
+    if not has_evidence(study):
+        check_study_folder(study, profile)
+    from analysis.claims.prospects import MODELS, prospects
+    from analysis.load import load
+    from analysis.narrate import power_lines
+
     own = load(study, profile).rows if has_evidence(study) else None
     rows = _planned_rows(study, profile) if own is None else own
     spread = load(pilot).rows if pilot is not None else own

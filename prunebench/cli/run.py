@@ -71,6 +71,11 @@ def run(
     ] = None,
 ) -> None:
     """Compute the missing cells; it is safe to interrupt a run and to start it again."""
+    from prunebench.checks import check_study_folder
+
+    _check_engine_options(engine, address, gpus_per_worker)
+    axis_values = _parse_axis_values(only or [])
+    check_study_folder(study, profile)
     from bench.run.driver import RunOptions
     from bench.run.open_study import open_study
     from bench.store.dense_accuracy import read_dense_warnings
@@ -78,10 +83,8 @@ def run(
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
 
-    _check_engine_options(engine, address, gpus_per_worker)
     ray_engine = _ray_engine() if engine == "ray" else None
     shared = Artifacts.at(cache) if cache else None
-    axis_values = _parse_axis_values(only or [])
     session = open_study(study, profile, device, Places(store_url, artifacts))
     cells = cells_asked_for(session.plan, axis_values) if axis_values else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)
