@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunebench.imports import quick_imports
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -97,9 +99,10 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
     from prunebench.checks import check_study_folder
 
     check_study_folder(Path(folder), profile)
-    from analysis.stats.power import least_effect, least_margin
-    from bench.run.open_study import open_study
-    from bench.run.plan_summary import summarise_plan
+    with quick_imports():
+        from analysis.stats.power import least_effect, least_margin
+        from bench.run.open_study import open_study
+        from bench.run.plan_summary import summarise_plan
 
     session = open_study(Path(folder), profile, device)
     models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
@@ -183,8 +186,9 @@ def run(
         if axis not in axes:
             raise UserError(f"only: no axis is named {axis!r}: {suggest(axis, axes)}")
     check_study_folder(Path(folder), profile)
-    from bench.run.driver import RunOptions
-    from bench.run.open_study import open_study
+    with quick_imports():
+        from bench.run.driver import RunOptions
+        from bench.run.open_study import open_study
     from bench.study.plan import cells_asked_for
 
     session = open_study(Path(folder), profile, device)

@@ -9,6 +9,7 @@ import typer
 
 from bench.core.errors import UserError
 from prunebench.cli.options import Profile, StudyFolder
+from prunebench.imports import quick_imports
 
 commands = typer.Typer()
 
@@ -31,8 +32,9 @@ def prune(
     if (output is None) == (verify is None) or (output is not None and cell is None):
         raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate an existing one")
     check_study_folder(study, profile)
-    from bench.run.export import describe_verification, export_cell, verify_file
-    from bench.run.open_study import open_study
+    with quick_imports():
+        from bench.run.export import describe_verification, export_cell, verify_file
+        from bench.run.open_study import open_study
 
     opened = open_study(study, profile)
     if verify is not None:

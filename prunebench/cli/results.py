@@ -10,6 +10,7 @@ import typer
 
 from prunebench.cli.options import AsJson, Profile, StudyFolder
 from prunebench.cli.output import make_console, print_json
+from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,8 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
     from prunebench.checks import check_evidence
 
     check_evidence(study)
-    from analysis.report.render import render_report
+    with quick_imports():
+        from analysis.report.render import render_report
 
     typer.echo(f"open {render_report(study, profile)}")
 
@@ -36,10 +38,11 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
 
     refuse_without_evidence(study)
     stated = read_claims(study / "claims.yaml")
-    from analysis.claims.decide import decide
-    from analysis.formats import NONE
-    from analysis.load import load
-    from analysis.verdict_tables import verdict_table
+    with quick_imports():
+        from analysis.claims.decide import decide
+        from analysis.formats import NONE
+        from analysis.load import load
+        from analysis.verdict_tables import verdict_table
 
     frame = verdict_table(decide(load(study, profile), stated))
     if as_json:
@@ -81,9 +84,10 @@ def power(
         refuse_without_evidence(pilot)
     if not has_evidence(study):
         check_study_folder(study, profile)
-    from analysis.claims.prospects import MODELS, prospects
-    from analysis.load import load
-    from analysis.narrate import power_lines
+    with quick_imports():
+        from analysis.claims.prospects import MODELS, prospects
+        from analysis.load import load
+        from analysis.narrate import power_lines
 
     own = load(study, profile).rows if has_evidence(study) else None
     rows = _planned_rows(study, profile) if own is None else own
@@ -116,7 +120,8 @@ def _spread_source(sd: float | None, pilot: Path | None, has_rows: bool) -> str:
 
 def _planned_rows(study: Path, profile: str | None) -> pd.DataFrame:
     """Return the rows that the plan of a study will have. The plan needs the plug-ins, which load torch."""
-    from bench.run.open_study import open_study
+    with quick_imports():
+        from bench.run.open_study import open_study
     from bench.store.reader import planned_rows
     from bench.study.plan import axis_values
 

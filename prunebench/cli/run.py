@@ -18,6 +18,7 @@ from bench.store.schema import AXES
 from prunebench.api import run_session
 from prunebench.cli.options import Device, Profile, StudyFolder
 from prunebench.cli.output import make_console
+from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
     from bench.run.driver import RunSummary
@@ -76,10 +77,11 @@ def run(
     _check_engine_options(engine, address, gpus_per_worker)
     axis_values = _parse_axis_values(only or [])
     check_study_folder(study, profile)
-    from bench.run.driver import RunOptions
-    from bench.run.open_study import open_study
+    with quick_imports():
+        from bench.run.driver import RunOptions
+        from bench.run.open_study import open_study
+        from bench.store.files import Artifacts
     from bench.store.dense_accuracy import read_dense_warnings
-    from bench.store.files import Artifacts
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
 
