@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench.core.errors import UserError
 from tests.speed.measure import measure
+from tests.speed.startup import measure_startup, print_startup
 from tests.speed.tables import print_result
 
 
@@ -20,8 +21,12 @@ def speed(
     repetitions: Annotated[int, typer.Option(min=1, help="number of times that everything is timed, in turn")] = 3,
     images: Annotated[int | None, typer.Option(min=1, help="largest number of test images; default: all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for a program to read")] = False,
+    startup: Annotated[bool, typer.Option("--startup", help="time whole commands instead, imports included")] = False,
 ) -> None:
     """Time the engine, bare forward passes and loops as users write them, on one grid."""
+    if startup:
+        print_startup(measure_startup(repetitions), Console(highlight=False, markup=False, emoji=False))
+        return
     try:
         found = measure(on, device, repetitions, images)
     except UserError as error:
