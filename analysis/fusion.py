@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames
-from bench.store.reader import FULL_BUDGET
+from bench.store.cell import FULL_BUDGET
 
 #: What names a search; its weights serve every repair.
 _SEARCH = [

@@ -13,24 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
+from analysis.evidence_files import PARQUET, refuse_without_evidence
 from analysis.soundness import Meta, fault, network_fault
 from bench.core.method import dump_methods, load_methods
 from bench.store import schema
 from bench.store.files import arrow_schema
-from bench.store.reader import StudyData, derive, empty, has_store, read_database, read_tables, with_newer_axes
+from bench.store.places import is_begun
+from bench.store.reader import StudyData, derive, empty, read_database, read_tables, with_newer_axes
 
-DATABASE = "results.db"
-PARQUET = "report/data.parquet"
 #: Frames of `StudyData` in files of their own: a run writes ``artifacts/NAME/STUDY_HASH.parquet``, or a file per
 #: group in ``artifacts/NAME/STUDY_HASH/``; a report keeps ``report/NAME.parquet``.
 BESIDE = {"curves": schema.CURVES, "alignment": schema.ALIGNMENT, "units": schema.UNITS}
 
 _ROWS = schema.ROWS + schema.DERIVED
-
-
-def has_evidence(folder: Path) -> bool:
-    """Whether a study folder holds a store or the data of a report."""
-    return has_store(folder) or (folder / PARQUET).exists()
 
 
 def load(folder: Path, profile: str | None = None) -> StudyData:
@@ -48,16 +43,13 @@ def load(folder: Path, profile: str | None = None) -> StudyData:
     AnalysisError
         If the folder holds neither, or the data file is not one of ours.
     """
-    if has_store(folder):
+    refuse_without_evidence(folder)
+    if is_begun(folder):
         data = _conformed(read_database(folder, profile))
-    elif (folder / PARQUET).exists():
+    else:
         data = read_parquet(folder / PARQUET)
         if profile is not None and data.meta.get("profile") != profile:
             raise AnalysisError(f"{folder / PARQUET}: holds profile {data.meta.get('profile')!r}, not {profile!r}")
-    else:
-        raise AnalysisError(
-            f"{folder}: neither {DATABASE} nor {PARQUET} is there; `prunebench run {folder}` makes the first"
-        )
     beside: dict[str, Any] = {name: _beside(folder, name, data) for name in BESIDE}
     return dataclasses.replace(data, **beside)
 

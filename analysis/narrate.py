@@ -14,7 +14,8 @@ from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, p
 from analysis.fusion import is_equal, small_budgets
 from analysis.records import ClaimResult, PartResult, Record
 from bench.store import dense_accuracy
-from bench.store.reader import FULL_BUDGET, StudyData
+from bench.store.cell import FULL_BUDGET
+from bench.store.reader import StudyData
 
 
 def number_word(number: int) -> str:

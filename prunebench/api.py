@@ -1,6 +1,7 @@
 """The Python API: plan, run and load a study folder.
 
 The functions import what they need when they are called, so that ``import prunebench`` loads neither torch nor pandas.
+`plan` and `run` check the study's files before they import torch, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +83,8 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
     ------
     UserError
         If the study, its data or its checkpoints cannot be used.
+    AnalysisError
+        If claims.yaml has a mistake.
 
     Examples
     --------
@@ -91,9 +96,13 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
     >>> found["todo"] == found["cells"] > 0
     True
     """
-    from analysis.stats.power import least_effect, least_margin
-    from bench.run.open_study import open_study
-    from bench.run.plan_summary import summarise_plan
+    from prunebench.checks import check_study_folder
+
+    check_study_folder(Path(folder), profile)
+    with quick_imports():
+        from analysis.stats.power import least_effect, least_margin
+        from bench.run.open_study import open_study
+        from bench.run.plan_summary import summarise_plan
 
     session = open_study(Path(folder), profile, device)
     models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
@@ -145,6 +154,8 @@ def run(
     ------
     UserError
         If the study cannot be used, another run holds it, or no cell has the values of `only`.
+    AnalysisError
+        If claims.yaml has a mistake.
 
     Notes
     -----
@@ -167,15 +178,19 @@ def run(
     from rich.console import Console
 
     from bench.core.errors import UserError, suggest
-    from bench.run.driver import RunOptions
-    from bench.run.open_study import open_study
     from bench.store.schema import AXES
-    from bench.study.plan import cells_asked_for
+    from prunebench.checks import check_study_folder
 
     axes = [column.name for column in AXES]
     for axis in only or ():
         if axis not in axes:
             raise UserError(f"only: no axis is named {axis!r}: {suggest(axis, axes)}")
+    check_study_folder(Path(folder), profile)
+    with quick_imports():
+        from bench.run.driver import RunOptions
+        from bench.run.open_study import open_study
+    from bench.study.plan import cells_asked_for
+
     session = open_study(Path(folder), profile, device)
     cells = cells_asked_for(session.plan, {axis: str(value) for axis, value in only.items()}) if only else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.stats.degenerate import RESOLUTION, Category, as_sample, classify
+from analysis.stats.limits import MOST_MODELS
 
 #: Real coverage of a nominal 95 % BCa interval of the mean of n normal values, by simulation
 #: (20,000 samples, 2,000 resamples each, seed 20260509; standard error under 0.004).
@@ -17,9 +18,6 @@ BCA_COVERAGE: tuple[tuple[int, float], ...] = (
     (3, 0.73), (4, 0.80), (5, 0.84), (6, 0.86), (8, 0.88), (10, 0.90), (12, 0.91), (15, 0.92), (20, 0.92),
     (30, 0.93),
 )  # fmt: skip
-
-#: Models drawn at most in a forecast; beyond it the answer is "more".
-MOST_MODELS = 10_000
 
 
 @dataclass(frozen=True)

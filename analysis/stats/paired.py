@@ -13,13 +13,10 @@ from scipy import special, stats
 
 from analysis.stats.degenerate import Category, as_sample, classify
 from analysis.stats.intervals import Interval, t_interval
+from analysis.stats.limits import EXACT_MODELS, WILCOXON_MODELS
 
 Alternative: TypeAlias = Literal["two-sided", "greater", "less"]
 
-#: Up to here all 2^n sign patterns are enumerated.
-EXACT_MODELS = 20
-#: Below it Wilcoxon's smallest two-sided p-value exceeds 0.05.
-WILCOXON_MODELS = 6
 #: Sums closer than this share of the sum of absolute differences count as tied in the sign-flip test.
 TIE_TOLERANCE = 1e-10
 

@@ -38,21 +38,24 @@ class Plugin(Method):
 
     Attributes
     ----------
-    function : callable
-        Its keyword-only arguments are the options that a study may set.
+    source : callable or str
+        The function, or ``module:function``, which is imported when the function is first needed: so the catalogue
+        can be read without torch. Its keyword-only arguments are the options that a study may set.
     recipe : mapping
         Models: training recipe that differs from the default.
     example : mapping
         Values of the options without a default, with which the conformance suite calls it.
     """
 
-    function: Callable[..., Any]
+    source: Callable[..., Any] | str
     _: KW_ONLY
     recipe: Mapping[str, Any] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Derive the facts that the function shows where they are None."""
+        """Derive the facts that the function shows where they are None; the catalogue states them."""
+        if isinstance(self.source, str):
+            return
         if self.kind == "scorer":
             self._derive("family", OTHER_FEATURES if self.fuses_features else OTHER)
             self._derive("gradients", not self.fuses_features)
@@ -71,6 +74,15 @@ class Plugin(Method):
         if isinstance(self.version, str):
             facts["reference"] = Path(self.reference).name
         return Method(**facts)
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """The function that `source` is or names."""
+        if not isinstance(self.source, str):
+            return self.source
+        module, _, name = self.source.partition(":")
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return function
 
     @cached_property
     def takes_sparsity(self) -> bool:

@@ -113,3 +113,6 @@ def fixed_n_m(n: int, m: int) -> Callable[[UnitSpace, ScoreMap, float | None, Mo
 
     allocation.__doc__ = f"Keep the best {n} of every {m} consecutive input channels."
     return allocation
+
+
+two_of_four, four_of_eight, one_of_four = fixed_n_m(2, 4), fixed_n_m(4, 8), fixed_n_m(1, 4)

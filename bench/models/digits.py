@@ -5,11 +5,6 @@ from __future__ import annotations
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-#: Overrides of the default recipe, chosen among a handful by dense *test* accuracy: dense accuracies on the digits are
-#: slightly optimistic, differences between pruned versions of one model are not touched by it.
-CNN_RECIPE = {"epochs": 30, "batch": 64, "lr": 5e-3, "augmentation": "shift"}
-VIT_RECIPE = {"epochs": 30, "batch": 64, "lr": 5e-3}  # attention learns shifted digits far slower
-
 
 class DigitsCNN(nn.Module):
     """Four 3x3 convolutions with BatchNorm and ReLU, the second and fourth of stride 2.

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from bench.core.registry import Plugin
 from bench.plugins.looks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, look
-from bench.scorers.activation import activation
-from bench.scorers.features import classes, controls
-from bench.scorers.features.fake import pure_mag4
-from bench.scorers.fisher import fisher
-from bench.scorers.gradient import gradient, snip, taylor
-from bench.scorers.grasp import grasp
-from bench.scorers.lamp import lamp
-from bench.scorers.magnitude import (
-    exp_magnitude,
-    l2,
-    log_magnitude,
-    magnitude,
-    sqrt_magnitude,
-    square_magnitude,
-)  # fmt: skip
-from bench.scorers.obs import PART, obs
-from bench.scorers.random import random
-from bench.scorers.rank import log_rank, rank
-from bench.scorers.synflow import synflow, synflow_oneshot
-from bench.scorers.wanda import wanda
 
 WEIGHTS, CHANNELS = ("weight",), ("channel",)
 HAN = "Han et al. 2015"
@@ -43,169 +22,176 @@ SMOOTH, RAW, CONTROLS = "smooth indicators", "raw indicators", "controls"
 
 
 def _scorer(
-    name: str, function: Callable[..., Any], formula: str, cost: str, reference: str, *, family: str,
+    name: str, function: str, formula: str, cost: str, reference: str, *, family: str,
     look: dict[str, Any], glossary: str, gradients: bool = False, **more: Any,
 ) -> Plugin:  # fmt: skip
     return Plugin(
-        "scorer", name, function, formula=formula, cost=cost, reference=reference, family=family, glossary=glossary,
+        "scorer", name, f"bench.scorers.{function}", formula=formula, cost=cost, reference=reference, family=family,
+        glossary=glossary,
         gradients=gradients, **look, **more,
     )  # fmt: skip
 
 
-def _indicator(
-    name: str, function: Callable[..., Any], formula: str, cost: str, reference: str = SICS, **more: Any
-) -> Plugin:
+def _indicator(name: str, function: str, formula: str, cost: str, reference: str = SICS, **more: Any) -> Plugin:
     """Return a scorer that is a function of the rank."""
     return _scorer(name, function, formula, cost, reference, curve=True, **more)
 
 
 SCORERS = (
     _scorer(
-        "random", random, "uniform, from a named seed", "none", "-", family="", look=look(GREY, "x", "dotted"),
+        "random", "random:random", "uniform, from a named seed", "none", "-", family="", look=look(GREY, "x", "dotted"),
         glossary="random numbers",
     ),
     _scorer(
-        "magnitude", magnitude, "abs(w); channel: mean over the filter", "none", HAN, family="",
+        "magnitude", "magnitude:magnitude", "abs(w); channel: mean over the filter", "none", HAN, family="",
         look=look(BLACK, "o", "solid"), glossary="absolute value of the weight; of a channel: their mean",
     ),
     _scorer(
-        "log_magnitude", log_magnitude, "log abs(w)", "none", LEMMA, family=WEIGHTS_ALONE,
+        "log_magnitude", "magnitude:log_magnitude", "log abs(w)", "none", LEMMA, family=WEIGHTS_ALONE,
         look=look(SKY, "<", "dashed"), glossary="logarithm of the magnitude",
     ),
     _scorer(
-        "sqrt_magnitude", sqrt_magnitude, "sqrt(abs(w))", "none", LEMMA, family=WEIGHTS_ALONE,
+        "sqrt_magnitude", "magnitude:sqrt_magnitude", "sqrt(abs(w))", "none", LEMMA, family=WEIGHTS_ALONE,
         look=look(GREEN, ">", "dotted"), glossary="square root of the magnitude",
     ),
     _scorer(
-        "square_magnitude", square_magnitude, "abs(w)^2", "none", LEMMA, family=WEIGHTS_ALONE,
+        "square_magnitude", "magnitude:square_magnitude", "abs(w)^2", "none", LEMMA, family=WEIGHTS_ALONE,
         look=look(RED, "p", "mixed"), glossary="square of the magnitude",
     ),
     _scorer(
-        "exp_magnitude", exp_magnitude, "exp(abs(w))", "none", LEMMA, family=WEIGHTS_ALONE,
+        "exp_magnitude", "magnitude:exp_magnitude", "exp(abs(w))", "none", LEMMA, family=WEIGHTS_ALONE,
         look=look(PURPLE, "h", "dashed"), glossary="exponential of the magnitude",
     ),
     _indicator(
-        "rank", rank, "u = 0.1 + 0.9 (rank - 1)/(n - 1) in the layer", "one sort", LEMMA, family=WEIGHTS_ALONE,
+        "rank", "rank:rank", "u = 0.1 + 0.9 (rank - 1)/(n - 1) in the layer", "one sort", LEMMA, family=WEIGHTS_ALONE,
         look=look(PURPLE, "P", "mixed"), glossary="rank by magnitude in the layer", complexity=0,
     ),
     _indicator(
-        "log_rank", log_rank, "log u", "one sort", LEMMA, family=WEIGHTS_ALONE, look=look(SKY, "3", "mixed"),
+        "log_rank", "rank:log_rank", "log u", "one sort", LEMMA, family=WEIGHTS_ALONE, look=look(SKY, "3", "mixed"),
         glossary="logarithm of the per-layer rank", complexity=0,
     ),
     _scorer(
-        "l2", l2, "root mean square of the filter", "none", "Li et al. 2017", granularities=CHANNELS,
+        "l2", "magnitude:l2", "root mean square of the filter", "none", "Li et al. 2017", granularities=CHANNELS,
         family=WEIGHTS_ALONE, look=look(GREEN, "D", "dashed"), glossary="root mean square of a channel",
     ),
     _scorer(
-        "lamp", lamp, "w^2 / sum of w_v^2 over abs(w_v) >= abs(w) in the layer", "one sort", "Lee et al. 2021",
+        "lamp", "lamp:lamp", "w^2 / sum of w_v^2 over abs(w_v) >= abs(w) in the layer", "one sort", "Lee et al. 2021",
         family=WEIGHTS_ALONE, look=look(SKY, "d", "solid"),
         glossary="square of the weight over the sum of the larger ones' squares",
     ),
     _scorer(
-        "gradient", gradient, "abs(g), g of the mean loss", "one backward pass", "Mozer and Smolensky 1989",
+        "gradient", "gradient:gradient", "abs(g), g of the mean loss", "one backward pass", "Mozer and Smolensky 1989",
         family=GRADIENTS, look=look(RED, "v", "dotted"), glossary="absolute gradient of the loss", gradients=True,
     ),
     _scorer(
-        "taylor", taylor, "abs(g w); channel: mean over batches of 32 of (sum g w)^2", "one backward pass",
+        "taylor", "gradient:taylor", "abs(g w); channel: mean over batches of 32 of (sum g w)^2", "one backward pass",
         "Molchanov et al. 2017, 2019", family=GRADIENTS, look=look(ORANGE, "^", "solid"),
         glossary="gradient times weight", gradients=True,
     ),
     _scorer(
-        "snip", snip, "abs(g w) / sum abs(g w), g of one mini-batch", "one batch, backward", "Lee et al. 2019",
+        "snip", "gradient:snip", "abs(g w) / sum abs(g w), g of one mini-batch", "one batch, backward",
+        "Lee et al. 2019",
         family=GRADIENTS, look=look(PURPLE, "*", "dashed"),
         glossary="gradient times weight on one mini-batch, normalised", gradients=True,
     ),
     _scorer(
-        "grasp", grasp, "w (H g); channel: sum over the filter", "one gradient of the gradient", "Wang et al. 2020",
+        "grasp", "grasp:grasp", "w (H g); channel: sum over the filter", "one gradient of the gradient",
+        "Wang et al. 2020",
         family=CURVATURE, look=look(GREY, "X", "mixed"), glossary="weight times Hessian-gradient product",
         gradients=True,
     ),
     _scorer(
-        "fisher", fisher, "1/2 w^2 E[g_i^2], g_i of one image", "one backward pass, image by image",
+        "fisher", "fisher:fisher", "1/2 w^2 E[g_i^2], g_i of one image", "one backward pass, image by image",
         "LeCun et al. 1989", family=CURVATURE, look=look(ORANGE, "+", "dashed"),
         glossary="half the square of the weight times the mean square gradient",
     ),
     _scorer(
-        "wanda", wanda, "abs(w_ij) norm2(x_j)", "one forward pass", "Sun et al. 2024", family=INPUTS,
+        "wanda", "wanda:wanda", "abs(w_ij) norm2(x_j)", "one forward pass", "Sun et al. 2024", family=INPUTS,
         look=look(BLUE, "s", "mixed"), glossary="weight times input norm",
     ),
     _scorer(
-        "obs", obs, "w^2 / (2 [H^-1]_jj), H = 2 X X^T + damping", "one forward pass, an inverse per layer",
+        "obs", "obs:obs", "w^2 / (2 [H^-1]_jj), H = 2 X X^T + damping", "one forward pass, an inverse per layer",
         "Hassibi and Stork 1993; Frantar and Alistarh 2023", granularities=WEIGHTS, family=CURVATURE,
-        look=look(BLUE, "1", "dotted"), glossary="optimal brain surgeon, layer by layer", moments=PART,
+        look=look(BLUE, "1", "dotted"), glossary="optimal brain surgeon, layer by layer", moments=2**28,
     ),
     _scorer(
-        "activation", activation, "mean abs activation, before the non-linearity", "one forward pass", "ours",
+        "activation", "activation:activation", "mean abs activation, before the non-linearity", "one forward pass",
+        "ours",
         granularities=CHANNELS, family=INPUTS, look=look(RED, "2", "solid"),
         glossary="mean absolute activation of a channel",
     ),
     _scorer(
-        "synflow", synflow, "abs(w dR/dw) with abs(w), pruned to (1-S)^(k/100), k = 1..100",
+        "synflow", "synflow:synflow", "abs(w dR/dw) with abs(w), pruned to (1-S)^(k/100), k = 1..100",
         "100 passes of one image", "Tanaka et al. 2020", family=FLOW, look=look(GREEN, "H", "solid"),
         glossary="synaptic flow, 100 rounds without data",
     ),
     _scorer(
-        "synflow_oneshot", synflow_oneshot, "abs(w dR/dw) with abs(w)", "one image", "Tanaka et al. 2020",
+        "synflow_oneshot", "synflow:synflow_oneshot", "abs(w dR/dw) with abs(w)", "one image", "Tanaka et al. 2020",
         family=FLOW, look=look(GREEN, "8", "dotted"), glossary="synaptic flow, one round",
     ),
     _indicator(
-        "v1a_peak", classes.v1a_peak, f"smoothed peak of the {ORBIT}", GRID_ORBITS, family=SMOOTH,
+        "v1a_peak", "features.classes:v1a_peak", f"smoothed peak of the {ORBIT}", GRID_ORBITS, family=SMOOTH,
         look=look(SKY, "o", "dashed"), glossary="smoothed peak of the logistic map's orbit", complexity=0,
     ),
     _indicator(
-        "v1b_var", classes.v1b_var, f"smoothed variance of the {ORBIT}", GRID_ORBITS, family=SMOOTH,
+        "v1b_var", "features.classes:v1b_var", f"smoothed variance of the {ORBIT}", GRID_ORBITS, family=SMOOTH,
         look=look(BLUE, "s", "dotted"), glossary="its smoothed variance", complexity=1,
     ),
     _indicator(
-        "v1d_range", classes.v1d_range, f"smoothed range of the {ORBIT}", GRID_ORBITS, family=SMOOTH,
+        "v1d_range", "features.classes:v1d_range", f"smoothed range of the {ORBIT}", GRID_ORBITS, family=SMOOTH,
         look=look(GREEN, "^", "mixed"), glossary="its smoothed range", complexity=1,
     ),
     _indicator(
-        "v1", classes.v1, f"smoothed peak, variance, range, mean of the {ORBIT}, fused", GRID_ORBITS, family=SMOOTH,
+        "v1", "features.classes:v1", f"smoothed peak, variance, range, mean of the {ORBIT}, fused", GRID_ORBITS,
+        family=SMOOTH,
         look=look(ORANGE, "D", "solid"), glossary="smoothed peak, variance, range and mean", complexity=1,
     ),
     _indicator(
-        "a5", classes.a5, f"peak, variance, range, mean of the {ORBIT}, fused", ORBITS, family=RAW,
+        "a5", "features.classes:a5", f"peak, variance, range, mean of the {ORBIT}, fused", ORBITS, family=RAW,
         look=look(BLUE, "X", "solid"), glossary="the same four, raw", complexity=2,
     ),
     _indicator(
-        "a5_log6", classes.a5_log6, "a5 with Lyapunov exponent and entropy", ORBITS, family=RAW,
+        "a5_log6", "features.classes:a5_log6", "a5 with Lyapunov exponent and entropy", ORBITS, family=RAW,
         look=look(PURPLE, "P", "dashed"), glossary="these, the Lyapunov exponent and the entropy, raw", complexity=2,
     ),
     _indicator(
-        "a5_log6_smooth", classes.a5_log6_smooth, "the six of a5_log6, smoothed", GRID_ORBITS, family=SMOOTH,
+        "a5_log6_smooth", "features.classes:a5_log6_smooth", "the six of a5_log6, smoothed", GRID_ORBITS, family=SMOOTH,
         look=look(RED, "v", "dashed"), glossary="the same six, smoothed", complexity=1,
     ),
     _indicator(
-        "sics_adaptive", classes.sics_adaptive, "u for S < 0.65, v1 to 0.75, a5 above", "that of the class taken",
+        "sics_adaptive", "features.classes:sics_adaptive", "u for S < 0.65, v1 to 0.75, a5 above",
+        "that of the class taken",
         "arXiv 2605.09345 (a skeleton there); ours", family=RAW, look=look(GREEN, "*", "mixed"),
         glossary="rank, v1 or a5, chosen by the target sparsity",
     ),
     _indicator(
-        "nl_sin", controls.nl_sin, "sin(k pi u + phase_k), k = 1..4, fused", "one sort", SICS_OURS, family=CONTROLS,
+        "nl_sin", "features.controls:nl_sin", "sin(k pi u + phase_k), k = 1..4, fused", "one sort", SICS_OURS,
+        family=CONTROLS,
         look=look(SKY, "<", "solid"), glossary="four sines", complexity=1,
     ),
     _indicator(
-        "weier4", controls.weier4, "4 sums over n < 12 of a^n cos(b^n pi u), fused", "one sort, 48 cosines per unit",
+        "weier4", "features.controls:weier4", "4 sums over n < 12 of a^n cos(b^n pi u), fused",
+        "one sort, 48 cosines per unit",
         SICS_OURS, family=CONTROLS, look=look(ORANGE, ">", "dashed"), glossary="four Weierstrass functions",
         complexity=2,
     ),
     _indicator(
-        "random_spline", controls.random_spline, "4 cubic splines through 8 random knots, fused", "one sort",
+        "random_spline", "features.controls:random_spline", "4 cubic splines through 8 random knots, fused", "one sort",
         SICS_OURS, family=CONTROLS, look=look(GREY, "h", "dotted"), glossary="four splines through random values",
         complexity=1,
     ),
     _indicator(
-        "gaussian_bump", controls.gaussian_bump, "u and exp(-(u - u_S)^2 / (2 * 0.08^2)), fused", "one sort",
+        "gaussian_bump", "features.controls:gaussian_bump", "u and exp(-(u - u_S)^2 / (2 * 0.08^2)), fused", "one sort",
         SICS_OURS, family=CONTROLS, look=look(GREEN, "p", "solid"),
         glossary="rank and a bump at the rank where the target sparsity cuts", complexity=1,
     ),
     _indicator(
-        "gaussian_bump_only", controls.gaussian_bump_only, "exp(-(u - u_S)^2 / (2 * 0.08^2)); exploratory",
+        "gaussian_bump_only", "features.controls:gaussian_bump_only", "exp(-(u - u_S)^2 / (2 * 0.08^2)); exploratory",
         "one sort", "ours", family=CONTROLS, look=look(GREEN, "8", "dotted"), glossary="the bump alone",
     ),
     _scorer(
-        "pure_mag4", pure_mag4, "peak, variance, range, mean deviation of a filter's abs(w), fused", "none",
+        "pure_mag4", "features.fake:pure_mag4", "peak, variance, range, mean deviation of a filter's abs(w), fused",
+        "none",
         SICS_OURS, granularities=CHANNELS, family=CONTROLS, look=look(RED, "d", "mixed"),
         glossary="peak, variance, range and mean absolute deviation of the unit's own weights", complexity="fake",
     ),

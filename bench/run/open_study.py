@@ -25,11 +25,11 @@ from bench.models.dense import model_identity
 from bench.models.given import resolve_models
 from bench.plugins.catalogue import make_registry
 from bench.run.settings import keep_settings
+from bench.store.cell import pick_cell
 from bench.store.database import Store, fix_places, open_store
 from bench.store.files import resolve_artifacts
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
-from bench.store.reader import pick_cell
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.tables import NothingRun
 from bench.study.load import load_study

@@ -8,15 +8,7 @@ from importlib.resources import files
 import sqlalchemy as sa
 
 from bench.core.method import Method, dump_methods, load_methods
-
-METHODS = sa.Table(
-    "methods", sa.MetaData(),
-    sa.Column("study_hash", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("position", sa.Integer),
-    sa.Column("record", sa.Text),
-)  # fmt: skip
+from bench.store.tables import METHODS
 
 
 def write_methods(connection: sa.Connection, study_hash: str, methods: Sequence[Method]) -> None:

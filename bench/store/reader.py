@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,28 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 import sqlalchemy as sa
 
-from bench.core.errors import UserError
 from bench.core.method import Method
 from bench.core.types import AXES, BASELINE, Axis
 from bench.store import schema
+from bench.store.cell import search_label
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.methods import earlier_methods, read_methods
-from bench.store.places import is_begun
 from bench.store.tables import CHECKS, DENSE, PLAN, ROWS, pick_study
-
-#: Evaluations of a search; a smaller budget is shown with every score that it found (METHODS section 3).
-FULL_BUDGET = 600
-
-#: A shorter beginning of a cell id is taken as a position.
-MIN_ID = 6
 
 _AXES = arrow_schema(column for column in schema.AXES if column.name != "position")
 
@@ -79,11 +70,6 @@ class StudyData:
     def methods(self) -> tuple[Method, ...]:
         """Records of methods: the study's own or, where it has none, those of the catalogue at that time."""
         return self.recorded or earlier_methods()
-
-
-def has_store(folder: Path) -> bool:
-    """Whether a run of the study has begun: its rows are in the folder or at the place that ``places.json`` names."""
-    return is_begun(folder)
 
 
 def read_database(folder: Path, profile: str | None = None) -> StudyData:
@@ -141,101 +127,19 @@ def read_tables(folder: Path, kind: str, study_hash: str, groups: Iterable[str])
             yield artifacts.where(name), artifacts.read_table(name)
 
 
-def read_cell(folder: Path, name: str, profile: str | None = None) -> dict[str, Any]:
-    """Return all columns of one cell, without the correctness bits.
-
-    Parameters
-    ----------
-    folder : Path
-        Study folder.
-    name : str
-        Beginning of a cell id, or the cell's position.
-    profile : str, optional
-        Profile whose plan is meant; default the one run last.
-
-    Raises
-    ------
-    UserError
-        If no cell, or more than one, is meant.
-    """
-    with closing(open_store(folder)) as store, store.transaction() as connection:
-        study_hash = pick_study(connection, folder, profile)["study_hash"]
-        planned = sa.select(PLAN.c.cell).where(PLAN.c.study_hash == study_hash).order_by(PLAN.c.position)
-        ids = [cell for (cell,) in store.fetch(connection, planned)]
-        position = pick_cell(name, ids)
-        rows = _read_rows(store, connection, study_hash, ids[position])
-    row = rows[rows["position"].eq(position)].drop(columns="correct").iloc[0]
-    return {
-        str(key): None if pd.isna(value) else value.item() if isinstance(value, np.generic) else value
-        for key, value in row.items()
-    }
-
-
-def read_history(folder: Path, group: str) -> dict[str, list[float]]:
-    """Return how the dense model of a group was trained, epoch by epoch.
-
-    Parameters
-    ----------
-    folder : Path
-        Study folder.
-    group : str
-        Group id.
-
-    Returns
-    -------
-    dict
-        ``loss`` (mean training loss, nats) and ``lr`` (learning rate of the last step), one value per epoch. Empty for
-        a given checkpoint and where no model was stored; models of earlier versions have no ``lr``.
-
-    Raises
-    ------
-    UserError
-        If the store's text is damaged.
-    """
-    with closing(open_store(folder)) as store:
-        found = next((row["history"] for row in store.dense_models() if row["group"] == group), None)
-    history = json.loads(found) if found else {}
-    if not _is_history(history):
-        raise UserError(
-            f"{folder}: the training history of group {group[:12]} in the store is damaged; put a copy of results.db "
-            f"in its place, or make a new study folder"
-        )
-    return dict(history)
-
-
-def _is_history(value: Any) -> bool:
-    """Whether a value maps names to lists of numbers of one length."""
-    if not isinstance(value, dict) or not all(isinstance(values, list) for values in value.values()):
-        return False
-    numbers = all(isinstance(number, int | float) for values in value.values() for number in values)
-    return numbers and len({len(values) for values in value.values()}) <= 1
-
-
-def _read_rows(store: Store, connection: sa.Connection, study_hash: str, cell: str | None = None) -> pd.DataFrame:
-    """Join the rows with the plan; a planned cell without a row keeps its axes and a null state.
-
-    With a `cell`, that one and the rows of its group, on which its derived columns rest.
-    """
+def _read_rows(store: Store, connection: sa.Connection, study_hash: str) -> pd.DataFrame:
+    """Join the rows with the plan; a planned cell without a row keeps its axes and a null state."""
     planned = sa.select(PLAN.c.position, PLAN.c.axes).where(PLAN.c.study_hash == study_hash)
-    condition = []
-    if cell is not None:
-        [group] = _read_plan(store, connection, planned.where(PLAN.c.cell == cell))["group"]
-        condition = [ROWS.c.group == group]
-        with_rows = sa.select(ROWS.c.cell).where(*condition)
-        planned = planned.where((PLAN.c.cell == cell) | PLAN.c.cell.in_(with_rows))
     axes = _read_plan(store, connection, planned)
     columns = tuple(column for column in schema.ROWS if column.name == "cell" or column in schema.OUTCOME)
-    outcome = _read(store, connection, ROWS, columns, *condition)
+    outcome = _read(store, connection, ROWS, columns)
     frame = axes.merge(outcome, on="cell", how="left")[[column.name for column in schema.ROWS]]
     return derive(typed(frame, schema.ROWS))
 
 
-def _read(
-    store: Store, connection: sa.Connection, table: sa.Table, columns: tuple[schema.Column, ...],
-    *condition: sa.ColumnElement[bool],
-) -> pd.DataFrame:  # fmt: skip
+def _read(store: Store, connection: sa.Connection, table: sa.Table, columns: tuple[schema.Column, ...]) -> pd.DataFrame:
     names = [column.name for column in schema.known(columns, store.schema)]
-    found = store.fetch(connection, sa.select(*(table.c[name] for name in names)).where(*condition))
+    found = store.fetch(connection, sa.select(*(table.c[name] for name in names)))
     frame = pd.DataFrame(found, columns=names, dtype="object")
     return typed(frame.reindex(columns=[column.name for column in columns]), columns)
 
@@ -270,26 +174,6 @@ def with_newer_axes(table: pa.Table, axes: Iterable[Axis] = AXES) -> pa.Table:
             else:
                 table = table.append_column(axis.name, pa.repeat(default, len(table)))
     return table
-
-
-def pick_cell(name: str, ids: list[str]) -> int:
-    """Return the position of the cell that `name`, the beginning of an id or a position, means.
-
-    Examples
-    --------
-    >>> pick_cell("1", ["aaaaaaaa", "bbbbbbbb"]), pick_cell("aaaaaa", ["aaaaaaaa", "bbbbbbbb"])
-    (1, 0)
-    """
-    found = [i for i, cell in enumerate(ids) if len(name) >= MIN_ID and cell.startswith(name)]
-    if not found and name.isdecimal() and int(name) < len(ids):
-        return int(name)
-    if len(found) != 1:
-        problem = "several cells begin" if found else "no cell begins"
-        raise UserError(
-            f"{problem} with {name!r}; give a position from 0 to {len(ids) - 1} or at least {MIN_ID} "
-            f"characters of a cell id"
-        )
-    return found[0]
 
 
 def planned_rows(axes: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -336,18 +220,6 @@ def method_names(rows: pd.DataFrame) -> pd.Series:
     """
     searched = rows["search"].notna() & rows["search"].ne("none")
     own = rows[searched & rows["notes"].notna()]
-    shown = {str(search): _with_budget(str(search), notes) for search, notes in own.groupby("search")["notes"]}
+    shown = {str(search): search_label(str(search), notes) for search, notes in own.groupby("search")["notes"]}
     search = rows["search"].map(lambda label: shown.get(label, label))
     return rows["scorer"].where(~searched, rows["scorer"] + " + " + search)
-
-
-def _with_budget(search: str, notes: pd.Series) -> str:
-    """Return the label of a search with its budget in words, where that is small; equal weights have none."""
-    if search.partition("(")[0] == "equal":
-        return search
-    # The budget belongs to the label, so that any row with a search has it.
-    budget = next((found["budget"] for found in (json.loads(n).get("search") for n in notes) if found), FULL_BUDGET)
-    if budget >= FULL_BUDGET:
-        return search
-    plain = re.sub(r"evaluations=\d+(, )?", "", search).replace(", )", ")").replace("()", "")
-    return f"{plain} ({budget} evaluation{'' if budget == 1 else 's'})"

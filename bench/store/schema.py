@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
-
-import sqlalchemy as sa
+from typing import NamedTuple
 
 from bench.core.types import AXES as GRID_AXES
 from bench.core.types import ColumnKind
@@ -18,19 +16,19 @@ READABLE = (1, SCHEMA_VERSION)
 
 
 class ColumnType(NamedTuple):
-    """Type of a column in the database and the names of its types in Arrow and pandas, which this does not import."""
+    """Names of a column's types in SQLAlchemy, Arrow and pandas, none of which is imported here."""
 
-    database: type[sa.types.TypeEngine[Any]]
+    database: str
     arrow: str
     pandas: str
 
 
 TYPES: dict[ColumnKind, ColumnType] = {
-    "text": ColumnType(sa.Text, "string", "object"),
-    "integer": ColumnType(sa.BigInteger, "int64", "Int64"),
-    "real": ColumnType(sa.Double, "float64", "float64"),
-    "boolean": ColumnType(sa.Boolean, "bool", "boolean"),
-    "bytes": ColumnType(sa.LargeBinary, "binary", "object"),
+    "text": ColumnType("Text", "string", "object"),
+    "integer": ColumnType("BigInteger", "int64", "Int64"),
+    "real": ColumnType("Double", "float64", "float64"),
+    "boolean": ColumnType("Boolean", "bool", "boolean"),
+    "bytes": ColumnType("LargeBinary", "binary", "object"),
 }
 
 

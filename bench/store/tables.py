@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from bench.core.errors import UserError, suggest
 from bench.store import schema
-from bench.store.methods import METHODS
 
 #: Key of the meta table under which a run stores which process it is.
 HOLDER = "holder"
@@ -22,7 +21,7 @@ CHECKED = "checked"
 
 def _table(metadata: sa.MetaData, name: str, columns: Iterable[schema.Column], keys: tuple[str, ...]) -> sa.Table:
     return sa.Table(
-        name, metadata, *(sa.Column(c.name, c.type.database(), primary_key=c.name in keys) for c in columns)
+        name, metadata, *(sa.Column(c.name, getattr(sa, c.type.database), primary_key=c.name in keys) for c in columns)
     )
 
 
@@ -59,6 +58,15 @@ RUNS = sa.Table(
     sa.Column("started", sa.Text),
     sa.Column("ended", sa.Text),
     sa.Column("before", sa.Integer),
+)  # fmt: skip
+#: Records of a study's methods (`bench.store.methods`).
+METHODS = sa.Table(
+    "methods", sa.MetaData(),
+    sa.Column("study_hash", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer),
+    sa.Column("record", sa.Text),
 )  # fmt: skip
 METHODS.to_metadata(METADATA)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.core.errors import UserError, suggest
 from bench.core.registry import Registry
-from bench.core.types import GRID, Axis, Choice
+from bench.core.types import GRID, PLUGIN_AXES, Axis, Choice
 from bench.core.yaml_file import Document, DocumentError, read_document
 from bench.study.spec import (
     STUDY_FILE,
@@ -44,6 +46,49 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
     UserError
         For anything wrong, with file, line and column and the nearest valid name.
     """
+    document, file = _read(folder, profile)
+    values = {
+        axis.name: _resolve(document, registry, axis, getattr(file, axis.key))
+        if axis.plugin
+        else getattr(file, axis.key)
+        for axis in GRID
+    }
+    _check_duplicates(document, _listed(file))
+    _check_duplicates(document, {axis.key: [choice.label for choice in values[axis.name]] for axis in PLUGIN_AXES})
+    return Study(folder, file, profile, values)
+
+
+def check_study(folder: Path, registry: Registry, profile: str | None = None) -> None:
+    """Check the keys and values of ``folder/study.yaml`` and the names in it, but import no method.
+
+    The options of methods, references such as ``./file.py:function`` and names of timm's models are left to
+    `load_study` and its callers: they need torch, which takes longer to import than all other checks to run.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    registry : Registry
+        Plug-ins that the study may name.
+    profile : str, optional
+        One of the file's profiles.
+
+    Raises
+    ------
+    UserError
+        As `load_study`.
+    """
+    document, file = _read(folder, profile)
+    for axis in PLUGIN_AXES:
+        for where, name, _ in _entries(document, axis, getattr(file, axis.key)):
+            if ":" not in name:
+                with _located(where):
+                    registry.get(axis.name, name)
+    _check_duplicates(document, _listed(file))
+
+
+def _read(folder: Path, profile: str | None) -> tuple[Document, StudyFile]:
+    """Read study.yaml and check its keys and values against the schema, with a profile applied."""
     path = folder / STUDY_FILE
     try:
         document = read_document(path, f"{path}: there is no such file; `prunebench new {folder}` makes a study")
@@ -63,15 +108,7 @@ def load_study(folder: Path, registry: Registry, profile: str | None = None) -> 
         file = StudyFile.model_validate(plain)
     except ValidationError as error:
         raise UserError(_explain(document, error, profile)) from error
-    values = {
-        axis.name: _resolve(document, registry, axis, getattr(file, axis.key))
-        if axis.plugin
-        else getattr(file, axis.key)
-        for axis in GRID
-    }
-    study = Study(folder, file, profile, values)
-    _check_duplicates(document, study)
-    return study
+    return document, file
 
 
 def place_of_model(study: Study, number: int) -> str:
@@ -109,34 +146,50 @@ def _keys_at(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     return list(found.model_fields)
 
 
-def _resolve(document: Document, registry: Registry, axis: Axis, values: tuple[PluginEntry, ...]) -> tuple[Choice, ...]:
-    key, kind = axis.key, axis.name
-    choices = []
+def _entries(
+    document: Document, axis: Axis, values: tuple[PluginEntry, ...]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Iterate over the entries of an axis of plug-ins: place in the file, name and options of each."""
     for number, value in enumerate(values):
-        where = document.place(key, number)
+        where = document.place(axis.key, number)
         if isinstance(value, str):
-            name, options = value, {}
+            yield where, value, {}
         elif isinstance(value.get("name"), str):
-            name, options = value["name"], {k: v for k, v in value.items() if k != "name"}
+            yield where, value["name"], {key: option for key, option in value.items() if key != "name"}
         else:
-            raise UserError(f"{where}: {key}[{number}] needs a 'name'")
-        try:
-            choices.append(registry.get(kind, name).resolve(options))
-            for half in ("correction", "recalibration") if kind == "search" else ():
+            raise UserError(f"{where}: {axis.key}[{number}] needs a 'name'")
+
+
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Put a place in the file before the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _resolve(document: Document, registry: Registry, axis: Axis, values: tuple[PluginEntry, ...]) -> tuple[Choice, ...]:
+    choices = []
+    for where, name, options in _entries(document, axis, values):
+        with _located(where):
+            choices.append(registry.get(axis.name, name).resolve(options))
+            for half in ("correction", "recalibration") if axis.name == "search" else ():
                 registry.get(half, choices[-1].options.get(half, "none"))  # candidates are compared under this repair
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
     return tuple(choices)
 
 
-def _check_duplicates(document: Document, study: Study) -> None:
-    listed: dict[str, list[Any]] = {
-        "data": [spec.title for spec in study.file.data],
-        "models": [spec.title for spec in study.file.models],
-        "train_seeds": list(study.file.train_seeds),
+def _listed(file: StudyFile) -> dict[str, list[Any]]:
+    """Return the values that the keys of study.yaml list, but for the methods."""
+    return {
+        "data": [spec.title for spec in file.data],
+        "models": [spec.title for spec in file.models],
+        "train_seeds": list(file.train_seeds),
+        **{axis.key: list(getattr(file, axis.key)) for axis in GRID if not axis.plugin},
     }
-    for axis in GRID:
-        listed[axis.key] = [value.label if axis.plugin else value for value in study.values[axis.name]]
+
+
+def _check_duplicates(document: Document, listed: Mapping[str, Sequence[Any]]) -> None:
     for key, values in listed.items():
         seen: set[Any] = set()
         for number, value in enumerate(values):

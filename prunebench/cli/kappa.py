@@ -53,6 +53,10 @@ def kappa(
     as_json: AsJson = False,
 ) -> None:
     """Measure the complexity of score functions: kappa computed, next to kappa by design."""
+    from analysis.evidence_files import refuse_without_evidence
+
+    if study is not None:
+        refuse_without_evidence(study)
     from analysis.kappa.approximation import BASES
     from analysis.kappa.curves import kappa_map, measure, random_features
     from analysis.kappa.study import fused, fused_summary

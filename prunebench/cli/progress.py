@@ -10,6 +10,7 @@ from rich.table import Table
 
 from prunebench.cli.options import AsJson, Profile, StudyFolder
 from prunebench.cli.output import make_console, print_json
+from prunebench.imports import quick_imports
 
 #: Approximate number of epochs of a training that `show` prints.
 SHOWN_EPOCHS = 10
@@ -20,7 +21,8 @@ commands = typer.Typer()
 @commands.command()
 def status(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Show the progress of a run; safe while it is running."""
-    from bench.store.status import read_status
+    with quick_imports():
+        from bench.store.status import read_status
 
     found = read_status(study, profile)
     if as_json:
@@ -49,7 +51,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one cell: its specification, row, training, traceback, and the command that reruns it."""
-    from bench.store.reader import read_cell, read_history
+    with quick_imports():
+        from bench.store.cell import read_cell, read_history
 
     found = read_cell(study, cell, profile)
     history = read_history(study, found["group"])

@@ -9,6 +9,7 @@ import typer
 
 from bench.core.errors import UserError
 from prunebench.cli.options import Profile, StudyFolder
+from prunebench.imports import quick_imports
 
 commands = typer.Typer()
 
@@ -26,13 +27,17 @@ def prune(
     profile: Profile = None,
 ) -> None:
     """Write the pruned, repaired network of a cell with a loading example, or verify such a file."""
-    from bench.run.export import describe_verification, export_cell, verify_file
-    from bench.run.open_study import open_study
+    from prunebench.checks import check_study_folder
 
-    if verify is not None and output is None:
-        typer.echo(describe_verification(verify, verify_file(open_study(study, profile), verify, cell)))
-    elif verify is None and cell is not None and output is not None:
-        verification = export_cell(open_study(study, profile), cell, output)
-        typer.echo(f"wrote {describe_verification(output, verification)}")
-    else:
+    if (output is None) == (verify is None) or (output is not None and cell is None):
         raise UserError("prune: give CELL and -o FILE to write a file, or --verify FILE to evaluate an existing one")
+    check_study_folder(study, profile)
+    with quick_imports():
+        from bench.run.export import describe_verification, export_cell, verify_file
+        from bench.run.open_study import open_study
+
+    opened = open_study(study, profile)
+    if verify is not None:
+        typer.echo(describe_verification(verify, verify_file(opened, verify, cell)))
+    elif cell is not None and output is not None:
+        typer.echo(f"wrote {describe_verification(output, export_cell(opened, cell, output))}")

@@ -10,6 +10,7 @@ import typer
 
 from prunebench.cli.options import AsJson, Profile, StudyFolder
 from prunebench.cli.output import make_console, print_json
+from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,11 @@ commands = typer.Typer()
 @commands.command()
 def report(study: StudyFolder, profile: Profile = None) -> None:
     """Decide the claims, draw the figures and write STUDY/report/."""
-    from analysis.report.render import render_report
+    from prunebench.checks import check_evidence
+
+    check_evidence(study)
+    with quick_imports():
+        from analysis.report.render import render_report
 
     typer.echo(f"open {render_report(study, profile)}")
 
@@ -28,12 +33,18 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Decide the claims and print the verdicts."""
-    from analysis.claims.decide import decide_claims
-    from analysis.formats import NONE
-    from analysis.load import load
-    from analysis.verdict_tables import verdict_table
+    from analysis.claims.read import read_claims
+    from analysis.evidence_files import refuse_without_evidence
 
-    frame = verdict_table(decide_claims(load(study, profile), study / "claims.yaml"))
+    refuse_without_evidence(study)
+    stated = read_claims(study / "claims.yaml")
+    with quick_imports():
+        from analysis.claims.decide import decide
+        from analysis.formats import NONE
+        from analysis.load import load
+        from analysis.verdict_tables import verdict_table
+
+    frame = verdict_table(decide(load(study, profile), stated))
     if as_json:
         print_json(frame.to_dict(orient="records"))
         return
@@ -64,12 +75,20 @@ def power(
     as_json: AsJson = False,
 ) -> None:
     """Show the least effect that each claim can detect, by number of models; no run is needed."""
-    from analysis.claims.prospects import MODELS, prospects
     from analysis.claims.read import read_claims
-    from analysis.load import has_evidence, load
-    from analysis.narrate import power_lines
+    from analysis.evidence_files import has_evidence, refuse_without_evidence
+    from prunebench.checks import check_study_folder
 
     claims = read_claims(study / "claims.yaml")
+    if pilot is not None:
+        refuse_without_evidence(pilot)
+    if not has_evidence(study):
+        check_study_folder(study, profile)
+    with quick_imports():
+        from analysis.claims.prospects import MODELS, prospects
+        from analysis.load import load
+        from analysis.narrate import power_lines
+
     own = load(study, profile).rows if has_evidence(study) else None
     rows = _planned_rows(study, profile) if own is None else own
     spread = load(pilot).rows if pilot is not None else own
@@ -101,7 +120,8 @@ def _spread_source(sd: float | None, pilot: Path | None, has_rows: bool) -> str:
 
 def _planned_rows(study: Path, profile: str | None) -> pd.DataFrame:
     """Return the rows that the plan of a study will have. The plan needs the plug-ins, which load torch."""
-    from bench.run.open_study import open_study
+    with quick_imports():
+        from bench.run.open_study import open_study
     from bench.store.reader import planned_rows
     from bench.study.plan import axis_values
 

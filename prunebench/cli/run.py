@@ -18,6 +18,7 @@ from bench.store.schema import AXES
 from prunebench.api import run_session
 from prunebench.cli.options import Device, Profile, StudyFolder
 from prunebench.cli.output import make_console
+from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
     from bench.run.driver import RunSummary
@@ -71,17 +72,21 @@ def run(
     ] = None,
 ) -> None:
     """Compute the missing cells; it is safe to interrupt a run and to start it again."""
-    from bench.run.driver import RunOptions
-    from bench.run.open_study import open_study
+    from prunebench.checks import check_study_folder
+
+    _check_engine_options(engine, address, gpus_per_worker)
+    axis_values = _parse_axis_values(only or [])
+    check_study_folder(study, profile)
+    with quick_imports():
+        from bench.run.driver import RunOptions
+        from bench.run.open_study import open_study
+        from bench.store.files import Artifacts
     from bench.store.dense_accuracy import read_dense_warnings
-    from bench.store.files import Artifacts
     from bench.store.places import Places
     from bench.study.plan import cells_asked_for
 
-    _check_engine_options(engine, address, gpus_per_worker)
     ray_engine = _ray_engine() if engine == "ray" else None
     shared = Artifacts.at(cache) if cache else None
-    axis_values = _parse_axis_values(only or [])
     session = open_study(study, profile, device, Places(store_url, artifacts))
     cells = cells_asked_for(session.plan, axis_values) if axis_values else None
     options = RunOptions(limit, retry_failed, cells, cell_timeout, shared)

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from bench.store import schema
+from bench.store.cell import FULL_BUDGET
 from bench.store.network import Network
-from bench.store.reader import FULL_BUDGET, StudyData, derive
+from bench.store.reader import StudyData, derive
 
 MONOTONE = ("magnitude", "log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank")
 #: True mean accuracy above magnitude, in fractions.

@@ -20,9 +20,10 @@ from analysis.stats.effects import dz_interval
 from analysis.stats.equivalence import tost
 from analysis.stats.images import crossed_intervals, mcnemar
 from analysis.stats.intervals import bca_bounds, t_interval
+from analysis.stats.limits import EXACT_MODELS, WILCOXON_MODELS
 from analysis.stats.max_t import max_t
 from analysis.stats.mixed import contrast, mixed
-from analysis.stats.paired import EXACT_MODELS, WILCOXON_MODELS, hedges_dz, paired_t, sign_flip, wilcoxon
+from analysis.stats.paired import hedges_dz, paired_t, sign_flip, wilcoxon
 from analysis.stats.power import (
     attainable_p,
     least_effect,

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench.core.errors import UserError
 from tests.speed.measure import measure
+from tests.speed.startup import measure_startup, print_startup
 from tests.speed.tables import print_result
 from tests.speed.training import measure_training, training_lines
 
@@ -24,8 +25,12 @@ def speed(
         bool, typer.Option("--training", help="time the training of ResNet-20 on noise instead")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for a program to read")] = False,
+    startup: Annotated[bool, typer.Option("--startup", help="time whole commands instead, imports included")] = False,
 ) -> None:
     """Time the engine, bare forward passes and loops as users write them, on one grid."""
+    if startup:
+        print_startup(measure_startup(repetitions), Console(highlight=False, markup=False, emoji=False))
+        return
     try:
         found = measure_training(device, repetitions, images) if training else measure(on, device, repetitions, images)
     except UserError as error:

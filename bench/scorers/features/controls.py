@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 
 from bench.models.tensors import FeatureMap
 from bench.models.view import Calibration, ModelView
@@ -101,6 +100,8 @@ def weierstrass(u: FloatArray) -> FloatArray:
 
 def splines(generator: torch.Generator) -> Function:
     """Return four cubic splines (not-a-knot) through 8 uniform knots on [0.1, 1], values uniform in [0, 1)."""
+    from scipy.interpolate import CubicSpline  # noqa: PLC0415 - slow to import, and `plan` calls no scorer
+
     values = torch.rand(KNOTS, SPLINES, generator=generator, dtype=torch.float64).numpy()
     curves = CubicSpline(np.linspace(LOWEST, 1, KNOTS), values)
     return lambda u: np.ascontiguousarray(curves(u).T)

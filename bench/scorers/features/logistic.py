@@ -13,7 +13,6 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
-from scipy.signal import savgol_filter
 from scipy.special import entr
 
 from bench.scorers.features.grid import FloatArray, Function, grid
@@ -45,6 +44,8 @@ def smooth(names: Sequence[str]) -> Function:
     A cubic Savitzky-Golay filter over 205 of the 2048 grid points (a tenth of the range of u), its ends
     from the polynomial of the first and last window; between grid points linear.
     """
+    from scipy.signal import savgol_filter  # noqa: PLC0415 - slow to import, and `plan` calls no scorer
+
     points = grid()
     curves = savgol_filter(indicators(points, names), WINDOW, DEGREE, axis=1, mode="interp")
 

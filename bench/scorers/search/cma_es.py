@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import cma
 import numpy as np
 
 from bench.scorers.search.fusion import BUDGET, HIGHEST, LOWEST, Evaluations, Found, Objective, Recorder
@@ -56,6 +55,8 @@ def cma_es(
 
 def _run(record: Recorder, dimensions: int, generator: np.random.Generator) -> None:
     """Run CMA-ES once, until it stops or the budget is spent."""
+    import cma  # noqa: PLC0415 - it imports matplotlib, a second that no other search needs
+
     options = {
         "bounds": [LOWEST, HIGHEST],
         "randn": lambda *shape: generator.standard_normal(shape),

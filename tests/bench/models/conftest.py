@@ -6,7 +6,8 @@ import pytest
 
 from bench.core.registry import Plugin, Registry
 from bench.data.load import load_dataset
-from bench.models.digits import CNN_RECIPE, VIT_RECIPE, digits_cnn, digits_vit
+from bench.models.digits import digits_cnn, digits_vit
+from bench.plugins.catalogue import CNN_RECIPE, VIT_RECIPE
 from bench.study.spec import DataSpec
 
 

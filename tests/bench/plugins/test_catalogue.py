@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import combinations
 
 import pytest
 
-from bench.plugins.catalogue import ALLOCATIONS, CORRECTIONS, RECALIBRATIONS, SCORERS, SEARCHES
+from bench.plugins.catalogue import ALLOCATIONS, CORRECTIONS, MODELS, RECALIBRATIONS, SCORERS, SEARCHES
+from bench.repairs import reconstruct
+from bench.scorers import obs
 
 METHODS = (*SCORERS, *SEARCHES, *ALLOCATIONS, *CORRECTIONS, *RECALIBRATIONS)
 FEATURES = [plugin for plugin in SCORERS if plugin.fuses_features]
@@ -41,4 +44,10 @@ def test_only_recalibrations_that_start_anew_are_complete():
 
 
 def test_only_methods_that_solve_with_second_moments_need_memory_for_them():
-    assert [plugin.name for plugin in METHODS if plugin.moments] == ["obs", "reconstruct"]
+    memory = {plugin.name: plugin.moments for plugin in METHODS if plugin.moments}
+    assert memory == {"obs": obs.PART, "reconstruct": reconstruct.HELD}
+
+
+@pytest.mark.parametrize("plugin", [*METHODS, *MODELS], ids=lambda plugin: f"{plugin.kind}-{plugin.name}")
+def test_every_entry_names_a_function(plugin):
+    assert inspect.isfunction(plugin.function)

@@ -1,11 +1,9 @@
-"""What is read from a store: frames, counts and single cells agree."""
+"""What is read from a store: frames and counts agree."""
 
 from __future__ import annotations
 
 import pandas as pd
-import pytest
 
-from bench.core.errors import UserError
 from bench.store import reader, schema
 from bench.store.database import open_store
 from bench.store.status import read_status
@@ -13,22 +11,6 @@ from bench.store.status import read_status
 
 def cell_id(number: int) -> str:
     return f"{number:x}" * 8
-
-
-def test_a_cell_shown_is_its_row_of_the_frame(folder):
-    rows = reader.read_database(folder).rows
-    assert rows["shared_with"][7] == cell_id(6)
-    assert rows["dense_accuracy"].eq(0.75).all()
-    for position, row in enumerate(rows.drop(columns="correct").astype("object").to_dict("records")):
-        expected = {name: None if pd.isna(value) else value for name, value in row.items()}
-        for name in (str(position), cell_id(position)):
-            assert reader.read_cell(folder, name) == expected
-
-
-@pytest.mark.parametrize("name", ["10", "ffffff", "00000g", ""])
-def test_a_cell_that_is_not_there_says_what_to_give(folder, name):
-    with pytest.raises(UserError, match=r"no cell begins with .* a position from 0 to 9"):
-        reader.read_cell(folder, name)
 
 
 def test_the_plan_comes_back_as_it_was_written(folder):
