@@ -1,0 +1,81 @@
+"""The device that is compared with the CPU, and the networks, each prepared once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.plugins.conformance.cases import Bench
+from bench.run.settings import apply_settings
+from tests.gpu.networks import CIFAR10, NETWORKS, Prepared, prepare, settings_of
+
+VARIABLE = "PRUNEBENCH_TEST_DEVICE"
+REASON = f"no CUDA device; set {VARIABLE}=cpu to compare the CPU with itself"
+HERE = Path(__file__).parent
+#: What takes seconds on a GPU and minutes on a CPU.
+LARGE = ("cifar_resnet20", CIFAR10)
+
+
+def tested_device() -> str | None:
+    """Return the device that the variable names, or else a GPU; None if there is neither."""
+    return os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that compute: large ones are slow on a CPU, and warnings of other package versions are shown."""
+    for item in items:
+        if HERE in item.path.parents and "device" in getattr(item, "fixturenames", ()):
+            item.add_marker("trains")
+            item.add_marker(pytest.mark.filterwarnings("default"))  # a GPU machine has packages of its own
+            parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+            if tested_device() == "cpu" and parameters.get("network") in LARGE:
+                item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """``cuda``, or ``cpu`` to prove the tests themselves."""
+    found = tested_device()
+    if found is None:
+        pytest.skip(REASON)
+    assert found in ("cpu", "cuda"), f"{VARIABLE}={found}: expected cpu or cuda"
+    apply_settings(settings_of(found))
+    return found
+
+
+@pytest.fixture(scope="session")
+def memory_format(device) -> str:
+    """Layout of the device's images and weights: on a CPU channels-last, which has other rounding errors."""
+    return "contiguous" if device == "cuda" else "channels_last"
+
+
+@pytest.fixture(scope="session", params=list(NETWORKS))
+def network(request, device) -> str:
+    """Name of a network."""
+    if request.param == CIFAR10 and "PRUNEBENCH_DATA" not in os.environ:
+        pytest.skip("PRUNEBENCH_DATA is not set")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def prepared(network, device, tmp_path_factory) -> Prepared:
+    """A network on the CPU with its data, and the plan of a study of the catalogue."""
+    return prepare(network, tmp_path_factory.mktemp("network"), device)
+
+
+@pytest.fixture(scope="session")
+def benches(prepared, device, memory_format) -> Callable[[str], tuple[Bench, Bench]]:
+    """Return what a method is tried on at a granularity, on the CPU and on the device."""
+    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    made = {
+        granularity: (
+            prepared.bench("cpu", granularity, torch.contiguous_format),
+            prepared.bench(device, granularity, formats[memory_format]),
+        )
+        for granularity in ("weight", "channel")
+    }
+    return made.__getitem__
