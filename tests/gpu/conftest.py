@@ -70,11 +70,10 @@ def prepared(network, device, tmp_path_factory) -> Prepared:
 @pytest.fixture(scope="session")
 def benches(prepared, device, memory_format) -> Callable[[str], tuple[Bench, Bench]]:
     """Return what a method is tried on at a granularity, on the CPU and on the device."""
-    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     made = {
         granularity: (
-            prepared.bench("cpu", granularity, torch.contiguous_format),
-            prepared.bench(device, granularity, formats[memory_format]),
+            prepared.bench(settings_of("cpu"), granularity),
+            prepared.bench(settings_of(device, memory_format), granularity),
         )
         for granularity in ("weight", "channel")
     }

@@ -20,7 +20,7 @@ from bench.measure.pipeline import Pipeline
 from bench.models.dense import DenseModel, obtain_dense
 from bench.models.tensors import ScoreMap
 from bench.models.units import find_units
-from bench.models.view import Calibration, ModelView, normalise
+from bench.models.view import MEMORY_FORMATS, Calibration, ModelView, normalise, set_memory_format
 from bench.plugins.catalogue import make_registry
 from bench.plugins.conformance.cases import Bench, takes_budget
 from bench.run.open_study import OpenStudy, open_study
@@ -43,7 +43,7 @@ SMALL = [name for name in NETWORKS if name != CIFAR10]
 #: Images of the test split: on a GPU enough for 0.1 points to be more than one image, on a CPU few.
 TEST_IMAGES = {"cuda": 2000, "cpu": 100}
 #: Images and batch of the draw on which single methods are compared.
-IMAGES, BATCH = 64, 32
+IMAGES, BATCH = 32, 16
 SPARSITY = 0.8
 #: Candidates that a search evaluates; the scorer whose weights it looks for.
 CANDIDATES, FUSED = 8, "nl_sin"
@@ -84,11 +84,14 @@ class Prepared:
         pipeline.remember(known)
         return {outcome.cell.id: outcome for outcome in pipeline.run({cell.id for cell in self.cells})}
 
-    def bench(self, device: str, granularity: str, memory_format: torch.memory_format) -> Bench:
-        """Return what one method is tried on, as the conformance suite has it, on a device."""
-        dense = self.dense_on(device)
+    def bench(self, settings: Settings, granularity: str) -> Bench:
+        """Return what one method is tried on, as the conformance suite has it, on the device of the settings."""
+        device = torch.device(settings.device)
+        dense = self.dense_on(settings.device)
+        set_memory_format(dense.model, settings.memory_format)
         draw = calibration_draw(self.dataset, 0, IMAGES)
-        images = normalise(draw.images, dense.normalisation, torch.device(device)).contiguous(memory_format=memory_format)
+        images = normalise(draw.images, dense.normalisation, device)
+        images = images.contiguous(memory_format=MEMORY_FORMATS[settings.memory_format])
         exclude = self.session.study.file.models[0].exclude
         view = ModelView(dense.model, find_units(dense.model, granularity, exclude, images[:2]))  # type: ignore[arg-type]
         return Bench(view, ScoreMap(view.magnitudes()), Calibration(images, draw.labels.to(device), BATCH), SPARSITY)

@@ -19,7 +19,7 @@ def kept(*units: int, of: int = 5) -> Tensor:
     return torch.tensor([unit in units for unit in range(of)])
 
 
-#: Two of five are kept. Units 1 and 2 differ by a tenth of a thousandth, and the other device orders them differently.
+#: Two of five are kept. Units 1 and 2 differ by a ten-thousandth, and the other device orders them differently.
 HERE, THERE = scores(9, 4.0004, 4.0, 3, 1), scores(9, 4.0, 4.0004, 3, 1)
 
 
@@ -35,10 +35,10 @@ def test_a_unit_below_the_threshold_may_not_be_kept():
     """Unit 3 has three quarters of the threshold: no rounding error is that large."""
     lines = mask_disagreements(HERE, HERE, kept(0, 1), kept(0, 3))
     assert not masks_agree(HERE, HERE, kept(0, 1), kept(0, 3))
-    # 0.001 times the threshold 4.0004 of the first, and the median 4 of the second, whose lowest kept score is 3
+    # 0.01 times the threshold 4.0004 of the first, and the median 4 of the second, whose lowest kept score is 3
     assert lines == [
-        "unit 3, kept by the second: its score on the first is 3, the threshold 4.0004, and they may differ by 0.004",
-        "unit 1, kept by the first: its score on the second is 4.0004, the threshold 3, and they may differ by 0.004",
+        "unit 3, kept by the second: its score on the first is 3, the threshold 4.0004, and they may differ by 0.04",
+        "unit 1, kept by the first: its score on the second is 4.0004, the threshold 3, and they may differ by 0.04",
     ]
 
 
@@ -72,7 +72,7 @@ def test_segments_have_thresholds_of_their_own():
     segment = torch.tensor([0, 0, 1, 1, 1])
     assert masks_agree(here, there, kept(0, 3), kept(0, 2), segment)
     assert not masks_agree(here, there, kept(0, 3), kept(1, 3), segment)
-    # with one threshold for all, 100 and 2 differ
+    # with one threshold for all, that of unit 0, they are far away from it
     assert not masks_agree(here, there, kept(0, 3), kept(0, 2))
 
 
@@ -102,7 +102,7 @@ def test_bits_are_compared_without_a_tolerance():
     [
         (0.5, 0.51, 100, True),  # one image of a hundred
         (0.5, 0.52, 100, False),
-        (0.9170, 0.9179, 10_000, True),  # nine images of ten thousand
+        (0.9170, 0.9180, 10_000, True),  # ten images of ten thousand
         (0.9170, 0.9181, 10_000, False),
     ],
 )
