@@ -32,7 +32,9 @@ def distance(first: Tensor, second: Tensor) -> float:
     return float((a - b).norm()) / size if size else 0.0
 
 
-def distances(first: Mapping[str, Tensor], second: Mapping[str, Tensor], tolerance: float = ROUNDING) -> dict[str, float]:
+def distances(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], tolerance: float = ROUNDING
+) -> dict[str, float]:
     """Return the names of the tensors that differ by more than `tolerance`, each with its `distance`."""
     assert first.keys() == second.keys()
     found = {name: distance(tensor, second[name]) for name, tensor in first.items()}

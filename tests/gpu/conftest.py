@@ -16,8 +16,8 @@ from tests.gpu.networks import CIFAR10, NETWORKS, Prepared, prepare, settings_of
 VARIABLE = "PRUNEBENCH_TEST_DEVICE"
 REASON = f"no CUDA device; set {VARIABLE}=cpu to compare the CPU with itself"
 HERE = Path(__file__).parent
-#: What takes seconds on a GPU and minutes on a CPU.
-LARGE = ("cifar_resnet20", CIFAR10)
+#: The networks that are compared on a CPU by `pytest -m slow` alone.
+SLOW = list(NETWORKS)[1:]
 
 
 def tested_device() -> str | None:
@@ -26,13 +26,13 @@ def tested_device() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that compute: large ones are slow on a CPU, and warnings of other package versions are shown."""
+    """Mark the tests that compute: on a CPU most networks are slow, and warnings of other package versions are shown."""
     for item in items:
         if HERE in item.path.parents and "device" in getattr(item, "fixturenames", ()):
             item.add_marker("trains")
             item.add_marker(pytest.mark.filterwarnings("default"))  # a GPU machine has packages of its own
             parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-            if tested_device() == "cpu" and parameters.get("network") in LARGE:
+            if tested_device() == "cpu" and parameters.get("network") in SLOW:
                 item.add_marker("slow")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench.core.registry import Plugin, Registry
-from bench.core.types import Cell, Outcome, Settings
+from bench.core.types import Cell, Settings
 from bench.data.dataset import Dataset, calibration_draw
 from bench.data.load import load_dataset
 from bench.measure.pipeline import Pipeline
@@ -39,14 +39,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     },
 }
-SMALL = [name for name in NETWORKS if name != CIFAR10]
-#: Images of the test split: on a GPU enough for 0.1 points to be more than one image, on a CPU few.
-TEST_IMAGES = {"cuda": 2000, "cpu": 100}
+#: Largest number of test images, which the CPU evaluates too: on a GPU so many that one is 0.1 points.
+TEST_IMAGES = {"cuda": 1000, "cpu": 100}
 #: Images and batch of the draw on which single methods are compared.
 IMAGES, BATCH = 32, 16
 SPARSITY = 0.8
-#: Candidates that a search evaluates; the scorer whose weights it looks for.
-CANDIDATES, FUSED = 8, "nl_sin"
+#: Candidates that a search evaluates, more than it takes in one batch; the scorer whose weights it looks for.
+CANDIDATES, FUSED = 40, "nl_sin"
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,6 @@ class Prepared:
             Counter() if counters is None else counters,
         )  # fmt: skip
 
-    def rows(self, settings: Settings, known: Iterable[Mapping[str, Any]] = ()) -> dict[str, Outcome]:
-        """Compute all cells; `known` are rows whose searches are not repeated."""
-        pipeline = self.pipeline(settings)
-        pipeline.remember(known)
-        return {outcome.cell.id: outcome for outcome in pipeline.run({cell.id for cell in self.cells})}
-
     def bench(self, settings: Settings, granularity: str) -> Bench:
         """Return what one method is tried on, as the conformance suite has it, on the device of the settings."""
         device = torch.device(settings.device)
@@ -97,7 +90,9 @@ class Prepared:
         return Bench(view, ScoreMap(view.magnitudes()), Calibration(images, draw.labels.to(device), BATCH), SPARSITY)
 
 
-def settings_of(device: str, memory_format: str = "contiguous", precision: str = "float32", batch: int = 512) -> Settings:
+def settings_of(
+    device: str, memory_format: str = "contiguous", precision: str = "float32", batch: int = 512
+) -> Settings:
     """Return execution settings; channels-last on a CPU changes the order of sums, as a GPU does."""
     return Settings(precision, memory_format, batch, device, torch.get_num_threads(), device_class(device))
 
@@ -121,7 +116,7 @@ def catalogue_study(network: str, registry: Registry) -> dict[str, Any]:
     """Return a study with every method of the catalogue, each kind varied alone."""
     data: dict[str, Any] = {"name": "digits"}
     if network == CIFAR10:
-        data = {"name": "cifar10", "path": "${PRUNEBENCH_DATA}/cifar10", "limit": {"train": 8000}}
+        data = {"name": "cifar10", "path": "${PRUNEBENCH_DATA}/cifar10", "limit": {"train": 8000}, "search": 200}
     entries = {
         kind: [_entry(plugin) for plugin in registry.of_kind(kind) if (kind, plugin.name) != ("search", "none")]
         for kind in ("scorer", "search", "allocation", "correction", "recalibration")
@@ -134,7 +129,7 @@ def catalogue_study(network: str, registry: Registry) -> dict[str, Any]:
     return {
         "name": "catalogue", "data": [data], "models": [NETWORKS[network]], "train_seeds": 1,
         "granularities": ["weight", "channel"], "sparsities": [SPARSITY],
-        "calibration": {"images": 128, "batch": BATCH},
+        "calibration": {"images": 2 * IMAGES, "batch": BATCH},
         "scorers": entries["scorer"], "searches": entries["search"], "allocations": entries["allocation"],
         "corrections": entries["correction"], "recalibrations": entries["recalibration"],
         "exclude": [
