@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-#: Largest accepted distance of two tensors, as a share of their norm (`distance`). Float32 has a rounding error of 6e-8;
-#: on the published ResNet-20, whose gradients nearly cancel over the images, two memory formats on a CPU differ by 2e-4.
+#: Largest accepted distance of two tensors, as a share of their norm (`distance`). Float32 has a rounding error of
+#: 6e-8; two memory formats on a CPU differ by 2e-4 on the published ResNet-20, whose gradients nearly cancel.
 ROUNDING = 1e-3
 #: Largest accepted distance of a swapped unit from the threshold, as a share of the size of the scores. It is larger,
 #: because a single score may be a small sum of large terms: in the same comparison units swapped that lay 2e-3 apart.

@@ -26,7 +26,7 @@ def tested_device() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that compute: on a CPU most networks are slow, and warnings of other package versions are shown."""
+    """Mark the tests that compute. On a CPU most networks are slow; warnings are shown, but are no errors."""
     for item in items:
         if HERE in item.path.parents and "device" in getattr(item, "fixturenames", ()):
             item.add_marker("trains")

@@ -136,9 +136,9 @@ def catalogue_study(network: str, registry: Registry) -> dict[str, Any]:
             {"name": "one scorer is searched for", "where": {"search": others["search"], "scorer": {"not": FUSED}}},
             {"name": "allocations of two scorers",
              "where": {"allocation": others["allocation"], "scorer": {"not": ["magnitude", "taylor"]}}},
-            *({"name": f"{kind} {what}", "where": {kind: others[kind], axis: {"not": value}}}
+            *({"name": f"{kind} of {value}", "where": {kind: others[kind], axis: {"not": value}}}
               for kind in ("correction", "recalibration")
-              for what, axis, value in (("of magnitude", "scorer", "magnitude"), ("of global", "allocation", "global"))),
+              for axis, value in (("scorer", "magnitude"), ("allocation", "global"))),
         ],
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A study of the whole catalogue on a device and on the CPU: the same rows but for rounding, and twice the same bits."""
+"""A study of the whole catalogue on a device and on the CPU: equal rows but for rounding, and twice the same bits."""
 
 from __future__ import annotations
 
