@@ -1,0 +1,136 @@
+"""Evaluation on a device: stacked networks against each alone, and what happens when memory does not suffice."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from bench.core.types import CalibrationSpec, Cell, Outcome
+from bench.data.dataset import ImageSet
+from bench.measure.evaluation import Evaluator
+from bench.models.masking import apply_masks
+from tests.gpu.agreement import accuracies_agree
+from tests.gpu.networks import Prepared, settings_of
+from tests.gpu.short_memory import Peak, short_of_memory
+
+BATCH = 64
+#: Images that are evaluated in one batch, and those of a calibration batch, where memory is made scarce.
+IMAGES = {"cuda": 2**16, "cpu": 2**9}
+DRAWN = {"cuda": 2**12, "cpu": 2**7}
+#: What is left of the memory that they need: less than half, since a convolution may find an algorithm that takes less.
+LEFT = 0.35
+
+
+@pytest.fixture(scope="module")
+def pruned(prepared, benches, device) -> list[nn.Module]:
+    """Copies of a network with other masks, on the device."""
+    bench, models = benches("weight")[1], []
+    for sparsity in (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
+        models.append(copy.deepcopy(bench.view.model))
+        apply_masks(models[-1], bench.view.units, bench.masks(sparsity))
+    return models
+
+
+def evaluator(
+    prepared: Prepared, images: ImageSet, device: str, batch: int = BATCH, precision: str = "float32"
+) -> Evaluator:
+    settings = settings_of(device, precision=precision, batch=batch)
+    return Evaluator(prepared.dense.model, images, prepared.dense.normalisation, settings)
+
+
+def many(images: ImageSet, count: int) -> ImageSet:
+    """Repeat images until there are `count`."""
+    return images.subset(torch.arange(count) % len(images))
+
+
+def assert_agree(found: list[float], expected: list[float], images: int) -> None:
+    assert len(found) == len(expected)
+    for first, second in zip(found, expected, strict=True):
+        assert accuracies_agree(first, second, images)
+
+
+def test_a_gpu_stacks_small_networks(prepared, device):
+    assert evaluator(prepared, prepared.dataset.test, device).stack == (32 if device == "cuda" else 1)
+
+
+@pytest.mark.parametrize("stack", [2, 7])
+def test_stacked_networks_have_the_accuracies_of_each_alone(prepared, pruned, device, stack):
+    images = prepared.dataset.test
+    alone, together = (evaluator(prepared, images, device) for _ in range(2))
+    alone.stack, together.stack = 1, stack
+    expected = alone.accuracies(pruned)
+    assert len(set(expected)) > 1
+    found = together.accuracies(pruned)
+    assert_agree(found, expected, images=len(images))
+    assert together.accuracies(pruned) == found
+
+
+def test_bfloat16_gives_the_accuracies_of_each_network_alone(prepared, pruned, device):
+    """As a study evaluates candidates: as many at once as the evaluator chooses."""
+    images = prepared.dataset.test
+    alone, together = (evaluator(prepared, images, device, precision="bfloat16") for _ in range(2))
+    assert_agree(together.accuracies(pruned), [alone.evaluate(net).accuracy for net in pruned], images=len(images))
+
+
+def test_the_batch_is_halved_until_it_fits(prepared, pruned, device):
+    full = IMAGES[device]
+    images = many(prepared.dataset.test, full)
+    with Peak(device) as peak:
+        expected = evaluator(prepared, images, device, full).evaluate(pruned[0])
+    assert (expected.batch, expected.batch_halved) == (full, 0)
+    short = evaluator(prepared, images, device, full)
+    with short_of_memory(device, LEFT, peak.bytes, images=full // 3):
+        found = short.evaluate(pruned[0])
+    assert found.batch_halved >= 1
+    assert found.batch == full >> found.batch_halved
+    assert accuracies_agree(found.accuracy, expected.accuracy, full)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+
+
+def test_fewer_networks_are_stacked_until_they_fit(prepared, pruned, device):
+    full = IMAGES[device]
+    images = many(prepared.dataset.test, full)
+    plenty, short = (evaluator(prepared, images, device, full) for _ in range(2))
+    plenty.stack = short.stack = len(pruned)
+    with Peak(device) as peak:
+        expected = plenty.accuracies(pruned)
+    assert (plenty.stack, plenty.batch) == (len(pruned), full)
+    with short_of_memory(device, LEFT, peak.bytes, images=full // 10):
+        found = short.accuracies(pruned)
+    assert short.stack < len(pruned)
+    assert_agree(found, expected, images=full)
+
+
+def test_calibration_batches_are_cut_into_parts_that_fit(prepared, device):
+    """The gradient of a large calibration batch needs far more memory than the evaluation, whose batch is small."""
+    full = DRAWN[device]
+    draw = CalibrationSpec(0, full, full)
+    cells = [cell for cell in prepared.cells if is_taylor(cell)]
+    group = replace(prepared.session.plan.groups[0], cells=tuple(replace(cell, calibration=draw) for cell in cells))
+    dataset = replace(prepared.dataset, calibration=many(prepared.dataset.calibration, full))
+    ids = {cell.id for cell in cells}
+
+    def compute() -> list[Outcome]:
+        settings = settings_of(device, batch=32)
+        return list(prepared.pipeline(settings, group=group, dataset=dataset).run(ids))
+
+    with Peak(device) as peak:
+        expected = compute()
+    with short_of_memory(device, LEFT, peak.bytes, images=full // 3):
+        found = compute()
+    assert len(found) == len(expected) == 1
+    values, others = found[0].values, expected[0].values
+    assert "calibration_part" not in json.loads(others["notes"])
+    assert json.loads(values["notes"])["calibration_part"] <= full // 2
+    assert accuracies_agree(values["accuracy"], others["accuracy"], values["n_test"])
+
+
+def is_taylor(cell: Cell) -> bool:
+    """Whether a cell is that of `taylor` for weights under global allocation, without repair."""
+    plain = cell.correction.name == cell.recalibration.name == "none"
+    return plain and cell.scorer.name == "taylor" and (cell.granularity, cell.allocation.name) == ("weight", "global")
