@@ -14,7 +14,7 @@ import torch
 
 from bench.core.registry import Plugin, Registry
 from bench.core.types import Cell, Settings
-from bench.data.dataset import Dataset, calibration_draw
+from bench.data.dataset import Dataset, ImageSet, calibration_draw
 from bench.data.load import load_dataset
 from bench.measure.pipeline import Pipeline
 from bench.models.dense import DenseModel, obtain_dense
@@ -88,6 +88,11 @@ class Prepared:
         exclude = self.session.study.file.models[0].exclude
         view = ModelView(dense.model, find_units(dense.model, granularity, exclude, images[:2]))  # type: ignore[arg-type]
         return Bench(view, ScoreMap(view.magnitudes()), Calibration(images, draw.labels.to(device), BATCH), SPARSITY)
+
+
+def many(images: ImageSet, count: int) -> ImageSet:
+    """Repeat images until there are `count`."""
+    return images.subset(torch.arange(count) % len(images))
 
 
 def settings_of(

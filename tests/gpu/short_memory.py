@@ -1,4 +1,4 @@
-"""Too little memory for a piece of work: really on a GPU, by convolutions that refuse large batches on a CPU."""
+"""Memory of a device: what a piece of work takes, and too little of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 @contextmanager
@@ -17,13 +20,13 @@ def short_of_memory(device: str, share: float, needed: int, images: int) -> Iter
     Parameters
     ----------
     device : str
-        ``cuda`` limits the memory that this process may allocate; ``cpu`` raises `torch.OutOfMemoryError` instead.
+        ``cuda``: this process may allocate no more; ``cpu``: convolutions raise `torch.OutOfMemoryError`.
     share : float
         What is left of `needed` on a GPU.
     needed : int
-        Bytes that the work needs beyond what is allocated now (`peak_bytes`).
+        Bytes that the work needs beyond what is allocated now (`Peak`).
     images : int
-        Largest batch that a convolution or linear layer takes on the CPU.
+        Largest batch that a convolution takes on a CPU.
     """
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -47,19 +50,46 @@ def short_of_memory(device: str, share: float, needed: int, images: int) -> Iter
 
 
 class Peak:
-    """Largest number of bytes that tensors take on a GPU inside a ``with`` block, less those before it; 0 on a CPU."""
+    """Largest number of bytes that tensors took inside a ``with`` block, less those before it.
+
+    On a GPU the allocator counts them; on a CPU every operation is watched, which finds the tensors that it returns.
+    """
 
     def __init__(self, device: str) -> None:
         self.bytes = 0
-        self._on_gpu = device == "cuda"
+        self._watch = None if device == "cuda" else _Watch()
 
     def __enter__(self) -> Peak:
-        if self._on_gpu:
+        if self._watch is not None:
+            self._watch.__enter__()
+        else:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._on_gpu:
+    def __exit__(self, *error: Any) -> None:
+        if self._watch is not None:
+            self._watch.__exit__(*error)
+            self.bytes = self._watch.most
+        else:
             self.bytes = torch.cuda.max_memory_allocated() - self._before
+
+
+class _Watch(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations return, as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                reference = StorageWeakRef(tensor.untyped_storage())
+                self._alive[reference.cdata] = reference, tensor.untyped_storage().nbytes()
+        self._alive = {key: pair for key, pair in self._alive.items() if not pair[0].expired()}
+        self.most = max(self.most, sum(size for _, size in self._alive.values()))
+        return result

@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import nn
 
 from bench.core.types import CalibrationSpec, Cell, Outcome
@@ -15,7 +14,7 @@ from bench.data.dataset import ImageSet
 from bench.measure.evaluation import Evaluator
 from bench.models.masking import apply_masks
 from tests.gpu.agreement import accuracies_agree
-from tests.gpu.networks import Prepared, settings_of
+from tests.gpu.networks import Prepared, many, settings_of
 from tests.gpu.short_memory import Peak, short_of_memory
 
 BATCH = 64
@@ -41,11 +40,6 @@ def evaluator(
 ) -> Evaluator:
     settings = settings_of(device, precision=precision, batch=batch)
     return Evaluator(prepared.dense.model, images, prepared.dense.normalisation, settings)
-
-
-def many(images: ImageSet, count: int) -> ImageSet:
-    """Repeat images until there are `count`."""
-    return images.subset(torch.arange(count) % len(images))
 
 
 def assert_agree(found: list[float], expected: list[float], images: int) -> None:

@@ -1,0 +1,60 @@
+"""The forecast of a device's memory against the largest number of bytes that its tensors took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.core.types import CalibrationSpec, Cell
+from bench.models.units import find_units
+from bench.models.view import ModelView
+from bench.run.memory import measure_sizes, memory_stages
+from tests.gpu.networks import many, settings_of
+from tests.gpu.short_memory import Peak
+
+#: Images that pass through the network at once: test images, or those of the calibration draw.
+MANY = {"cuda": 2**12, "cpu": 2**9}
+FEW = {"cuda": 2**8, "cpu": 2**5}
+#: Largest accepted difference as a share of what is measured, and in bytes: on a GPU, libraries have work space.
+WITHIN, FLOOR = 0.3, {"cuda": 64 * 2**20, "cpu": 2 * 2**20}
+
+#: Scorer and correction, and what takes most: evaluation, activations for gradients, Hessians, moments of channels.
+METHODS = [("magnitude", "none", "test"), ("taylor", "none", "draw"), ("obs", "none", "draw"),
+           ("magnitude", "asr", "draw")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("scorer", "correction", "most"), METHODS)
+def test_the_forecast_is_within_30_percent_of_the_peak(prepared, device, scorer, correction, most):
+    tested, drawn = ((MANY if most == split else FEW)[device] for split in ("test", "draw"))
+    draw = CalibrationSpec(0, drawn, drawn)
+    cells = [replace(cell, calibration=draw) for cell in prepared.cells if is_of(cell, scorer, correction)]
+    group = replace(prepared.session.plan.groups[0], cells=tuple(cells))
+    dataset = replace(
+        prepared.dataset, test=many(prepared.dataset.test, tested),
+        calibration=many(prepared.dataset.calibration, drawn),
+    )  # fmt: skip
+    facts = replace(next(iter(prepared.session.facts.values())), test=tested)
+    image = (facts.in_chans, *facts.image_size)
+    exclude = prepared.session.study.file.models[0].exclude
+    view = ModelView(prepared.dense.model, find_units(prepared.dense.model, "weight", exclude, torch.zeros(1, *image)))
+    settings = settings_of(device, batch=tested)
+    sizes = measure_sizes(view, image, settings)
+    # of the device alone, also where that is the CPU: the forecast for a CPU is of the whole process
+    stages = memory_stages(sizes, facts, replace(settings, device="cuda"), cells, prepared.session.registry, None)
+    forecast = max(sum(parts.values()) for parts in stages.values())
+    with Peak(device) as peak:
+        pipeline = prepared.pipeline(settings, group=group, dataset=dataset)
+        outcomes = list(pipeline.run({cell.id for cell in cells}))
+    assert [outcome.state for outcome in outcomes] == ["done"] * len(cells)
+    print(f"{scorer}, {correction}: forecast {forecast / 2**20:.1f} MiB, measured {peak.bytes / 2**20:.1f} MiB")
+    assert peak.bytes > 0
+    assert abs(forecast - peak.bytes) <= max(WITHIN * peak.bytes, FLOOR[device]), (forecast, peak.bytes, stages)
+
+
+def is_of(cell: Cell, scorer: str, correction: str) -> bool:
+    """Whether a cell has these methods, for weights under global allocation, without recalibration."""
+    if cell.is_dense or cell.granularity != "weight" or cell.recalibration.name != "none":
+        return False
+    return (cell.scorer.name, cell.allocation.name, cell.correction.name) == (scorer, "global", correction)
