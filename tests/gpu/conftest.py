@@ -25,13 +25,15 @@ def tested_device() -> str | None:
     return os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that compute. On a CPU most networks are slow; warnings are shown, but are no errors."""
     for item in items:
         if HERE in item.path.parents and "device" in getattr(item, "fixturenames", ()):
             item.add_marker("trains")
             item.add_marker(pytest.mark.filterwarnings("default"))  # a GPU machine has packages of its own
             parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+            if config.pluginmanager.hasplugin("xdist"):  # one process computes the fixtures of a network
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {parameters.get('network')}"))
             if tested_device() == "cpu" and parameters.get("network") in SLOW:
                 item.add_marker("slow")
 

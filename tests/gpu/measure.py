@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TOTAL = 470
 #: On a CPU, which others may use, the limits are so many times as long.
 PATIENCE = 5
+#: Seconds after an interrupt at its limit in which a step may print its summary, before it is killed.
+GRACE = 10
 #: A step for which fewer seconds are left is not started.
 LEAST = 5
 
@@ -47,6 +51,9 @@ class Result:
 def steps_on(device: str, study: Path, *, smoke: bool) -> list[Step]:
     """Return the steps, the most important first; the last one makes the folder `study` and runs a slice of it."""
     pytest = ("-m", "pytest", "tests/gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--tb=short")
+    if find_spec("xdist") is not None:
+        workers = max(1, min(8, (os.cpu_count() or 1) // 2))
+        pytest += ("-n", str(workers), "--dist", "loadgroup")
     timing = ("-m", "tests.gpu.steps", "--device", device)
     run = ("-m", "prunebench", "run", str(study), "--profile", "quick", "--device", device)
     few: tuple[str, ...] = ()
@@ -57,7 +64,7 @@ def steps_on(device: str, study: Path, *, smoke: bool) -> list[Step]:
         training = ("--models", "resnet20", "--images", "256")
     patience = PATIENCE if smoke else 1
     return [
-        Step("tests", pytest, 170 * patience),
+        Step("tests", pytest, 220 * patience),
         Step("speed, ResNet-20", (*timing, "speed", "--models", "resnet20", *few), 110 * patience),
         Step("speed, ResNet-18", (*timing, "speed", "--models", "resnet18", *few), 110 * patience),
         Step("training", (*timing, "training", *training), 75 * patience),
@@ -66,7 +73,9 @@ def steps_on(device: str, study: Path, *, smoke: bool) -> list[Step]:
     ]
 
 
-def run_steps(steps: Iterable[Step], total: float, environment: Mapping[str, str] | None = None) -> Iterator[Result]:
+def run_steps(
+    steps: Iterable[Step], total: float, environment: Mapping[str, str] | None = None, grace: float = GRACE
+) -> Iterator[Result]:
     """Run steps one after the other and yield what became of each.
 
     Parameters
@@ -77,6 +86,8 @@ def run_steps(steps: Iterable[Step], total: float, environment: Mapping[str, str
         Seconds for all of them: the limit of a step is lowered to what is left.
     environment : mapping, optional
         Variables that are added to those of this process.
+    grace : float
+        Seconds between the interrupt of a step at its limit and its end.
     """
     end = time.monotonic() + total
     for step in steps:
@@ -86,24 +97,27 @@ def run_steps(steps: Iterable[Step], total: float, environment: Mapping[str, str
             continue
         print(f"\n=== {step.name} (at most {limit:.0f} s): python {' '.join(step.arguments)}", flush=True)
         start = time.monotonic()
-        outcome = _outcome(step.arguments, limit, environment or {})
+        outcome = _outcome(step.arguments, limit, environment or {}, grace)
         seconds = time.monotonic() - start
         print(f"=== {step.name}: {outcome}, {seconds:.1f} s", flush=True)
         yield Result(step.name, outcome, seconds)
 
 
-def _outcome(arguments: Sequence[str], limit: float, environment: Mapping[str, str]) -> str:
-    """Run Python in a process group of its own, which is killed as a whole, so that no worker keeps the device."""
+def _outcome(arguments: Sequence[str], limit: float, environment: Mapping[str, str], grace: float) -> str:
+    """Run Python in a process group of its own, which ends as a whole, so that no worker keeps the device."""
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=variables, start_new_session=True)
     try:
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
         return f"stopped at its limit of {limit:.0f} s"
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
     return "passed" if code == 0 else f"failed (exit code {code})"
 
 

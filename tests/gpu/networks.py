@@ -39,6 +39,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     },
 }
+#: Threads of the CPU: more do not help small networks, and several processes may run tests at a time.
+THREADS = 2
 #: Largest number of test images, which the CPU evaluates too: on a GPU so many that one is 0.1 points.
 TEST_IMAGES = {"cuda": 1000, "cpu": 100}
 #: Images and batch of the draw on which single methods are compared.
@@ -99,7 +101,9 @@ def settings_of(
     device: str, memory_format: str = "contiguous", precision: str = "float32", batch: int = 512
 ) -> Settings:
     """Return execution settings; channels-last on a CPU changes the order of sums, as a GPU does."""
-    return Settings(precision, memory_format, batch, device, torch.get_num_threads(), device_class(device))
+    return Settings(
+        precision, memory_format, batch, device, min(THREADS, torch.get_num_threads()), device_class(device)
+    )
 
 
 def prepare(network: str, folder: Path, device: str) -> Prepared:

@@ -11,7 +11,8 @@ import pytest
 from tests.gpu.measure import Step, print_summary, run_steps, steps_on
 
 HANGS = """\
-import subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
 open(sys.argv[1], "w").write(str(worker.pid))
 worker.wait()
@@ -30,7 +31,7 @@ def test_steps_that_fail_or_hang_stop_no_other_step(tmp_path):
         python("hanging", HANGS, 8, str(hanging)),
         python("last", "import os; assert os.environ['ADDED'] == '1'"),
     ]
-    found = [(result.name, result.outcome) for result in run_steps(steps, 600, {"ADDED": "1"})]
+    found = [(result.name, result.outcome) for result in run_steps(steps, 600, {"ADDED": "1"}, grace=1)]
     assert found == [
         ("good", "passed"), ("bad", "failed (exit code 3)"), ("hanging", "stopped at its limit of 8 s"),
         ("last", "passed"),
@@ -40,6 +41,19 @@ def test_steps_that_fail_or_hang_stop_no_other_step(tmp_path):
     while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end, "the worker of the hanging step is left behind"
         time.sleep(0.1)
+
+
+def test_a_step_that_is_stopped_may_print_what_it_found(capfd):
+    code = """\
+import time
+try:
+    time.sleep(1000)
+except KeyboardInterrupt:
+    print("found so far")
+"""
+    (result,) = run_steps([python("slow", code, 8)], 600)
+    assert result.outcome == "stopped at its limit of 8 s"
+    assert "found so far" in capfd.readouterr().out
 
 
 def test_no_step_is_started_without_time(capfd):
