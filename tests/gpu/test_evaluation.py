@@ -20,7 +20,7 @@ from tests.gpu.short_memory import Peak, short_of_memory
 BATCH = 64
 #: Images that are evaluated in one batch, and those of a calibration batch, where memory is made scarce.
 IMAGES = {"cuda": 2**16, "cpu": 2**9}
-DRAWN = {"cuda": 2**12, "cpu": 2**7}
+DRAWN = {"cuda": 2**13, "cpu": 2**7}
 #: What is left of the memory that they need: less than half, since a convolution may find an algorithm that takes less.
 LEFT = 0.35
 
