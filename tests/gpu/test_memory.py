@@ -18,7 +18,7 @@ from tests.gpu.short_memory import Peak
 MANY = {"cuda": 2**12, "cpu": 2**11}
 FEW = {"cuda": 2**8, "cpu": 2**5}
 #: Largest accepted difference as a share of what is measured, and in bytes: three copies of a part of the moments
-#: (`bench.repairs.statistics`), or on a GPU a part of the patches (`bench.models.observe`) and the libraries' work space.
+#: (`bench.repairs.statistics`), or on a GPU a part of the patches (`bench.models.observe`) and work space of libraries.
 WITHIN, FLOOR = 0.3, {"cuda": 96 * 2**20, "cpu": 6 * 2**20}
 #: Scorer and correction, and what takes most: evaluation, activations for gradients, Hessians, moments of channels.
 METHODS = [("magnitude", "none", "test"), ("taylor", "none", "draw"), ("obs", "none", "draw"),
