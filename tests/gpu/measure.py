@@ -76,7 +76,7 @@ def steps_on(device: str, study: Path, *, smoke: bool) -> list[Step]:
 def run_steps(
     steps: Iterable[Step], total: float, environment: Mapping[str, str] | None = None, grace: float = GRACE
 ) -> Iterator[Result]:
-    """Run steps one after the other and yield what became of each.
+    """Run steps one after the other and yield the outcome of each.
 
     Parameters
     ----------
