@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.overrides import TorchFunctionMode
 
 from bench.core.errors import CellError, Deadline
 from bench.core.types import Settings
@@ -210,7 +212,8 @@ class Evaluator:
         step = max(1, self.batch // len(filled))  # as many activations as one model has with a full batch
         for start in range(0, len(self._images), step):
             _check_deadline(deadline, start, len(self._images))
-            logits = forward(stacked, self._input(start, step)).double()
+            with _Float32BatchNorm():
+                logits = forward(stacked, self._input(start, step)).double()
             labels = self._labels[start : start + step].expand(len(filled), -1)
             losses += F.cross_entropy(logits.movedim(-1, 1), labels, reduction="none").sum(dim=1)
             hits.append(logits.argmax(dim=-1) == labels)
@@ -273,6 +276,17 @@ def pack_bits(flags: Tensor) -> Tensor:
     padded = F.pad(flags.to(torch.uint8), (0, -len(flags) % 8)).view(-1, 8)
     shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=flags.device)
     return (padded << shifts).sum(dim=1, dtype=torch.uint8)
+
+
+class _Float32BatchNorm(TorchFunctionMode):  # type: ignore[no-untyped-call]
+    """Converts the input of a BatchNorm in float32, and its output back: vmap has no rule for two precisions."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is F.batch_norm and args[0].dtype == torch.bfloat16:
+            return func(args[0].float(), *args[1:], **(kwargs or {})).to(args[0].dtype)
+        return func(*args, **(kwargs or {}))
 
 
 def prepare_network(model: nn.Module, settings: Settings) -> nn.Module:

@@ -20,7 +20,7 @@ from bench.models.weight_parts import WeightPart, weight_parts
 #: Bytes of patches that are held at once on a CPU, where more leave its cache (one image's may be more).
 PART = 2**22
 #: The same on a GPU, which needs large products.
-GPU_PART = 2**28
+GPU_PART = 2**26
 
 
 @dataclass(frozen=True)

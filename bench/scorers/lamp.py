@@ -42,6 +42,6 @@ def lamp_scores(magnitude: Tensor) -> Tensor:
     """
     square = magnitude.double().square().reshape(-1)
     ascending = square.sort().values
-    outlasting = ascending.flip(0).cumsum(0).flip(0)
+    outlasting = ascending.cpu().flip(0).cumsum(0).flip(0).to(square.device)  # a GPU's order of summation varies
     total = outlasting[torch.searchsorted(ascending, square)]  # from the first of its equals on
     return torch.where(square > 0, square / total, 0.0).reshape(magnitude.shape)
