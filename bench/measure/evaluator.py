@@ -278,7 +278,7 @@ def pack_bits(flags: Tensor) -> Tensor:
     return (padded << shifts).sum(dim=1, dtype=torch.uint8)
 
 
-class _Float32BatchNorm(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _Float32BatchNorm(TorchFunctionMode):
     """Converts the input of a BatchNorm in float32, and its output back: vmap has no rule for two precisions."""
 
     def __torch_function__(
