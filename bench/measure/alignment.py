@@ -15,7 +15,7 @@ from torch import Tensor
 from bench.core.identity import named_seed
 from bench.core.types import Cell, Group
 from bench.masks.erk import round_to_total
-from bench.measure.rank_correlation import rank_correlations
+from bench.measure.rank_correlation import Ties, rank_correlations
 from bench.measure.scoring import Ordered
 from bench.measure.shared import GRANULARITIES, Once, SharedValues, computing_order
 from bench.models.sorting import grouped, indices
@@ -27,8 +27,6 @@ from bench.store import schema
 
 #: Half the width, in u, of the window about the rank at the target sparsity.
 WINDOW = 0.15
-#: Units of the windows that are correlated in one call: more calls, and larger arrays, took longer (one core).
-ELEMENTS = 2**17
 #: Units of a model and granularity that are sampled at most (ours).
 SAMPLED = 512
 
@@ -153,29 +151,27 @@ class MagnitudeRanks:
         values, u, places = (
             each.index_select(0, ascending) for each in (scores.flat(self._units), self._u, self._centred)
         )
-        whole = rank_correlations(values, places, self._sizes)
-        windows: list[list[float]] = []
-        together = max(1, ELEMENTS // len(values))
-        for start in range(0, len(sparsities), together):
-            part = sparsities[start : start + together]
-            inside = torch.cat([indices((u >= low) & (u < high)) for low, high in map(window_bounds, part)])
-            sizes = [size for sparsity in part for size in self._window_sizes(sparsity)]
-            found = rank_correlations(values.index_select(0, inside), places.index_select(0, inside), sizes)
-            windows += [found[first : first + len(whole)] for first in range(0, len(found), len(whole))]
+        ties = Ties.find(values, self._layer)
+        whole = rank_correlations(places, self._sizes, ties)
+        windows = []
+        for sparsity in sparsities:
+            low, high = window_bounds(sparsity)
+            flags = (u >= low).logical_and_(u < high)
+            inside, sizes = indices(flags), self._window_sizes(sparsity)
+            found = rank_correlations(places.index_select(0, inside), sizes, ties.among(inside, flags))
+            windows.append(list(zip(sizes, found, strict=True)))
         return [
-            LayerAlignment(sparsity, layer.name, layer.size, rho, self._window_sizes(sparsity)[number], window[number])
-            for number, (layer, rho) in enumerate(zip(self._units.layers, whole, strict=True))
+            LayerAlignment(sparsity, layer.name, layer.size, whole[number], *window[number])
+            for number, layer in enumerate(self._units.layers)
             for sparsity, window in zip(sparsities, windows, strict=True)
         ]
 
     def _window_sizes(self, sparsity: float | None) -> list[int]:
         """Return how many units of each layer are in the window of a sparsity."""
         if sparsity not in self._windows:
-            ends = [
-                torch.searchsorted(ladder(n), torch.tensor(window_bounds(sparsity), dtype=torch.float64))
-                for n in self._sizes
-            ]
-            self._windows[sparsity] = [int(high - low) for low, high in ends]
+            bounds = torch.tensor(window_bounds(sparsity), dtype=torch.float64)
+            ends = [torch.searchsorted(ladder(n), bounds).tolist() for n in self._sizes]
+            self._windows[sparsity] = [high - low for low, high in ends]
         return self._windows[sparsity]
 
     def sample(self, scores: ScoreMap) -> list[SampledUnit]:

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation of many layers at once."""
+"""Spearman's rank correlation of many layers at once, from one sequence that is sorted by value."""
 
 from __future__ import annotations
 
@@ -11,72 +11,99 @@ from torch import Tensor
 from bench.models.sorting import indices
 
 
-def rank_correlations(values: Tensor, places: Tensor, sizes: list[int]) -> list[float]:
-    """Correlate values with places layer by layer; equal values share their rank.
+@dataclass(frozen=True)
+class Ties:
+    """Runs of two or more equal values in a sequence of layers that is sorted in each layer.
 
-    The results of all layers are read from the device at once.
+    Attributes
+    ----------
+    members : Tensor
+        Places in the sequence of all members of all runs, ascending, int64.
+    run : Tensor
+        Number of each member's run, ascending, int64.
+    """
+
+    members: Tensor
+    run: Tensor
+
+    @classmethod
+    def find(cls, values: Tensor, layer: Tensor) -> Ties:
+        """Find the runs, given value and layer of every place."""
+        same = (values[1:] == values[:-1]).logical_and_(layer[1:] == layer[:-1])
+        edge = same.new_zeros(1)
+        after = torch.cat([edge, same])  # a member that is not the first of its run
+        members = indices(after | torch.cat([same, edge]))
+        return cls(members, (~after.index_select(0, members)).cumsum(0) - 1)
+
+    def among(self, places: Tensor, flags: Tensor) -> Ties:
+        """Return the runs that are left in the sequence of the flagged places only.
+
+        Parameters
+        ----------
+        places : Tensor
+            Where `flags` are True, int64.
+        flags : Tensor
+            One per place of this sequence.
+        """
+        if not len(self.members):
+            return self
+        left = indices(flags.index_select(0, self.members))
+        members, run = (each.index_select(0, left) for each in (self.members, self.run))
+        alone = torch.ones(len(run) + 1, dtype=torch.bool, device=run.device)
+        torch.ne(run[1:], run[:-1], out=alone[1:-1])
+        left = indices(~(alone[1:] & alone[:-1]))
+        return Ties(torch.searchsorted(places, members.index_select(0, left)), run.index_select(0, left))
+
+    def corrections(self, ranked: Tensor, sizes: list[int]) -> Tensor:
+        """Return what shared ranks add to the sums of `rank_correlations`, per layer: shape ``(layers, 2)``."""
+        _, place, length = torch.unique_consecutive(self.run, return_inverse=True, return_counts=True)
+        first = self.members.index_select(0, length.cumsum(0) - length)
+        shift = (first + (length - 1) / 2).double().index_select(0, place) - self.members
+        ends = torch.tensor(sizes, device=self.run.device).cumsum(0)
+        found = torch.zeros(len(sizes), 2, dtype=torch.float64, device=self.run.device)
+        of_member, of_run = (torch.bucketize(places, ends, right=True) for places in (self.members, first))
+        found[:, 0].index_add_(0, of_member, shift * ranked.index_select(0, self.members))
+        found[:, 1].index_add_(0, of_run, (length - length**3).double() / 12)
+        return found
+
+
+def rank_correlations(ranked: Tensor, sizes: list[int], ties: Ties) -> list[float]:
+    """Correlate the ranks of values with other ranks, layer by layer; equal values share their rank.
+
+    Sums of the layers are exact up to about 200,000 units, and are read from the device at once.
 
     Parameters
     ----------
-    values : Tensor
-        One layer after the other, ascending in each layer, shape ``(total,)``.
-    places : Tensor
-        Of the same units: consecutive numbers in some order in every layer, less any number of the layer's own;
-        float64. Sums stay exact up to layers of 200,000 units where that number is near their mean.
+    ranked : Tensor
+        The other ranks, in ascending order of the values, one layer after the other: consecutive numbers in every
+        layer, plus any number of the layer's own; float64, shape ``(total,)``.
     sizes : list of int
         Units of each layer.
+    ties : Ties
+        Of the values.
 
     Returns
     -------
     list of float
-        One correlation per layer; NaN where it is not defined.
+        One correlation per layer; NaN where all values are equal.
 
     Examples
     --------
-    >>> values, places = torch.tensor([1.0, 2.0, 7.0, 9.0]), torch.tensor([0.5, -1.5, 1.5, -0.5]).double()
-    >>> rank_correlations(values, places, [4])
-    [0.0]
+    >>> values = torch.tensor([1.0, 2.0, 7.0, 7.0])
+    >>> ties = Ties.find(values, torch.zeros(4, dtype=torch.int64))
+    >>> [round(rho, 3) for rho in rank_correlations(torch.tensor([2.0, 0.0, 3.0, 1.0]).double(), [4], ties)]
+    [0.211]
     """
-    device, n = values.device, torch.tensor(sizes, device=values.device)
-    layer = torch.arange(len(sizes), device=device).repeat_interleave(n, output_size=len(values))
-    ranks = torch.arange(len(values), dtype=torch.float64, device=device)
-    ties = _Ties.find(values, layer)
-    if ties is not None:
-        ties.share(ranks)
-    means = (n.cumsum(0) - n) + (n - 1) / 2
-    centred = torch.split(ranks.sub_(means.double().index_select(0, layer)), sizes)
-    products = torch.stack([torch.dot(*parts) for parts in zip(centred, torch.split(places, sizes), strict=True)])
-    most = n * (n.double().square() - 1) / 12  # sum of squares of centred ranks without ties
-    squares = most if ties is None else torch.stack([torch.dot(part, part) for part in centred])
-    return [_correlation(*sums) for sums in torch.stack([products, squares, most], dim=1).tolist()]
+    steps = torch.arange(max(sizes), dtype=torch.float64, device=ranked.device)
+    parts = torch.split(ranked, sizes)
+    sums = torch.stack([torch.stack([torch.dot(steps[: len(part)], part), part.sum()]) for part in parts])
+    shared = ties.corrections(ranked, sizes) if len(ties.members) else torch.zeros_like(sums)
+    return [_rho(n, *numbers) for n, numbers in zip(sizes, torch.cat([sums, shared], dim=1).tolist(), strict=True)]
 
 
-@dataclass(frozen=True)
-class _Ties:
-    """Places of the members of runs of equal values, and of the first and the last member of their run."""
-
-    members: Tensor
-    first: Tensor
-    last: Tensor
-
-    @classmethod
-    def find(cls, values: Tensor, layer: Tensor) -> _Ties | None:
-        """Find the runs of two or more in a layer; None if there are none."""
-        same = (values[1:] == values[:-1]).logical_and_(layer[1:] == layer[:-1])
-        edge = same.new_zeros(1)
-        members = indices(torch.cat([edge, same]) | torch.cat([same, edge]))
-        if not len(members):
-            return None
-        begins = ~torch.cat([edge, same])
-        run, starts = (begins.cumsum(0) - 1).index_select(0, members), indices(begins)
-        ends = torch.cat([starts[1:], starts.new_tensor([len(begins)])]) - 1
-        return cls(members, starts.index_select(0, run), ends.index_select(0, run))
-
-    def share(self, ranks: Tensor) -> None:
-        """Give the members of each run their mean rank."""
-        mean = (ranks.index_select(0, self.first) + ranks.index_select(0, self.last)) / 2
-        ranks.index_copy_(0, self.members, mean)
-
-
-def _correlation(products: float, squares: float, most: float) -> float:
-    return min(1.0, max(-1.0, products / math.sqrt(most * squares))) if squares else math.nan
+def _rho(n: int, product: float, total: float, shared_product: float, shared_squares: float) -> float:
+    most = n * (n * n - 1) / 12  # sum of squares of n centred ranks
+    squares = most + shared_squares
+    if squares <= 0:
+        return math.nan
+    return min(1.0, max(-1.0, (product - (n - 1) / 2 * total + shared_product) / math.sqrt(most * squares)))
