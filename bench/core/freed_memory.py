@@ -1,10 +1,28 @@
-"""Return of freed memory to the operating system, which the C library otherwise retains."""
+"""Whether freed memory stays with the process, which may use it again, or returns to the operating system."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 import time
+
+#: Parameters of glibc's `mallopt`, from its <malloc.h>.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+#: Bytes that the C library keeps when they are freed, and from which on a block is a mapping of its own.
+KEPT = 2**30
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed blocks of less than 1 GiB for later ones, until `return_freed_memory` (glibc only).
+
+    By default it returns the memory of activations after every pass and requests it anew for the next one, page by
+    page: on two cores of a virtual machine forward passes of a digits network took twice as long.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, KEPT)
+            mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def return_freed_memory() -> None:

@@ -12,7 +12,9 @@ from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
 
 
-def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor]) -> Tensor:
+def keep_order(
+    units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor], by_magnitude: Tensor | None = None
+) -> Tensor:
     """Order all units of a model from the best to the worst.
 
     Higher scores come first. Equal scores are ordered by the score map's secondary key, or magnitude
@@ -28,6 +30,8 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
         Higher means keep.
     magnitudes : mapping of str to Tensor
         Unit magnitudes, shaped as the scores.
+    by_magnitude : Tensor, optional
+        The order of magnitude itself, which is returned where the scores do not increase along it: they are not sorted.
 
     Returns
     -------
@@ -49,6 +53,10 @@ def keep_order(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tens
     """
     scores.validate(units)
     values = scores.flat(units)
+    if by_magnitude is not None and scores.secondary is None:
+        ordered = values.index_select(0, by_magnitude)
+        if bool((ordered[1:] <= ordered[:-1]).all()):
+            return by_magnitude
     order = ascending(values).flip(0)
     values = values.index_select(0, order)
     tied = indices(_in_runs(values[1:] == values[:-1]))

@@ -86,6 +86,15 @@ class Aligned(NamedTuple):
     units: list[SampledUnit]
 
 
+class _Correlated(NamedTuple):
+    """Correlations, and all that they depend on."""
+
+    order: Tensor
+    sparsities: Sequence[float | None]
+    ties: Ties
+    rows: list[LayerAlignment]
+
+
 class MagnitudeRanks:
     """The ranks of a model's units by magnitude, with which scores are compared, and a sample of these units.
 
@@ -116,6 +125,7 @@ class MagnitudeRanks:
     def __init__(self, units: UnitSpace, magnitudes: Mapping[str, Tensor], order: Tensor, seed: int) -> None:
         self._units, self._sizes = units, [layer.size for layer in units.layers]
         self._windows: dict[float | None, list[int]] = {}
+        self._latest: _Correlated | None = None
         self._layer = units.layer_index().to(order.device)
         ascending = self._by_layer(order)
         place = torch.cat([torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in self._sizes])
@@ -152,6 +162,9 @@ class MagnitudeRanks:
             each.index_select(0, ascending) for each in (scores.flat(self._units), self._u, self._centred)
         )
         ties = Ties.find(values, self._layer)
+        latest = self._latest
+        if latest is not None and latest.order is order and latest.sparsities == sparsities and latest.ties.equal(ties):
+            return latest.rows  # scores that increase with magnitude share its order
         whole = rank_correlations(places, self._sizes, ties)
         windows = []
         for sparsity in sparsities:
@@ -160,11 +173,13 @@ class MagnitudeRanks:
             inside, sizes = indices(flags), self._window_sizes(sparsity)
             found = rank_correlations(places.index_select(0, inside), sizes, ties.among(inside, flags))
             windows.append(list(zip(sizes, found, strict=True)))
-        return [
+        rows = [
             LayerAlignment(sparsity, layer.name, layer.size, whole[number], *window[number])
             for number, layer in enumerate(self._units.layers)
             for sparsity, window in zip(sparsities, windows, strict=True)
         ]
+        self._latest = _Correlated(order, sparsities, ties, rows)
+        return rows
 
     def _window_sizes(self, sparsity: float | None) -> list[int]:
         """Return how many units of each layer are in the window of a sparsity."""

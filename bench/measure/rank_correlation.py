@@ -35,6 +35,10 @@ class Ties:
         members = indices(after | torch.cat([same, edge]))
         return cls(members, (~after.index_select(0, members)).cumsum(0) - 1)
 
+    def equal(self, other: Ties) -> bool:
+        """Whether two sequences have the same runs."""
+        return torch.equal(self.members, other.members) and torch.equal(self.run, other.run)
+
     def among(self, places: Tensor, flags: Tensor) -> Ties:
         """Return the runs that are left in the sequence of the flagged places only.
 

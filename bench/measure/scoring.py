@@ -107,13 +107,13 @@ class Scoring:
     def ordered(self, cell: Cell, weights: Weights) -> Ordered:
         """Return the scores of a cell and the order of its units."""
         assert cell.granularity is not None
-        units, magnitudes = self._shared.units(cell.granularity), self._shared.magnitudes(cell.granularity).scores
+        units, magnitudes = self._shared.units(cell.granularity), self._shared.magnitudes(cell.granularity)
         scores = self.scores(cell, weights)
 
         def compute() -> Ordered:
-            order = keep_order(units, scores, magnitudes)
-            self._shared.counters["sorts"] += 1
-            return Ordered(scores, order, tied_units(units, scores, magnitudes, order))
+            order = keep_order(units, scores, magnitudes.scores, magnitudes.order)
+            self._shared.counters["sorts"] += order is not magnitudes.order
+            return Ordered(scores, order, tied_units(units, scores, magnitudes.scores, order))
 
         return self._ordered.get(self._key(cell, weights), compute)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.core.freed_memory import return_freed_memory
+from bench.core.freed_memory import keep_freed_memory, return_freed_memory
 from bench.core.types import Settings
 from bench.data.dataset import ImageSet
 from bench.measure.evaluator import PRECISIONS, STACKED_MODELS, Evaluator, is_small, prepare_network
@@ -295,7 +295,8 @@ def synchronise(device: torch.device) -> None:
 
 
 def apply_settings(settings: Settings) -> None:
-    """Set the number of threads; on a GPU, disable TF32 and make convolutions deterministic."""
+    """Set the number of threads and the use of memory; on a GPU, disable TF32 and make convolutions deterministic."""
+    keep_freed_memory()
     torch.set_num_threads(settings.threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -14,6 +14,7 @@ TIMED = {
     "forward": "bare forward passes of the unique masks",
     "engine": "this engine, rows written",
     "known": "the same with every evaluation known: scores, masks, rows",
+    "scores": "of which passes of the scorers",
     "loop": "the loop in one process, float32",
     "process": "a process per cell: one cell",
     "imports": "of which until its imports are done",

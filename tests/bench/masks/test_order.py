@@ -87,3 +87,19 @@ def test_tied_units_are_those_a_loop_finds(sizes: list[int], data: st.DataObject
     )
     score_map = ScoreMap(scores)
     assert tied_units(units, score_map, magnitudes, keep_order(units, score_map, magnitudes)) == expected
+
+
+def test_scores_that_do_not_decrease_with_magnitude_are_not_sorted():
+    units = _units([40, 30])
+    generator = torch.Generator().manual_seed(0)
+    magnitudes = {layer.name: torch.randint(9, layer.unit_shape, generator=generator) / 3 for layer in units.layers}
+    by_magnitude = keep_order(units, ScoreMap({name: m.double() for name, m in magnitudes.items()}), magnitudes)
+    for function, sorts in ((torch.square, False), (torch.floor, False), (torch.neg, True)):
+        scores = ScoreMap({name: function(m).double() for name, m in magnitudes.items()})
+        found = keep_order(units, scores, magnitudes, by_magnitude)
+        assert torch.equal(found, keep_order(units, scores, magnitudes))
+        assert (found is by_magnitude) is not sorts
+    secondary = ScoreMap({name: m.double() for name, m in magnitudes.items()}, secondary={
+        name: -torch.arange(m.numel()).double() for name, m in magnitudes.items()
+    })  # fmt: skip
+    assert torch.equal(keep_order(units, secondary, magnitudes, by_magnitude), keep_order(units, secondary, magnitudes))
