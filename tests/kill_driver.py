@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -21,12 +21,13 @@ from typing import Any
 
 import sqlalchemy as sa
 import torch
+from torch import nn
 
 import bench.measure.alignment
-import bench.measure.evaluator
 import bench.measure.recheck
 import bench.measure.scoring
 import bench.store.database
+from bench.measure.evaluator import Evaluation, Evaluator
 from bench.store.files import Artifacts
 from prunebench.cli import main
 
@@ -161,6 +162,17 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
 
         return wrapper
 
+    evaluate_all = Evaluator.evaluate_all
+
+    def watched_one_by_one(self: Evaluator, models: Iterable[nn.Module], *args: Any) -> list[Evaluation]:
+        def each() -> Iterator[nn.Module]:
+            for model in models:
+                with enter("evaluation"):
+                    pass
+                yield model
+
+        return evaluate_all(self, each(), *args)
+
     def commit(_connection: sa.Connection) -> None:
         with enter("within a commit"):  # the statements of the transaction have run, its commit has not
             pass
@@ -172,7 +184,8 @@ def _watch(log: int, stage_to_kill: str, count: int) -> None:
 
     torch.optim.AdamW.step = watched("training", torch.optim.AdamW.step)
     bench.measure.scoring.keep_order = watched("scoring", bench.measure.scoring.keep_order)
-    bench.measure.evaluator.Evaluator.evaluate = watched("evaluation", bench.measure.evaluator.Evaluator.evaluate)
+    Evaluator.evaluate = watched("evaluation", Evaluator.evaluate)
+    Evaluator.evaluate_all = watched_one_by_one
     bench.measure.recheck.check_cell = watched("checks", bench.measure.recheck.check_cell)
     bench.measure.alignment.alignment_tables = watched("alignment", bench.measure.alignment.alignment_tables)
     Artifacts.write_table = watched("writing a table", Artifacts.write_table)
