@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -139,7 +140,7 @@ class PrunableLayer:
         if self.layout is None and self.regular:
             object.__setattr__(self, "layout", Layout.plain(self.weight_shape))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of units."""
         return int(torch.Size(self.unit_shape).numel())
@@ -185,12 +186,12 @@ class UnitSpace:
     layers: tuple[PrunableLayer, ...]
     stem: str | None = None
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Number of units in all."""
         return sum(layer.size for layer in self.layers)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Layer names in order."""
         return tuple(layer.name for layer in self.layers)
