@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from bench.core.freed_memory import keep_freed_memory
 from bench.core.provenance import provenance
 from bench.core.types import DataFacts
 from bench.data.dataset import ImageSet
@@ -141,6 +142,7 @@ def _noise(count: int) -> ImageSet:
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a run does
     try:
         yield
     finally:
