@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from bench.core.errors import UserError
+from tests.speed.host_profile import host_profile, profile_lines
 from tests.speed.measure import measure
 from tests.speed.startup import measure_startup, print_startup
 from tests.speed.tables import print_result
@@ -25,6 +26,7 @@ def speed(
         bool, typer.Option("--training", help="time the training of ResNet-20 on noise instead")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for a program to read")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="profile the host's work per cell instead")] = False,
     startup: Annotated[bool, typer.Option("--startup", help="time whole commands instead, imports included")] = False,
 ) -> None:
     """Time the engine, bare forward passes and loops as users write them, on one grid."""
@@ -32,6 +34,9 @@ def speed(
         print_startup(measure_startup(repetitions), Console(highlight=False, markup=False, emoji=False))
         return
     try:
+        if profile:
+            typer.echo("\n".join(profile_lines(host_profile(on, device, images))))
+            return
         found = measure_training(device, repetitions, images) if training else measure(on, device, repetitions, images)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -129,12 +129,15 @@ def measure(
     UserError
         If the network is unknown or its data are not available.
     """
-    if grid is None:
-        if on not in GRIDS:
-            raise UserError(f"--on {on!r}: {suggest(on, GRIDS)}")
-        grid = GRIDS[on]
     with tempfile.TemporaryDirectory(prefix="prunebench-speed-") as name:
-        return _Speed(on, grid, Path(name), device, images).measure(repetitions)
+        return Speed(on, grid_of(on, grid), Path(name), device, images).measure(repetitions)
+
+
+def grid_of(on: str, grid: Grid | None = None) -> Grid:
+    """Return `grid`, or else the grid of a network; raise `UserError` if there is none of that name."""
+    if grid is None and on not in GRIDS:
+        raise UserError(f"--on {on!r}: {suggest(on, GRIDS)}")
+    return grid or GRIDS[on]
 
 
 def _study(on: str, grid: Grid) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def _study(on: str, grid: Grid) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Speed:
+class Speed:
     """A study in a folder and its dense model, prepared before the clock starts."""
 
     def __init__(self, on: str, grid: Grid, folder: Path, device: str, images: int | None) -> None:
@@ -178,8 +181,8 @@ class _Speed:
 
     def measure(self, repetitions: int) -> dict[str, Any]:
         """Time everything in turn, after one run that warms up and yields the rows."""
-        _, rows, counters = self._run(self.sweep)
-        _, _, corrected = self._run(self.corrected)
+        _, rows, counters = self.run(self.sweep)
+        _, _, corrected = self.run(self.corrected)
         loop_cells = [self._loop_cell(cell, rows[cell.id]) for cell in self.sweep]
         inputs = self._loop_inputs(rows)
         states = self._states(rows)
@@ -197,10 +200,10 @@ class _Speed:
         for _ in range(repetitions):
             forward = forward_seconds(network, states, test)
             loop, looped = self._loop(loop_cells, inputs)
-            engine, rows, counters = self._run(self.sweep)
-            known, _, _ = self._run(self.sweep, rows)
+            engine, rows, counters = self.run(self.sweep)
+            known, _, _ = self.run(self.sweep, rows)
             scores = self._score_seconds()
-            found, _, searched = self._run(self.searched)
+            found, _, searched = self.run(self.searched)
             one = forward_seconds(network, states[:1] * 10, search) / 10
             apart = [process_accuracy(process, loop_cells[number]) for number in alone]
             candidates = searched["search_evaluations"] * one + searched["evaluations"] * forward / len(states)
@@ -225,7 +228,7 @@ class _Speed:
 
     # ---------------------------------------------------------------- the engine
 
-    def _run(
+    def run(
         self, cells: Sequence[Cell], known: Mapping[str, Mapping[str, Any]] | None = None
     ) -> tuple[float, dict[str, Mapping[str, Any]], Counter[str]]:
         """Compute cells and write their rows as a run does, without repeating the evaluations of the `known` rows."""

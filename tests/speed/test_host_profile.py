@@ -1,0 +1,23 @@
+"""The profile of the host's work names functions of the engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.speed.host_profile import host_profile, profile_lines
+from tests.speed.measure import Grid
+
+GRID = Grid(
+    {"data": [{"name": "digits"}], "models": [{"name": "digits_cnn", "recipe": {"epochs": 1}}]}, 4,
+    scorers=("magnitude", "random"), sparsities=(0.5, 0.8), processes=1,
+)  # fmt: skip
+
+
+@pytest.mark.trains
+def test_the_longest_function_is_the_pipeline_and_every_cell_is_prepared():
+    found = host_profile("digits", "cpu", images=50, grid=GRID)
+    calls = {name: count for name, count, _ in found}
+    assert calls["bench/measure/pipeline.py: _prepared"] == 1 + 2 * 2
+    milliseconds = [each for _, _, each in found]
+    assert milliseconds == sorted(milliseconds, reverse=True)
+    assert len(profile_lines(found)) == 2 + len(found)
