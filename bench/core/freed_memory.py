@@ -21,7 +21,8 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(M_MMAP_THRESHOLD, KEPT)
+            if not mallopt(M_MMAP_THRESHOLD, KEPT):
+                mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older versions accept
             mallopt(M_TRIM_THRESHOLD, KEPT)
 
 

@@ -26,7 +26,7 @@ class Budget:
     keep : Tensor
         Units to keep of each segment, int64, shape ``(segments,)``.
     notes : mapping
-        What the allocation wants in the row.
+        Values that are stored in the notes of the row.
     """
 
     segment: Tensor

@@ -27,7 +27,7 @@ def build_masks(units: UnitSpace, order: Tensor, budget: Budget) -> MaskSet:
     Raises
     ------
     CellError
-        If the budget is of another number of units, or the masks do not keep exactly what it says (an order that
+        If the budget is of another number of units, or the masks do not keep exactly as many units (an order that
         is no permutation).
 
     Examples

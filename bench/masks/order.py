@@ -84,7 +84,7 @@ def _order_tied(tied: Tensor, values: Tensor, key: Tensor) -> Tensor:
 
 
 def _in_runs(same: Tensor) -> Tensor:
-    """Members of runs, from flags that say whether neighbours are equal: shape ``(n - 1,)`` to ``(n,)``."""
+    """Members of runs, from flags of equal neighbours: shape ``(n - 1,)`` to ``(n,)``."""
     edge = same.new_zeros(1)
     return torch.cat([edge, same]) | torch.cat([same, edge])
 
@@ -92,7 +92,7 @@ def _in_runs(same: Tensor) -> Tensor:
 def tied_units(units: UnitSpace, scores: ScoreMap, magnitudes: Mapping[str, Tensor], order: Tensor) -> int:
     """Count the units whose score equals that of a unit of another magnitude in the same layer.
 
-    Their order is settled by the tie rule, not by the score.
+    The tie rule determines their order, not the score.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -9,11 +10,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from bench.core.errors import CellError, Deadline
 from bench.core.freed_memory import FreedMemoryTimer
 from bench.core.identity import digest
 from bench.core.types import Cell
-from bench.measure.evaluator import Evaluation, Evaluator
+from bench.measure.evaluator import STACKED_MODELS, Evaluation, Evaluator, is_small
 from bench.measure.repair import Repair, Repaired
 from bench.measure.shared import SharedValues
 from bench.models.tensors import MaskSet
@@ -23,6 +23,12 @@ EVALUATED = (
     "accuracy", "loss", "n_test", "correct", "identity_covered", "identity_ratio", "batch", "batch_halved",
 )  # fmt: skip
 CHANNELS = "channels"
+_LOG = logging.getLogger(__name__)
+
+
+def is_repaired(cell: Cell) -> bool:
+    """Whether a cell has a correction or a recalibration."""
+    return cell.correction.name != "none" or cell.recalibration.name != "none"
 
 
 def evaluation_id(cell: Cell, mask: str) -> str:
@@ -37,10 +43,9 @@ def evaluation_id(cell: Cell, mask: str) -> str:
     mask : str
         Hash of the mask set; ``dense`` for the dense model.
     """
-    repaired = cell.correction.name != "none" or cell.recalibration.name != "none"
     return digest([
         cell.group, mask, cell.correction.identity(), cell.recalibration.identity(), cell.precision,
-        [cell.calibration.draw, cell.calibration.images, cell.calibration.batch] if repaired else None,
+        [cell.calibration.draw, cell.calibration.images, cell.calibration.batch] if is_repaired(cell) else None,
     ])  # fmt: skip
 
 
@@ -72,6 +77,7 @@ class Evaluations:
         self.deadline: float | None = None
         self._shared, self._repair = shared, repair
         self._known: dict[str, Mapping[str, Any]] = {}
+        self._unused: set[str] = set()  # evaluations made in a stack whose first cell is still to come
         self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._freed_memory = FreedMemoryTimer()
 
@@ -90,7 +96,8 @@ class Evaluations:
         """
         counters = self._shared.counters
         if evaluation in self._known:
-            counters["shared"] += 1
+            counters["shared"] += evaluation not in self._unused
+            self._unused.discard(evaluation)
         else:
             self._known[evaluation] = self.evaluate(cell, masks, cell.precision, compare_channels=True)
             counters["evaluations"] += 1
@@ -103,37 +110,54 @@ class Evaluations:
         repaired = self._repair.apply(cell, masks, compare_channels=compare_channels)
         self._shared.counters["forward_passes"] += len(self._shared.dataset.test)
         self._freed_memory.return_if_due()
-        result = self._evaluator("test", precision).evaluate(repaired.model, deadline=self.deadline)
+        evaluator = self._evaluator("test", precision)
+        if is_repaired(cell):
+            result = evaluator.evaluate(repaired.model, self.deadline)
+        else:  # as in a sweep, with the arithmetic of a stack
+            result = evaluator.evaluate_all([repaired.model], self.deadline)[0].refuse_not_finite()
         return _columns(result, repaired)
 
     @property
     def stack(self) -> int:
         """Models that are evaluated at once."""
         settings = self._shared.settings
-        return self._evaluator("test", settings.precision).stack if settings.passes == "stacked" else 1
+        evaluator = self._evaluators.get(("test", settings.precision))
+        if evaluator is not None:
+            return evaluator.stack
+        return STACKED_MODELS if settings.passes == "stacked" and is_small(self._shared.dense.model) else 1
 
     def can_stack(self, request: Request) -> bool:
         """Whether an evaluation is still to be made and may share a stack: a repair needs passes of its own."""
-        repairs = request.cell.correction.name, request.cell.recalibration.name
-        return repairs == ("none", "none") and request.evaluation not in self._known
+        return not is_repaired(request.cell) and request.evaluation not in self._known
 
-    def make(self, requests: Iterable[Request]) -> None:
-        """Make together those evaluations that can be stacked; the others are left to `of`."""
+    def evaluate_stacked(self, requests: Iterable[Request]) -> set[str]:
+        """Make together those evaluations that can be stacked; the others are left to `of`.
+
+        Returns
+        -------
+        set of str
+            Ids of the evaluations that were made.
+        """
         missing = {request.evaluation: request for request in requests if self.can_stack(request)}
-        evaluator = self._evaluator("test", self._shared.settings.precision)
-        models = (self._repair.apply(request.cell, request.masks).model for request in missing.values())
+        self._freed_memory.return_if_due()
         try:
+            evaluator = self._evaluator("test", self._shared.settings.precision)
+            models = (self._repair.apply(request.cell, request.masks).model for request in missing.values())
             found = evaluator.evaluate_all(models, self.deadline)
-        except (CellError, Deadline):
-            return  # every cell makes its evaluation alone, and fails alone
-        for evaluation, result in zip(missing, found, strict=True):
-            if math.isfinite(result.loss):
-                self._known[evaluation] = _columns(result)
-                self._shared.counters["evaluations"] += 1
-                self._shared.counters["forward_passes"] += result.images
+        except (Exception, SystemExit) as error:  # every cell makes its evaluation alone, and fails alone
+            _LOG.debug("evaluated one by one: %s", error)
+            return set()
+        made = {evaluation: r for evaluation, r in zip(missing, found, strict=True) if math.isfinite(r.loss)}
+        for evaluation, result in made.items():
+            self._known[evaluation] = _columns(result)
+            self._shared.counters["evaluations"] += 1
+            self._shared.counters["forward_passes"] += result.images
+        self._unused |= made.keys()
+        return set(made)
 
     def search_accuracies(self, cell: Cell, candidates: Iterable[MaskSet]) -> list[float]:
         """Return accuracies on the search split, each mask set under the repair of `cell`."""
+        self._freed_memory.return_if_due()
 
         def models() -> Iterator[nn.Module]:
             for masks in candidates:

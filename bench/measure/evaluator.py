@@ -237,7 +237,12 @@ class Evaluator:
                 logits = self._call(self._input(start, self.batch)).double()
             except Exception as error:
                 if not is_out_of_memory(error):
-                    raise
+                    if not self._graphed:
+                        raise
+                    self._graphed = False
+                    _LOG.warning("single passes are used, since no CUDA graph could be captured: %s", error)
+                    self._call = self._network
+                    continue
                 if self.batch == 1:
                     raise CellError("out of memory with a batch of one image") from error
             else:

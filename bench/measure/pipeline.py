@@ -24,7 +24,7 @@ from bench.core.registry import Registry
 from bench.core.types import Cell, Check, Group, Outcome, Settings
 from bench.data.dataset import Dataset
 from bench.measure.alignment import Alignment
-from bench.measure.evaluation import CHANNELS, EVALUATED, Evaluations, Request, evaluation_id
+from bench.measure.evaluation import CHANNELS, EVALUATED, Evaluations, Request, evaluation_id, is_repaired
 from bench.measure.mask_facts import MaskFacts
 from bench.measure.out_of_memory import in_smaller_parts
 from bench.measure.recheck import cells_to_check, recheck
@@ -44,6 +44,8 @@ from bench.study.plan import axis_values
 
 #: Cells that wait for a stack to fill, as a multiple of its models: cells that share an evaluation do not fill it.
 MOST_PENDING = 4
+#: Seconds of work that may wait for a stack to fill; a kill loses them.
+PENDING_SECONDS = 10.0
 T = TypeVar("T")
 
 
@@ -142,29 +144,37 @@ class Pipeline:
         """Compute all of a cell that comes before its evaluation; an outcome if there is nothing to evaluate."""
         if cell.skip is not None:
             return Outcome(cell, "skipped", reason=cell.skip)
-        return self._isolated(cell, self._timeout, partial(self._prepared, cell))
+        return self._isolated(cell, self._timeout, partial(self._compute_masks, cell))
 
     def _is_enough(self, pending: Sequence[_Prepared | Outcome]) -> bool:
         """Whether the prepared cells fill a stack of models, or are enough to keep in memory."""
         stack = self._evaluations.stack
-        requests = [found.request for found in pending if isinstance(found, _Prepared)]
-        stacked = {request.evaluation for request in requests if self._evaluations.can_stack(request)}
-        return stack == 1 or len(stacked) >= stack or len(pending) >= MOST_PENDING * stack
+        prepared = [found for found in pending if isinstance(found, _Prepared)]
+        stacked = {found.request.evaluation for found in prepared if self._evaluations.can_stack(found.request)}
+        seconds = sum(found.seconds for found in prepared)
+        return stack == 1 or len(stacked) >= stack or len(pending) >= MOST_PENDING * stack or seconds >= PENDING_SECONDS
 
     def _finish(self, pending: Sequence[_Prepared | Outcome]) -> Iterator[Outcome]:
         """Evaluate prepared cells."""
+        seconds: dict[str, float] = {}
         if self._evaluations.stack > 1:
+            requests = [found.request for found in pending if isinstance(found, _Prepared)]
+            stacked = {request.evaluation for request in requests if self._evaluations.can_stack(request)}
             start = time.perf_counter()
-            self._evaluations.deadline = None if self._timeout is None else time.monotonic() + self._timeout
-            self._evaluations.make(found.request for found in pending if isinstance(found, _Prepared))
-            each = (time.perf_counter() - start) / max(1, len(pending))
-            pending = [replace(p, seconds=p.seconds + each) if isinstance(p, _Prepared) else p for p in pending]
+            limit = None if self._timeout is None else len(stacked) * self._timeout
+            self._evaluations.deadline = None if limit is None else time.monotonic() + limit
+            made = self._evaluations.evaluate_stacked(requests)
+            seconds = dict.fromkeys(made, (time.perf_counter() - start) / max(1, len(made)))
         for found in pending:
-            yield self._outcome(found) if isinstance(found, _Prepared) else found
+            if isinstance(found, _Prepared):  # the first cell of an evaluation bears its time
+                share = seconds.pop(found.request.evaluation, 0.0)
+                yield self._outcome(replace(found, seconds=found.seconds + share))
+            else:
+                yield found
 
     def _outcome(self, prepared: _Prepared) -> Outcome:
         left = None if self._timeout is None else self._timeout - prepared.seconds
-        outcome = self._isolated(prepared.request.cell, left, partial(self._done, prepared))
+        outcome = self._isolated(prepared.request.cell, left, partial(self._evaluate, prepared))
         if outcome.state == "done":
             self.shared.counters["cells"] += 1
         return outcome
@@ -192,7 +202,7 @@ class Pipeline:
         if self._evaluations.deadline is not None and time.monotonic() > self._evaluations.deadline:
             raise Deadline(f"the cell took longer than {self._timeout} s (its deadline)")
 
-    def _prepared(self, cell: Cell) -> _Prepared:
+    def _compute_masks(self, cell: Cell) -> _Prepared:
         """Compute scores, masks and the columns that depend on them alone."""
         start = time.perf_counter()
         masks: MaskSet | None = None
@@ -208,16 +218,18 @@ class Pipeline:
             facts = {**self._facts.of(masks), "tied_units": masked.tied, "magnitude_overlap": masked.overlap}
             notes = {**masked.notes, **({} if search is None else {"search": search})}
         request = Request(cell, masks, evaluation_id(cell, facts["mask"]))
+        if self.shared.part is not None:
+            notes["calibration_part"] = min(self.shared.part, cell.calibration.batch)
         return _Prepared(request, facts, notes, time.perf_counter() - start)
 
-    def _done(self, prepared: _Prepared) -> Outcome:
+    def _evaluate(self, prepared: _Prepared) -> Outcome:
         """Evaluate a prepared cell, unless that is done, and compute the values of its row."""
         start = time.perf_counter()
         cell, notes = prepared.request.cell, dict(prepared.notes)
         evaluated = self._evaluations.of(*prepared.request)
         if evaluated[CHANNELS] is not None:
             notes[CHANNELS] = evaluated[CHANNELS]
-        if self.shared.part is not None:
+        if self.shared.part is not None and is_repaired(cell):
             notes["calibration_part"] = min(self.shared.part, cell.calibration.batch)
         scorer = None if cell.is_dense else self.shared.plugin("scorer", cell.scorer.name)
         values = {

@@ -62,12 +62,12 @@ class Ties:
         """Return what shared ranks add to the sums of `rank_correlations`, per layer: shape ``(layers, 2)``."""
         _, place, length = torch.unique_consecutive(self.run, return_inverse=True, return_counts=True)
         first = self.members.index_select(0, length.cumsum(0) - length)
-        shift = (first + (length - 1) / 2).double().index_select(0, place) - self.members
+        shift = (first.double() + (length.double() - 1) / 2).index_select(0, place) - self.members
         ends = torch.tensor(sizes, device=self.run.device).cumsum(0)
         found = torch.zeros(len(sizes), 2, dtype=torch.float64, device=self.run.device)
         of_member, of_run = (torch.bucketize(places, ends, right=True) for places in (self.members, first))
         found[:, 0].index_add_(0, of_member, shift * ranked.index_select(0, self.members))
-        found[:, 1].index_add_(0, of_run, (length - length**3).double() / 12)
+        found[:, 1].index_add_(0, of_run, length.double() * (1 - length.double().square()) / 12)
         return found
 
 
@@ -106,7 +106,7 @@ def rank_correlations(ranked: Tensor, sizes: list[int], ties: Ties) -> list[floa
 
 
 def _rho(n: int, product: float, total: float, shared_product: float, shared_squares: float) -> float:
-    most = n * (n * n - 1) / 12  # sum of squares of n centred ranks
+    most = float(n) * (n * n - 1) / 12  # sum of squares of n centred ranks
     squares = most + shared_squares
     if squares <= 0:
         return math.nan

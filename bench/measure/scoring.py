@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -92,7 +92,7 @@ class Scoring:
             )
             self._shared.counters["score_passes"] += 1
             scores.validate(view.units)
-            return scores
+            return _on_device(scores, torch.device(self._shared.settings.device))
 
         return self._raw.get((granularity, cell.calibration, cell.scorer, *target), compute)
 
@@ -146,3 +146,17 @@ class Scoring:
     def forget_masks(self) -> None:
         """Drop the latest mask set, so that it is built anew."""
         self._masked.forget()
+
+
+def _on_device(scores: ScoreMap | FeatureMap, device: torch.device) -> ScoreMap | FeatureMap:
+    """Return scores or features on the device of the model; a scorer may compute on the CPU."""
+
+    def moved(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+    if isinstance(scores, FeatureMap):
+        elsewhere = any(tensor.device.type != device.type for tensor in scores.features.values())
+        return replace(scores, features=moved(scores.features)) if elsewhere else scores
+    if all(tensor.device.type == device.type for tensor in scores.values()):
+        return scores
+    return ScoreMap(moved(scores), scores.secondary and moved(scores.secondary), scores.notes)

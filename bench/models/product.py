@@ -108,7 +108,7 @@ class Product:
         return nonzero.reshape(self.groups, -1, *nonzero.shape[1:]).flatten(3).sum(dim=(1, 3)).flatten()
 
     def dead_inputs(self) -> Tensor:
-        """Tell which input channels are exactly zero, for all images and positions.
+        """Return which input channels are exactly zero, for all images and positions.
 
         Returns
         -------

@@ -20,7 +20,7 @@ class RowWriter:
     store : Store
         Where the rows are written.
     period : float
-        Least time between two transactions, in seconds, while rows keep coming.
+        Seconds: rows wait for each other until the last transaction is so long ago, or they took so long to compute.
     """
 
     def __init__(self, store: Store, period: float = PERIOD) -> None:
@@ -28,12 +28,14 @@ class RowWriter:
         self._finished: dict[str, Mapping[str, Any]] = {}
         self._running: dict[str, Mapping[str, Any]] = {}
         self._written = -period
+        self._unwritten = 0.0
 
     def add(self, row: Mapping[str, Any], running: Mapping[str, Any] | None = None) -> None:
         """Take a finished row, and the row that marks the next cell of its group as running, if there is one."""
         self._finished[row["cell"]] = row
         self.mark(row["group"], running)
-        if time.monotonic() - self._written >= self._period:
+        self._unwritten += row.get("seconds") or 0.0
+        if self._unwritten >= self._period or time.monotonic() - self._written >= self._period:
             self.flush()
 
     def mark(self, group: str, running: Mapping[str, Any] | None) -> None:
@@ -43,9 +45,9 @@ class RowWriter:
             self._running[group] = running
 
     def flush(self) -> None:
-        """Write what was taken since the last transaction; what a store refuses is not tried a second time."""
+        """Write the rows since the last transaction; they are not kept if the write fails."""
         rows = [*self._finished.values(), *self._running.values()]
-        self._finished, self._running = {}, {}
+        self._finished, self._running, self._unwritten = {}, {}, 0.0
         if rows:
             self._store.write_rows(rows)
         self._written = time.monotonic()

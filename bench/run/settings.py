@@ -33,7 +33,7 @@ MEMORY_FORMAT_CANDIDATES = ("channels_last", "contiguous")
 BATCH_CANDIDATES = {"cpu": (128, 32, 512), "cuda": (1024, 256, 4096)}
 #: Batch for inputs below `LARGE_INPUT`.
 SMALL_INPUT_BATCH = {"cpu": 512, "cuda": 1024}
-#: The default is left only for a candidate that is so many times as fast, which noise cannot feign.
+#: The default is left only for a candidate that is so many times as fast, more than the noise of timing.
 CLEAR_SPEEDUP = 1.3
 #: Timed passes per candidate, of which the fastest counts.
 ROUNDS = 3

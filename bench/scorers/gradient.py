@@ -1,6 +1,6 @@
 """Scores from the gradient g of the loss on calibration data.
 
-The model's own parameters are never asked for gradients: the loss is computed with stand-ins that
+The model's own parameters never require gradients: the loss is computed with stand-ins that
 share their storage (`torch.func.functional_call`), so that flags and `.grad` stay as they were.
 """
 
@@ -102,9 +102,9 @@ def stand_ins(view: ModelView) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     Returns
     -------
     leaves : dict of str to Tensor
-        Parameter name -> stand-in that asks for gradients, for every prunable weight in layer order.
+        Parameter name -> stand-in that requires gradients, for every prunable weight in layer order.
     frozen : dict of str to Tensor
-        The same for all other parameters, asking for none, and for other names of a prunable weight.
+        The same for all other parameters, requiring none, and for other names of a prunable weight.
     """
     weights = {layer.parameter: view.model.get_parameter(layer.parameter) for layer in view.units.layers}
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}

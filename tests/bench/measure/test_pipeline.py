@@ -247,13 +247,23 @@ def test_stacked_models_have_the_rows_of_single_ones(session, settings, make_pip
     pipeline, counters = make_pipeline(settings=replace(settings, passes="stacked"))
     found = list(pipeline.run({cell.id for cell in session.plan.cells()}))
     assert [outcome.cell.id for outcome in found] == [outcome.cell.id for outcome in outcomes[0]]
-    assert counters["evaluations"] == outcomes[1]["evaluations"]
+    for name in ("evaluations", "shared", "forward_passes", "cells"):
+        assert counters[name] == outcomes[1][name]
     for stacked, single in zip(found, outcomes[0], strict=True):
         assert (stacked.state, stacked.reason) == (single.state, single.reason)
         if single.state == "done":
             assert stacked.values["loss"] == pytest.approx(single.values["loss"], rel=1e-5)
             for name in single.values.keys() - {"loss", "seconds"}:
                 assert stacked.values[name] == single.values[name], name
+
+
+def test_checks_of_stacked_models_find_the_bits_of_the_rows(session, settings, make_pipeline):
+    pipeline, _ = make_pipeline(settings=replace(settings, passes="stacked"))
+    cells = {cell.id for cell in session.plan.cells()}
+    rows = {outcome.cell.id: outcome.values for outcome in pipeline.run(cells) if outcome.state == "done"}
+    checks = list(pipeline.checks(rows, 1, ()))
+    assert checks
+    assert all(check.mismatches == 0 for check in checks)
 
 
 def test_a_deadline_fails_each_cell_of_a_stack(session, settings, make_pipeline):

@@ -10,7 +10,7 @@ from bench.run.row_writer import RowWriter
 from bench.store.database import open_store
 
 
-def row(cell: str, state: str = "done", group: str = "g") -> dict[str, str]:
+def row(cell: str, state: str = "done", group: str = "g") -> dict[str, object]:
     return {"cell": cell, "group": group, "state": state}
 
 
@@ -34,6 +34,15 @@ def test_rows_in_quick_succession_wait_for_the_next_transaction(store):
     assert store.states() == {"a": "done"}
     writer.flush()
     assert store.states() == {"a": "done", "b": "done", "c": "done", "d": "running"}
+
+
+def test_a_row_that_took_long_does_not_wait(store):
+    writer = RowWriter(store, period=100)
+    writer.add(row("a"))
+    writer.add(row("b") | {"seconds": 60.0})
+    assert store.states() == {"a": "done"}
+    writer.add(row("c") | {"seconds": 50.0})  # 110 seconds of work are not written yet
+    assert store.states() == {"a": "done", "b": "done", "c": "done"}
 
 
 def test_each_group_has_its_own_running_cell(store):
