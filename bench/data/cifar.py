@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision import datasets
 
 from bench.core.errors import UserError, suggest
 from bench.core.identity import digest
@@ -114,8 +115,6 @@ class TorchvisionSource:
         return Facts((32, 32), 3, classes, train, test, {"labels": "coarse_label"} if self._coarse() else {})
 
     def _class(self) -> Any:
-        from torchvision import datasets  # noqa: PLC0415 - half a second, which other data sets do without
-
         return datasets.CIFAR10 if self.name == "cifar10" else datasets.CIFAR100
 
 

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SLOW = list(NETWORKS)[1:]
 
 
-def tested_device() -> str | None:
+def chosen_device() -> str | None:
     """Return the device that the variable names, or else a GPU; None if there is neither."""
     return os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else None)
 
@@ -34,14 +34,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
             if config.pluginmanager.hasplugin("xdist"):  # one process computes the fixtures of a network
                 item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {parameters.get('network')}"))
-            if tested_device() == "cpu" and parameters.get("network") in SLOW:
+            if chosen_device() == "cpu" and parameters.get("network") in SLOW:
                 item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")
 def device() -> str:
     """``cuda``, or ``cpu`` to prove the tests themselves."""
-    found = tested_device()
+    found = chosen_device()
     if found is None:
         pytest.skip(REASON)
     assert found in ("cpu", "cuda"), f"{VARIABLE}={found}: expected cpu or cuda"

@@ -27,7 +27,7 @@ def test_the_name_that_an_installed_package_offers(offered, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ("no_such_module_here:claims", "cannot import 'no_such_module_here': ModuleNotFoundError: No module"),
         ("broken:claims", "cannot import 'broken': ZeroDivisionError: division by zero"),
@@ -42,8 +42,8 @@ def test_the_name_that_an_installed_package_offers(offered, tmp_path):
         ),
     ],
 )
-def test_an_entry_that_names_nothing_is_an_error_of_one_line(offered, tmp_path, entry, said):
+def test_an_entry_that_names_nothing_is_an_error_of_one_line(offered, tmp_path, entry, message):
     with pytest.raises(AnalysisError) as caught:
         find_included(entry.format(module=offered), tmp_path)
-    assert said.format(module=offered) in str(caught.value)
+    assert message.format(module=offered) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -78,7 +78,7 @@ def test_a_study_adjusts_what_the_paper_leaves_open(write):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("include: [asrr]", "line 1, column 11: no claims are named 'asrr': did you mean 'asr'"),
         ("includes: [asr]", "line 1, column 1: unknown key 'includes': did you mean 'include'"),
@@ -102,10 +102,10 @@ def test_a_study_adjusts_what_the_paper_leaves_open(write):
         ("include: [asr, asr]", "two claims have the id 'C1'"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(write, text, said):
+def test_what_is_wrong_is_reported_with_its_place(write, text, message):
     with pytest.raises(AnalysisError) as caught:
         read_claims(write(text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -151,7 +151,7 @@ def test_hash_covers_what_is_included(write, own_claims, tmp_path, entry):
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ("./absent.yaml", "claims.yaml: line 1, column 11: './absent.yaml': there is no file"),
         (
@@ -161,15 +161,15 @@ def test_hash_covers_what_is_included(write, own_claims, tmp_path, entry):
         ("{module}:absent", "column 11: '{module}:absent': there is no file /nowhere/claims.yaml"),
     ],
 )
-def test_an_include_that_fails_is_said_with_its_place(write, own_claims, entry, said):
+def test_an_include_that_fails_is_reported_with_its_place(write, own_claims, entry, message):
     with pytest.raises(AnalysisError) as caught:
         read_claims(write(f"include: ['{entry.format(module=own_claims)}']"))
-    assert said.format(module=own_claims) in str(caught.value)
+    assert message.format(module=own_claims) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("claims:", "include: [sics]\nclaims:", "more.yaml: line 1, column 1: 'include' belongs into"),
         ("claims:", "adjust: {M2: {tolerance: 0.1, reason: x}}\nclaims:", "line 1, column 1: 'adjust' belongs into"),
@@ -179,12 +179,12 @@ def test_an_include_that_fails_is_said_with_its_place(write, own_claims, entry, 
         ("claims:", "-", "more.yaml: expected keys and values at the top"),
     ],
 )
-def test_a_mistake_in_an_included_file_is_said_with_its_place(write, own_claims, tmp_path, old, new, said):
+def test_a_mistake_in_an_included_file_is_reported_with_its_place(write, own_claims, tmp_path, old, new, message):
     more = tmp_path / "more.yaml"
     more.write_text(more.read_text().replace(old, new))
     with pytest.raises(AnalysisError) as caught:
         read_claims(write("include: [./more.yaml]\n" + OWN))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -52,7 +52,7 @@ def test_sparsities_are_named_or_lie_in_a_range(study, sparsities, found):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"of": ["wandas"]}, "the study has no cell with scorer wandas"),
         ({"against": "fisher"}, "the study has no cell with scorer fisher"),
@@ -62,8 +62,8 @@ def test_sparsities_are_named_or_lie_in_a_range(study, sparsities, found):
         ({"where": {"scorer": "l2", "granularity": "weight"}}, "no cell that meets all conditions of this part"),
     ],
 )
-def test_what_a_study_lacks_is_named(study, changes, said):
-    assert said in missing(study(seeds=2).rows, part(**changes))
+def test_what_a_study_lacks_is_named(study, changes, message):
+    assert message in missing(study(seeds=2).rows, part(**changes))
 
 
 def test_a_part_may_need_several_values_of_a_column(study):
