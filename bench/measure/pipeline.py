@@ -149,10 +149,12 @@ class Pipeline:
     def _is_enough(self, pending: Sequence[_Prepared | Outcome]) -> bool:
         """Whether the prepared cells fill a stack of models, or are enough to keep in memory."""
         stack = self._evaluations.stack
+        if stack == 1:
+            return True
         prepared = [found for found in pending if isinstance(found, _Prepared)]
         stacked = {found.request.evaluation for found in prepared if self._evaluations.can_stack(found.request)}
         seconds = sum(found.seconds for found in prepared)
-        return stack == 1 or len(stacked) >= stack or len(pending) >= MOST_PENDING * stack or seconds >= PENDING_SECONDS
+        return len(stacked) >= stack or len(pending) >= MOST_PENDING * stack or seconds >= PENDING_SECONDS
 
     def _finish(self, pending: Sequence[_Prepared | Outcome]) -> Iterator[Outcome]:
         """Evaluate prepared cells."""
