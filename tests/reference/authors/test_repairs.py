@@ -14,8 +14,8 @@ from bench.models.units import find_units
 from bench.models.view import Calibration
 from bench.repairs import recalibration
 from bench.repairs.correction import Order, RepairContext, repair
-from bench.repairs.reconstruct import reconstruct
 from bench.repairs.recalibration import cumulative
+from bench.repairs.reconstruct import reconstruct
 from bench.repairs.statistics import channel_moments
 from tests.reference.authors.inputs import draw, halved, needs_version, network, plain_network, stored
 

@@ -37,8 +37,8 @@ class Draws:
     def standard_normal(self, shape: Any) -> Array:
         return self.random(shape)
 
-    def uniform(self, low: float, high: float, shape: Any) -> Array:
-        return self.random(shape)
+    def uniform(self, *arguments: Any) -> Array:
+        return self.random(arguments[-1])
 
 
 @pytest.fixture
