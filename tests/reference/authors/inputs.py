@@ -1,6 +1,7 @@
 """Fixed small inputs on which the authors' code and ours are compared.
 
-numpy draws them, so that they are the same under every version of torch. `README.md` describes how the stored values were computed from them.
+numpy draws them, so that they are the same under every version of torch. `README.md` describes how the stored values
+were computed from them.
 """
 
 from __future__ import annotations

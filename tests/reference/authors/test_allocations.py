@@ -10,6 +10,7 @@ from math import floor, prod
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils import prune
 
 from bench.masks.allocation import global_, uniform
 from bench.masks.budget import Budget
@@ -21,12 +22,14 @@ from bench.masks.n_m import n_m
 from bench.masks.order import keep_order
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.unit_space import PrunableLayer, UnitSpace
-from bench.models.view import ModelView
+from bench.models.view import Calibration, ModelView
+from bench.scorers.magnitude import l2, magnitude
 from tests.reference.authors.inputs import draw, needs_version, network, stored, view_of
 from tests.reference.authors.inputs import uniform as uniform_values
 
 VALUES = stored("allocations")
 
+Scorer = Callable[[ModelView, Calibration, None], ScoreMap]
 Allocation = Callable[[UnitSpace, ScoreMap, float | None, ModelView], Budget]
 
 
@@ -49,6 +52,17 @@ def _assert_masks(allocation: Allocation, sparsity: float, kept: Mapping[str, st
 
 def _space(*shapes: tuple[int, ...]) -> UnitSpace:
     return UnitSpace("weight", tuple(PrunableLayer(str(i), shape, shape) for i, shape in enumerate(shapes)))
+
+
+@pytest.mark.parametrize(("scorer", "norm"), [(magnitude, 1), (l2, 2)])
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.75])
+def test_filters_are_those_of_pytorchs_ln_structured(scorer: Scorer, norm: int, sparsity: float) -> None:
+    view = view_of(network(), "channel")
+    scores = scorer(view, draw(), None)
+    masks = _masks(view.units, scores, uniform(view.units, scores, sparsity, view))
+    for name in ("0", "3"):
+        layer = prune.ln_structured(network()[int(name)], "weight", amount=sparsity, n=norm, dim=0)
+        assert torch.equal(masks[name], layer.weight_mask.flatten(1).any(dim=1))
 
 
 def test_global_magnitude_is_that_of_the_synflow_repository() -> None:
@@ -76,7 +90,7 @@ def test_uniform_plus_is_that_of_the_lamp_repository_up_to_the_rounding_of_a_lay
 
 @pytest.mark.parametrize("case", VALUES["erk"]["by_case"])
 def test_erk_has_the_densities_of_rigl_and_its_counts_up_to_two(case: str) -> None:
-    """RigL rounds the zeros of each layer down, for the total and again at the end, and so keeps more than requested."""
+    """RigL rounds the zeros of each layer down, for the total and again at the end: it keeps more than requested."""
     network_name, sparsity = case.split()
     shapes = [tuple(shape) for shape in VALUES["erk"]["shapes"][network_name]]
     theirs = VALUES["erk"]["by_case"][case]
