@@ -158,7 +158,7 @@ def test_obs_has_the_hessian_of_sparsegpt_and_its_inverse() -> None:
     torch.testing.assert_close(obs(view, calibration, None)["0"], expected, rtol=PRECISION, atol=0)
 
 
-def test_obs_differs_from_sparsegpts_criterion_but_in_the_first_column() -> None:
+def test_obs_differs_from_sparsegpts_criterion_except_in_the_first_column() -> None:
     """Theirs divides by the inverse of H without the inputs before j: a column is pruned after those before it."""
     view, calibration = _linear()
     ours = 2 * obs(view, calibration, None)["0"]
