@@ -57,6 +57,41 @@ def ema(
     _run(model, layers, itertools.islice(itertools.cycle(_full_batches(calibration)), batches), momentum)
 
 
+def reset_ema(
+    model: nn.Module,
+    calibration: Calibration,
+    *,
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    batches: Annotated[int, Field(ge=1)] = 100,
+) -> None:
+    """Reset the statistics and move them by an exponential average over many batches.
+
+    The batch-norm tuning of Optimal Brain Compression (Frantar and Alistarh 2022).
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    calibration : Calibration
+        Read from its start again, as often as the batches require.
+    momentum : float
+        Weight of each new batch.
+    batches : int
+        How many. After them the reset statistics (mean 0, variance 1) keep the weight ``(1 - momentum) ** batches``,
+        3e-5 by default. With much fewer, mean and variance are mostly those of the reset, and a factor on a channel
+        does not cancel.
+
+    Raises
+    ------
+    NotApplicable
+        If the model has no BatchNorm.
+    """
+    layers = batchnorm_layers(model)
+    for layer in layers:
+        layer.reset_running_stats()
+    _run(model, layers, itertools.islice(itertools.cycle(_full_batches(calibration)), batches), momentum)
+
+
 def cumulative(model: nn.Module, calibration: Calibration) -> None:
     """Replace the statistics by the mean of the batch statistics over one pass (Saikumar and Varghese 2025).
 

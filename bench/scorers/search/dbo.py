@@ -50,6 +50,7 @@ def dbo(
     evaluations: Evaluations = BUDGET,
     correction: str = "none",
     recalibration: str = "none",
+    published_bounds: bool = False,
 ) -> Found:
     """Search with 30 beetles; the first population is evaluated and counted, so 600 evaluations are T = 20.
 
@@ -65,13 +66,16 @@ def dbo(
         Budget.
     correction, recalibration : str
         The repair under which candidates are compared; read by the pipeline.
+    published_bounds : bool
+        Whether the bounds stay in the order in which they are printed; see `bounds`.
 
     Notes
     -----
     Where the paper leaves a choice, this follows the authors' published code: X^w and X* are taken over the places that
     the beetles tried last, not over their personal bests; X^b and all personal bests change at the end of a
     generation; one draw decides for all ball-rolling beetles whether they roll; a, theta and C1 are drawn for each
-    beetle. Ours: where X* (or X^b) has a negative coordinate, its two bounds are put in order.
+    beetle. Ours, unless `published_bounds` is true: where X* (or X^b) has a negative coordinate, its two bounds are
+    sorted.
 
     Examples
     --------
@@ -94,8 +98,8 @@ def dbo(
             place[ROLLING] = avoid(x[ROLLING], x_before[ROLLING], generator)
         value[ROLLING] = record.evaluate(place[ROLLING])
         X_star = place[value.argmax()].copy()
-        place[BROOD] = breed(x[BROOD], X_star, R, generator)
-        place[SMALL] = forage(x[SMALL], X_b, R, generator)
+        place[BROOD] = breed(x[BROOD], X_star, R, generator, published=published_bounds)
+        place[SMALL] = forage(x[SMALL], X_b, R, generator, published=published_bounds)
         place[THIEVES] = steal(x[THIEVES], X_star, X_b, generator)
         value[OTHERS] = record.evaluate(place[OTHERS])
         better = value > best_value
@@ -126,17 +130,17 @@ def avoid(x: Array, x_before: Array, generator: np.random.Generator) -> Array:
     return _into_box(x + tangent * np.abs(x - x_before))
 
 
-def breed(x: Array, X_star: Array, R: float, generator: np.random.Generator) -> Array:
+def breed(x: Array, X_star: Array, R: float, generator: np.random.Generator, *, published: bool = False) -> Array:
     """Lay a brood ball: X* + b1 (x - Lb*) + b2 (x - Ub*), clipped to [Lb*, Ub*]; b1, b2 uniform vectors."""
-    Lb, Ub = bounds(X_star, R)
+    Lb, Ub = bounds(X_star, R, published=published)
     b1, b2 = generator.random((2, *x.shape))
     moved: Array = np.clip(X_star + b1 * (x - Lb) + b2 * (x - Ub), Lb, Ub)
     return moved
 
 
-def forage(x: Array, X_b: Array, R: float, generator: np.random.Generator) -> Array:
+def forage(x: Array, X_b: Array, R: float, generator: np.random.Generator, *, published: bool = False) -> Array:
     """Move a small beetle: x + C1 (x - Lb^b) + C2 (x - Ub^b), clipped to the box; C1 normal, C2 a uniform vector."""
-    Lb, Ub = bounds(X_b, R)
+    Lb, Ub = bounds(X_b, R, published=published)
     C1, C2 = generator.standard_normal((len(x), 1)), generator.random(x.shape)
     return _into_box(x + C1 * (x - Lb) + C2 * (x - Ub))
 
@@ -147,16 +151,22 @@ def steal(x: Array, X_star: Array, X_b: Array, generator: np.random.Generator) -
     return _into_box(X_b + 0.5 * g * (np.abs(x - X_star) + np.abs(x - X_b)))
 
 
-def bounds(centre: Array, R: float) -> tuple[Array, Array]:
-    """Return the elementwise minimum and maximum of clip(centre (1 -+ R)).
+def bounds(centre: Array, R: float, *, published: bool = False) -> tuple[Array, Array]:
+    """Return the bounds clip(centre (1 - R)) and clip(centre (1 + R)), sorted in each coordinate.
+
+    With `published` they stay as they are printed. A negative coordinate then has its lower bound above its upper one,
+    and clipping to both gives the upper one, whatever is clipped (`numpy.clip` and the authors' ``Bounds`` alike).
 
     Examples
     --------
     >>> bounds(np.array([0.5, -0.4]), 0.5)
     (array([ 0.25, -0.6 ]), array([ 0.75, -0.2 ]))
+    >>> lower, upper = bounds(np.array([0.5, -0.4]), 0.5, published=True)
+    >>> lower, upper, np.clip(np.array([0.6, -0.3]), lower, upper)
+    (array([ 0.25, -0.2 ]), array([ 0.75, -0.6 ]), array([ 0.6, -0.6]))
     """
     ends = _into_box(np.stack([centre * (1 - R), centre * (1 + R)]))
-    return ends.min(axis=0), ends.max(axis=0)
+    return (ends[0], ends[1]) if published else (ends.min(axis=0), ends.max(axis=0))
 
 
 def _into_box(x: Array) -> Array:
