@@ -77,9 +77,7 @@ def reset_ema(
     momentum : float
         Weight of each new batch.
     batches : int
-        How many. After them the reset statistics (mean 0, variance 1) keep the weight ``(1 - momentum) ** batches``,
-        3e-5 by default. With much fewer, mean and variance are mostly those of the reset, and a factor on a channel
-        does not cancel.
+        How many. After them the reset statistics (mean 0, variance 1) keep the weight `kept_of_reset`, 3e-5 by default.
 
     Raises
     ------
@@ -90,6 +88,19 @@ def reset_ema(
     for layer in layers:
         layer.reset_running_stats()
     _run(model, layers, itertools.islice(itertools.cycle(_full_batches(calibration)), batches), momentum)
+
+
+def kept_of_reset(momentum: float, batches: int) -> float:
+    """Return the weight that the reset statistics keep after `reset_ema`.
+
+    A factor on a channel scales all the rest, so this weight acts in the cancellation identity as an additional eps.
+
+    Examples
+    --------
+    >>> round(kept_of_reset(0.1, 100), 7), kept_of_reset(0.5, 1)
+    (2.66e-05, 0.5)
+    """
+    return (1 - momentum) ** batches
 
 
 def cumulative(model: nn.Module, calibration: Calibration) -> None:
