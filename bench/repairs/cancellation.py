@@ -98,9 +98,7 @@ def eps_ratio(factors: Tensor, variance: Tensor, eps: float) -> float:
     return float(torch.maximum(ratio, 1 / ratio).max())
 
 
-def largest_eps_ratio(
-    model: nn.Module, units: UnitSpace, factors: Mapping[str, Tensor], kept: float = 0.0
-) -> float:
+def largest_eps_ratio(model: nn.Module, units: UnitSpace, factors: Mapping[str, Tensor], kept: float = 0.0) -> float:
     """Return the largest `eps_ratio` over the layers that a BatchNorm directly follows, at least 1.
 
     Parameters

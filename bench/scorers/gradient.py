@@ -140,8 +140,8 @@ def mean_gradient(view: ModelView, calibration: Calibration, temperature: float 
     Returns
     -------
     dict of str to Tensor
-        Layer name -> gradient: float64, in the shape of the weight; accumulated in float64 over the batches, so that a batch
-        of any size gives the same mean up to rounding.
+        Layer name -> gradient: float64, in the shape of the weight; accumulated in float64 over the batches, so that a
+        batch of any size gives the same mean up to rounding.
     """
     total: dict[str, Tensor] = {}
     for _, gradients in summed_gradients(view, calibration, temperature=temperature):
@@ -181,9 +181,7 @@ def summed_gradients(
         yield len(batch), total
 
 
-def stand_ins(
-    view: ModelView, parameters: Iterable[str] | None = None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def stand_ins(view: ModelView, parameters: Iterable[str] | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return tensors for `functional_call` that share the parameters' storage.
 
     Parameters

@@ -29,7 +29,9 @@ def _records(report: Path) -> list[dict[str, Any]]:
 
 
 def _numbers(report: Path) -> list[str]:
-    lines = [line for line in (report / "report.md").read_text().splitlines() if "The claims file's hash is" not in line]
+    lines = [
+        line for line in (report / "report.md").read_text().splitlines() if "The claims file's hash is" not in line
+    ]
     return [" ".join(NUMBER.findall(line)) for line in lines]
 
 
