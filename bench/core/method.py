@@ -63,7 +63,7 @@ class Method:
         Scorers: kappa by design, 0 to 2; ``"fake"`` for features that do not depend on the rank.
     complete : bool
         Recalibrations: whether the new statistics do not depend on the old ones, so that any rescaling of channels
-        before BatchNorm cancels.
+        before BatchNorm cancels, up to eps and to what a running average keeps of its reset.
     """
 
     kind: str

@@ -45,12 +45,16 @@ class Plugin(Method):
         Models: training recipe that differs from the default.
     example : mapping
         Values of the options without a default, with which the conformance suite calls it.
+    newer : tuple of str
+        Options that were added to the method later. At their default they are no part of a cell's identity, so that
+        the rows of earlier versions stay valid.
     """
 
     source: Callable[..., Any] | str
     _: KW_ONLY
     recipe: Mapping[str, Any] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
+    newer: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Derive the facts that the function shows where they are None; the catalogue states them."""
@@ -137,7 +141,8 @@ class Plugin(Method):
         defaults = {name: f.default for name, f in model.model_fields.items()}
         shown = [f"{k}={v}" for k, v in resolved.items() if v != defaults.get(k)]
         label = self.name + (f"({', '.join(shown)})" if shown else "")
-        return Choice(self.name, resolved, label, self.version)
+        kept = {k: v for k, v in resolved.items() if k not in self.newer or v != defaults[k]}
+        return Choice(self.name, kept, label, self.version)
 
 
 class Registry:

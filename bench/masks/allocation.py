@@ -6,6 +6,7 @@ Signature of an allocation: ``(units, scores, sparsity, view, *, options) -> Bud
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from bench.core.errors import NotApplicable
 from bench.masks.budget import Budget
@@ -47,11 +48,30 @@ def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view:
     """
     if units.granularity == "channel":
         raise NotApplicable("per_output compares the weights of one output; a channel is a whole output")
-    segments, keep, start = [], [], 0
+    keep = []
+    for layer in units.layers:
+        keep += [keep_count(layer.channels.weights_per_channel, sparsity)] * layer.channels.channels
+    return Budget(output_rows(units), torch.tensor(keep))
+
+
+def output_rows(units: UnitSpace) -> Tensor:
+    """Return for each weight the number of its output row, counted through the layers: int64, shape ``(total,)``.
+
+    Raises
+    ------
+    NotApplicable
+        For a layer whose output channels are not known.
+
+    Examples
+    --------
+    >>> from bench.models.unit_space import PrunableLayer
+    >>> output_rows(UnitSpace("weight", (PrunableLayer("a", (2, 2), (2, 2)), PrunableLayer("b", (1, 3), (1, 3)))))
+    tensor([0, 0, 1, 1, 2, 2, 2])
+    """
+    segments, start = [], 0
     for layer in units.layers:
         layout = layer.channels
         channel = torch.arange(start, start + layout.channels).unsqueeze(1).expand(-1, layout.weights_per_channel)
         segments.append(layout.weight(channel, layer.weight_shape).reshape(-1))
-        keep += [keep_count(layout.weights_per_channel, sparsity)] * layout.channels
         start += layout.channels
-    return Budget(torch.cat(segments), torch.tensor(keep))
+    return torch.cat(segments)

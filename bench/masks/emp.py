@@ -1,21 +1,34 @@
-"""EMP: the scores themselves say how many units count (Wang et al. 2026, arXiv 2509.25606; METHODS section 4)."""
+"""EMP: the scores determine how many units to keep (Wang et al. 2026, arXiv 2509.25606; METHODS section 4).
+
+The authors' code (noMushroomw/Effective-model-pruning, commit 9956077) counts over the whole model
+(``EMP_global_magnitude`` of experiments.ipynb) and, for language models, over each output row (``magnitude_neff`` and
+``wanda_neff``). It differs from the paper's formula in two places. ``EMP_global_magnitude`` keeps K + 1 weights: all
+that reach the score at place K, counted from 0. ``EMP_loss_change`` and ``EMP_saliency`` remove all up to the quantile
+K / N of the scores, and so keep N - K of N weights instead of K. Ours keeps K.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.core.errors import NotApplicable
+from bench.masks.allocation import output_rows
 from bench.masks.budget import Budget
 from bench.models.tensors import ScoreMap
-from bench.models.unit_space import UnitSpace
+from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 
 #: Rounding may put N_eff of k equal scores just below k; a plain floor would then keep k - 1.
 TOLERANCE = 1e-9
+
+#: What a row notes of the scores that one effective number is counted over.
+Part: TypeAlias = dict[str, float | int | str | None]
 
 
 def emp(
@@ -24,20 +37,26 @@ def emp(
     sparsity: float | None,
     view: ModelView,
     *,
-    scope: Literal["layer", "global"] = "layer",
+    scope: Literal["global", "layer", "output"] = "global",
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
 ) -> Budget:
-    """Keep the K = beta N_eff highest scores of every layer, or of the whole model.
+    """Keep the K = beta N_eff highest scores of the whole model, of every layer, or of every output row.
 
     It sets the sparsity by itself. Where all scores are zero everything is kept. Noted are the layers of
-    zeros (``zero_layers``), and under ``emp`` for every layer, or ``all``, what `describe` returns.
+    zeros (``zero_layers``), and under ``emp`` for every layer, or ``all``, what `describe` returns; for output rows
+    what `summarise` makes of it in each layer.
 
     Parameters
     ----------
-    scope : {"layer", "global"}
-        What the effective number is counted over.
+    scope : {"global", "layer", "output"}
+        What the effective number is counted over: all scores, those of a layer, or the weights of one output channel.
     beta : float
         Above 1 more is kept, below 1 less.
+
+    Raises
+    ------
+    NotApplicable
+        For output rows of channels: an output has a single one. For a layer whose output channels are not known.
 
     Examples
     --------
@@ -45,8 +64,16 @@ def emp(
     >>> units = UnitSpace("channel", (PrunableLayer("conv", (4, 1, 1, 1), (4,)),))
     >>> budget = emp(units, ScoreMap({"conv": torch.tensor([2.0, 0.0, 2.0, 0.0]).double()}), None, None)
     >>> budget.keep, budget.notes["emp"]
-    (tensor([2]), {'conv': {'n_eff': 2.0, 'k': 2, 's_eff': 1.0, 'bound': 0.7886751345948129}})
+    (tensor([2]), {'all': {'n_eff': 2.0, 'k': 2, 's_eff': 1.0, 'bound': 0.7886751345948129}})
     """
+    zeros = [layer.name for layer in units.layers if not bool(scores[layer.name].any())]
+    found: dict[str, Part]
+    if scope == "output":
+        rows = {layer.name: _rows(units, layer, scores[layer.name]) for layer in units.layers}
+        described = {name: [describe(row, beta) for row in part] for name, part in rows.items()}
+        keep = [row["k"] for part in described.values() for row in part]
+        found = {name: summarise(part) for name, part in described.items()}
+        return Budget(output_rows(units), torch.tensor(keep), {"emp": found, "zero_layers": zeros})
     if scope == "layer":
         parts = {layer.name: scores[layer.name].flatten() for layer in units.layers}
         segment = units.layer_index()
@@ -54,11 +81,48 @@ def emp(
         parts = {"all": units.flatten(scores)}
         segment = torch.zeros(units.total, dtype=torch.int64)
     found = {name: describe(part, beta) for name, part in parts.items()}
-    zeros = [layer.name for layer in units.layers if not bool(scores[layer.name].any())]
     return Budget(segment, torch.tensor([part["k"] for part in found.values()]), {"emp": found, "zero_layers": zeros})
 
 
-def describe(scores: Tensor, beta: float) -> dict[str, float | int | str | None]:
+def _rows(units: UnitSpace, layer: PrunableLayer, scores: Tensor) -> Tensor:
+    if units.granularity != "weight":
+        raise NotApplicable("emp(scope=output) counts over the weights of one output; a channel is a whole output")
+    return layer.rows(scores)
+
+
+def summarise(rows: Sequence[Part]) -> Part:
+    """Sum up the output rows of a layer.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        What `describe` returned for each.
+
+    Returns
+    -------
+    dict
+        ``n_eff`` and ``k``, sums over the rows; ``s_eff`` and ``bound`` (or ``no_bound``) of the row whose kept mass
+        is the least above its bound, or the least of all where no row has a bound; ``rows``, their number.
+
+    Examples
+    --------
+    >>> rows = [describe(torch.tensor(row), 1.0) for row in ([1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [3.0, 2.0, 1.0])]
+    >>> {name: round(value, 4) for name, value in summarise(rows).items()}
+    {'n_eff': 4.5714, 'k': 7, 's_eff': 0.8333, 'bound': 0.7629, 'rows': 3}
+    """
+
+    def slack(row: Part) -> tuple[bool, float]:
+        mass, bound = row["s_eff"], row["bound"]
+        assert isinstance(mass, float)
+        return (False, mass - bound) if isinstance(bound, float) else (True, mass)
+
+    known = [row for row in rows if row["s_eff"] is not None]
+    nearest = min(known, key=slack, default=rows[0])
+    sums = {name: sum(row[name] or 0 for row in rows) for name in ("n_eff", "k")}  # type: ignore[misc]
+    return {**nearest, **sums, "rows": len(rows)}
+
+
+def describe(scores: Tensor, beta: float) -> Part:
     """Count the units to keep of some scores, and how much of the scores' mass they hold.
 
     Parameters
@@ -79,7 +143,7 @@ def describe(scores: Tensor, beta: float) -> dict[str, float | int | str | None]
         return {"n_eff": None, "k": len(scores), "s_eff": None, "bound": None, "no_bound": "all scores are zero"}
     effective = effective_number(scores)
     k = keep_of(effective, len(scores), beta)
-    part: dict[str, float | int | str | None] = {"n_eff": effective, "k": k, "s_eff": kept_mass(scores, k)}
+    part: Part = {"n_eff": effective, "k": k, "s_eff": kept_mass(scores, k)}
     if beta != 1:
         return {**part, "bound": None, "no_bound": "beta is not 1"}
     if bool((scores < 0).any()):

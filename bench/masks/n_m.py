@@ -1,4 +1,10 @@
-"""N:M: N kept of every M consecutive input channels at a fixed place (Mishra et al. 2021; METHODS section 1)."""
+"""N:M: N kept of every M consecutive input channels at a fixed place (Mishra et al. 2021; METHODS section 1).
+
+NVIDIA's tool for 2:4 (ASP, ``apex.contrib.sparsity``, commit 6424da3) gives the same masks by magnitude, but does two
+things more. It permutes input channels before it prunes (``allow_permutation``, on by default), so that larger weights
+are kept; here the channels stay where they are. And it prunes only weights of which the outputs divide by 8 and the
+inputs by 16, which its kernels require (``ASP.init_model_for_pruning``); here the inputs must divide by M.
+"""
 
 from __future__ import annotations
 

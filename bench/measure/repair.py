@@ -15,6 +15,7 @@ from bench.models.tensors import MaskSet
 from bench.repairs.cancellation import largest_eps_ratio
 from bench.repairs.channels import channel_changes
 from bench.repairs.correction import RepairContext
+from bench.repairs.recalibration import kept_of_reset
 from bench.repairs.statistics import Moments, batch_moments, pooled
 
 
@@ -29,7 +30,8 @@ class Repaired:
     identity_covered : bool or None
         Whether every corrected layer is in the scope of the cancellation identity; None without a correction.
     identity_ratio : float or None
-        Largest change that BatchNorm's eps lets a live channel keep; None without a correction.
+        Largest change that BatchNorm's eps, and what `reset_ema` keeps of its reset, let a live channel keep; None
+        without a correction.
     channels : mapping or None
         Comparison of the channels before and after the correction (`bench.repairs.channels`), if requested.
     """
@@ -84,7 +86,9 @@ class Repair:
             return Repaired(model, None, None, channels)
         changed = {name for name, factor in factors.items() if bool((factor != 1).any())}
         covered = not changed.intersection(self._shared.uncovered())
-        return Repaired(model, covered, largest_eps_ratio(model, masks.units, factors), channels)
+        recalibration = cell.recalibration
+        kept = kept_of_reset(**recalibration.options) if recalibration.name == "reset_ema" else 0.0
+        return Repaired(model, covered, largest_eps_ratio(model, masks.units, factors, kept), channels)
 
     def _correct(self, cell: Cell, masks: MaskSet, pruned: Mapping[str, list[Moments]]) -> Mapping[str, Tensor]:
         context = RepairContext(

@@ -24,9 +24,9 @@ def unsearched() -> None:
 
 
 def _search(name: str, source: Callable[..., Any] | str, formula: str, cost: str, reference: str, glossary: str,
-            **look: Any) -> Plugin:  # fmt: skip
+            **more: Any) -> Plugin:  # fmt: skip
     return Plugin(
-        "search", name, source, formula=formula, cost=cost, reference=reference, glossary=glossary, **look,
+        "search", name, source, formula=formula, cost=cost, reference=reference, glossary=glossary, **more,
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ SEARCHES = (
     ),
     _search(
         "dbo", "bench.scorers.search.dbo:dbo", "Dung Beetle Optimizer, 30 beetles in 20 generations", SEARCH_COST,
-        "Xue and Shen 2023", "dung beetle optimizer", **look(BLUE, "s", "solid"),
+        "Xue and Shen 2023", "dung beetle optimizer", newer=("published_bounds",), **look(BLUE, "s", "solid"),
     ),
     _search(
         "cma", "bench.scorers.search.cma_es:cma_es", "CMA-ES, the library's default population, restarted", SEARCH_COST,
@@ -93,7 +93,8 @@ ALLOCATIONS = (
     ),
     _allocation(
         "emp", "emp:emp", "the beta/sum(omega^2) highest scores, omega = abs(s)/sum abs(s)", "none", "arXiv 2509.25606",
-        "effective model pruning: the scores say how many units to keep", sets_sparsity=True,
+        "effective model pruning: the scores of the whole model, or of each layer or output row (scope), determine how "
+        "many units to keep", sets_sparsity=True, version=2,
         terms={
             "N_eff": "Effective number of scores: 1 over the sum of their squared shares.",
             "s_eff": "Share of all the scores' sum that the kept units hold.",
@@ -120,12 +121,12 @@ PASSES = f"{ONE_PASS}; sequential: one per layer"
 
 def _correction(
     name: str, function: str, formula: str, reference: str, look: dict[str, Any], glossary: str, *,
-    cost: str = PASSES, moments: int = 0,
+    cost: str = PASSES, moments: int = 0, **more: Any,
 ) -> Plugin:  # fmt: skip
     return Plugin(
         "correction", name, f"bench.repairs.{function}", formula=formula, cost=cost, reference=reference,
         glossary=glossary,
-        moments=moments, **look,
+        moments=moments, **look, **more,
     )  # fmt: skip
 
 
@@ -153,7 +154,8 @@ CORRECTIONS = (
     ),
     _correction(
         "repair", "correction:repair", "sqrt(v_d / v_p), then mean_d - mean_p added", "Jordan et al. 2023",
-        look(GREEN, "P", "solid"), "mean and variance of every channel matched by an affine map",
+        look(GREEN, "P", "solid"), "mean and variance of every channel matched by an affine map, layer after layer",
+        cost="one forward pass per layer; parallel: one of the draw", version=2,
     ),
     _correction(
         "reconstruct", "reconstruct:reconstruct", "min norm(W X_d - W^ X_p)^2 + d norm(W^ - W_kept)^2, bias refitted",
@@ -188,6 +190,11 @@ RECALIBRATIONS = (
     _recalibration(
         "ema", "ema", "running average, from the dense statistics", "8 batches",
         "Ioffe and Szegedy 2015", "running average over a few batches",
+    ),
+    _recalibration(
+        "reset_ema", "reset_ema", "reset, then a running average", "100 batches",
+        "Frantar and Alistarh 2022 (OBC, bnt)", "a running average over many batches that starts from a reset",
+        complete=True,
     ),
     _recalibration(
         "cumulative", "cumulative", "reset, then the mean over equal batches", ONE_PASS,

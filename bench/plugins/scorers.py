@@ -84,9 +84,11 @@ SCORERS = (
         family=GRADIENTS, look=look(RED, "v", "dotted"), glossary="absolute gradient of the loss", gradients=True,
     ),
     _scorer(
-        "taylor", "gradient:taylor", "abs(g w); channel: mean over batches of 32 of (sum g w)^2", "one backward pass",
-        "Molchanov et al. 2017, 2019", family=GRADIENTS, look=look(ORANGE, "^", "solid"),
-        glossary="gradient times weight", gradients=True,
+        "taylor", "gradient:taylor",
+        "abs(g w); channel: mean over batches of 32 of the squared derivative by a gate behind its BatchNorm",
+        "one backward pass", "Molchanov et al. 2017, 2019", family=GRADIENTS, look=look(ORANGE, "^", "solid"),
+        glossary="gradient times weight; of a channel: squared derivative of the loss by a factor on it",
+        gradients=True, version=2,
     ),
     _scorer(
         "snip", "gradient:snip", "abs(g w) / sum abs(g w), g of one mini-batch", "one batch, backward",
@@ -98,7 +100,7 @@ SCORERS = (
         "grasp", "grasp:grasp", "w (H g); channel: sum over the filter", "one gradient of the gradient",
         "Wang et al. 2020",
         family=CURVATURE, look=look(GREY, "X", "mixed"), glossary="weight times Hessian-gradient product",
-        gradients=True,
+        gradients=True, newer=("temperature",),
     ),
     _scorer(
         "fisher", "fisher:fisher", "1/2 w^2 E[g_i^2], g_i of one image", "one backward pass, image by image",

@@ -98,7 +98,7 @@ def eps_ratio(factors: Tensor, variance: Tensor, eps: float) -> float:
     return float(torch.maximum(ratio, 1 / ratio).max())
 
 
-def largest_eps_ratio(model: nn.Module, units: UnitSpace, factors: Mapping[str, Tensor]) -> float:
+def largest_eps_ratio(model: nn.Module, units: UnitSpace, factors: Mapping[str, Tensor], kept: float = 0.0) -> float:
     """Return the largest `eps_ratio` over the layers that a BatchNorm directly follows, at least 1.
 
     Parameters
@@ -110,6 +110,9 @@ def largest_eps_ratio(model: nn.Module, units: UnitSpace, factors: Mapping[str, 
         Its prunable units.
     factors : mapping of str to Tensor
         What the correction returned.
+    kept : float
+        Weight of a variance of 1 in the running variances, which the recalibration keeps from its reset: BatchNorm
+        then divides as if its eps were larger by it.
     """
     largest = 1.0
     for layer in units.layers:
@@ -117,6 +120,6 @@ def largest_eps_ratio(model: nn.Module, units: UnitSpace, factors: Mapping[str, 
             batchnorm = cast(nn.BatchNorm2d, model.get_submodule(layer.batchnorm))
             if batchnorm.running_var is None:
                 continue
-            variance = batchnorm.running_var.double() / factors[layer.name].square()
-            largest = max(largest, eps_ratio(factors[layer.name], variance, batchnorm.eps))
+            variance = (batchnorm.running_var.double() - kept).clamp_min(0) / factors[layer.name].square()
+            largest = max(largest, eps_ratio(factors[layer.name], variance, batchnorm.eps + kept))
     return largest

@@ -4,9 +4,9 @@ Signature of a correction: ``(context, *, options) -> factors per layer``, chang
 place. With v_d and v_p the variances of a channel in the dense and the pruned model, a channel with
 v_p <= 1e-12 x the median v_d of the layer's channels that vary is dead and keeps the factor 1.
 
-Every correction but `none` has the option `order`: ``parallel`` takes all from one pass over the masked
-model; ``sequential`` goes through the layers in forward order, each measured when those before it are
-repaired, one pass per layer.
+Every correction but `none` has the option `order`: ``parallel`` (the default of all but `repair`) takes all from
+one pass over the masked model; ``sequential`` goes through the layers in forward order, each measured when those
+before it are repaired, one pass per layer.
 """
 
 from __future__ import annotations
@@ -158,20 +158,27 @@ def asr_eb(context: RepairContext, *, order: Order = "parallel") -> dict[str, Te
     return _correct(context, asr_eb_factors, order)
 
 
-def repair(context: RepairContext, *, order: Order = "parallel") -> dict[str, Tensor]:
-    """Give each live channel its dense mean and variance: REPAIR's affine (Jordan et al. 2023), folded in.
+def repair(context: RepairContext, *, order: Order = "sequential") -> dict[str, Tensor]:
+    """Give each channel its dense mean and variance: REPAIR's affine (Jordan et al. 2023), folded in.
 
-    The factor is `channelwise`'s, limited likewise; the shift is what the mean then lacks. It goes where
-    there is a place (`shift_outputs`); without any (no bias and no directly following BatchNorm, as in DenseNet's
-    pre-activation blocks) the mean stays unmatched, since an added parameter would not reload into the plain
-    architecture (ours). A dead channel, and so every removed one, has factor 1 and shift 0: a constant
-    put on a removed channel would make it a part of the network again.
+    The factor is `channelwise`'s, limited likewise; the shift is what the mean then lacks. A dead channel has factor 1
+    and is shifted too, unless it is a removed unit: a constant on a removed channel would make it a part of the network
+    again. The shift is added where `shift_outputs` finds a place. Without one (no bias and no directly following
+    BatchNorm, as in DenseNet's pre-activation blocks) the mean stays unmatched, since an added parameter would not
+    reload into the plain architecture (ours).
+
+    Parameters
+    ----------
+    context : RepairContext
+        What to work on.
+    order : {"sequential", "parallel"}
+        The authors' code resets the layers from the first to the last, each behind those that are reset already.
 
     Returns
     -------
     dict of str to Tensor
-        The factors; none if a shift went into a bias that no BatchNorm directly follows: recalibration
-        need not undo that shift, so the cancellation identity says nothing of this model.
+        The factors. Empty if a shift went into a bias that no BatchNorm directly follows: recalibration need not undo
+        that shift, so the cancellation identity does not apply to this model.
     """
     factors = _correct(context, channelwise_factors, order, match_mean=True)
     shifted = (bool(layer.bias) and layer.batchnorm is None for layer in context.units.layers)
@@ -267,7 +274,7 @@ def _shrunk(variances: Variances, s: Tensor) -> Tensor:
 def _correct(
     context: RepairContext, factors_of: Callable[[Variances], Tensor], order: Order, *, match_mean: bool = False
 ) -> dict[str, Tensor]:
-    """Compute every layer's factors and fold them in, and with `match_mean` the shifts of live channels too.
+    """Compute every layer's factors and fold them in, and with `match_mean` the shifts of kept channels too.
 
     One pass over the masked model measures all layers (`parallel`; none where its moments are known), or each
     layer has a pass of its own over the model as corrected so far (`sequential`).
@@ -289,7 +296,10 @@ def _correct(
             scale_outputs(context.model, layer, factor)
             if match_mean:
                 shift = dense.mean - factor * pruned.mean
-                shift_outputs(context.model, layer, torch.where(variances.live, shift, torch.zeros_like(shift)))
+                matched = shift.isfinite()
+                if context.units.granularity != "weight":
+                    matched &= variances.live | context.masks[layer.name].to(matched.device)
+                shift_outputs(context.model, layer, torch.where(matched, shift, torch.zeros_like(shift)))
             factors[layer.name] = factor
     return factors
 

@@ -57,6 +57,52 @@ def ema(
     _run(model, layers, itertools.islice(itertools.cycle(_full_batches(calibration)), batches), momentum)
 
 
+def reset_ema(
+    model: nn.Module,
+    calibration: Calibration,
+    *,
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    batches: Annotated[int, Field(ge=1)] = 100,
+) -> None:
+    """Reset the statistics and move them by an exponential average over many batches.
+
+    The batch-norm tuning of Optimal Brain Compression (Frantar and Alistarh 2022).
+
+    Parameters
+    ----------
+    model : nn.Module
+        Changed in place.
+    calibration : Calibration
+        Read from its start again, as often as the batches require.
+    momentum : float
+        Weight of each new batch.
+    batches : int
+        How many. After them the reset statistics (mean 0, variance 1) keep the weight `kept_of_reset`, 3e-5 by default.
+
+    Raises
+    ------
+    NotApplicable
+        If the model has no BatchNorm.
+    """
+    layers = batchnorm_layers(model)
+    for layer in layers:
+        layer.reset_running_stats()
+    _run(model, layers, itertools.islice(itertools.cycle(_full_batches(calibration)), batches), momentum)
+
+
+def kept_of_reset(momentum: float, batches: int) -> float:
+    """Return the weight that the reset statistics keep after `reset_ema`.
+
+    A factor on a channel scales all the rest, so this weight acts in the cancellation identity as an additional eps.
+
+    Examples
+    --------
+    >>> round(kept_of_reset(0.1, 100), 7), kept_of_reset(0.5, 1)
+    (2.66e-05, 0.5)
+    """
+    return (1 - momentum) ** batches
+
+
 def cumulative(model: nn.Module, calibration: Calibration) -> None:
     """Replace the statistics by the mean of the batch statistics over one pass (Saikumar and Varghese 2025).
 

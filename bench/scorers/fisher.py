@@ -23,8 +23,9 @@ def fisher(view: ModelView, calibration: Calibration, generator: torch.Generator
         for name in view.units.names
     }
     for _, gradients in summed_gradients(view, one_by_one):
-        for name, g in gradients.items():
-            squares[name].addcmul_(g, g)
+        for layer in view.units.layers:
+            g = gradients[layer.parameter]
+            squares[layer.name].addcmul_(g, g)
     return ScoreMap(
         {
             name: view.reduce(name, view.weight(name).square() * total / (2 * len(calibration)))

@@ -27,6 +27,14 @@ def test_defaults_are_filled_in_and_only_changes_are_shown():
     assert PLUGIN.resolve({"size": 4}).label == "sample(size=4)"
 
 
+def test_a_newer_option_at_its_default_changes_no_identity():
+    newer = Plugin("scorer", "sample", sample, newer=("mode",))
+    before = {"name": "sample", "options": {"size": 3}, "version": 1}
+    assert newer.resolve({}).identity() == newer.resolve({"mode": "a"}).identity() == before
+    assert newer.resolve({"mode": "b"}).options == {"size": 3, "mode": "b"}
+    assert newer.resolve({"mode": "b"}).label == "sample(mode=b)"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

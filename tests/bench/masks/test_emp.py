@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
-from bench.core.errors import UserError
+from bench.core.errors import NotApplicable, UserError
 from bench.core.registry import Plugin
 from bench.masks.build import build_masks
 from bench.masks.emp import describe, effective_number, emp, keep_of, kept_mass, lower_bound
@@ -218,11 +218,11 @@ def _scores(units: UnitSpace, *values: list[float]) -> ScoreMap:
 def test_scopes_by_hand(space: Space) -> None:
     units = space((1, 4), (2, 2))
     scores = _scores(units, [3, 3, 0, 0], [1, 1, 1, 1])
-    by_layer = emp(units, scores, None, None)
+    by_layer = emp(units, scores, None, None, scope="layer")
     assert by_layer.keep.tolist() == [2, 4]
     assert by_layer.segment.tolist() == [0] * 4 + [1] * 4
     assert by_layer.notes["emp"]["layer1"] == {"n_eff": 4.0, "k": 4, "s_eff": 1.0, "bound": 1.0}
-    everywhere = emp(units, scores, None, None, scope="global")
+    everywhere = emp(units, scores, None, None)
     # (6 + 4)^2 / (18 + 4) = 4.55: the two of 3 and two of 1, 8 of 10
     assert everywhere.keep.tolist() == [4]
     assert everywhere.notes["emp"]["all"]["s_eff"] == pytest.approx(0.8)
@@ -230,27 +230,72 @@ def test_scopes_by_hand(space: Space) -> None:
     assert [masks[name].flatten().tolist() for name in units.names] == [[1, 1, 0, 0], [1, 1, 0, 0]]
 
 
+def test_output_rows_by_hand(space: Space) -> None:
+    """Each row alone: 2 of (3, 2, 1), as 36 / 14 = 2.57; all of four equal ones; all of a row of zeros."""
+    units = space((3, 4), (1, 3))
+    scores = _scores(units, [[4, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]], [3, 2, 1])
+    budget = emp(units, scores, None, None, scope="output")
+    assert budget.keep.tolist() == [1, 4, 4, 2]
+    assert budget.segment.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 3
+    assert budget.notes["emp"]["layer0"] == {"n_eff": 5.0, "k": 9, "s_eff": 1.0, "bound": 1.0, "rows": 3}
+    assert budget.notes["emp"]["layer1"]["s_eff"] == pytest.approx(5 / 6)
+    assert budget.notes["zero_layers"] == []
+    masks = build_masks(units, keep_order(units, scores, scores), budget)
+    assert masks["layer0"].sum(dim=1).tolist() == [1, 4, 4]
+    assert masks["layer1"].tolist() == [[True, True, False]]
+
+
+def test_output_rows_are_those_of_the_authors_code_for_language_models(space: Space) -> None:
+    """noMushroomw/Effective-model-pruning, commit 9956077: ``magnitude_neff`` keeps floor(beta N_eff) of each row."""
+    weights = np.random.default_rng(5).standard_normal((7, 11))
+    shares = np.abs(weights) / np.abs(weights).sum(axis=1, keepdims=True)
+    for beta in (1.0, 0.5):
+        expected = np.clip(np.floor(beta / (shares**2).sum(axis=1)), 1, 11)
+        units = space((7, 11))
+        budget = emp(units, _scores(units, np.abs(weights)), None, None, scope="output", beta=beta)
+        assert budget.keep.tolist() == expected.tolist()
+
+
+def test_the_row_nearest_its_bound_is_noted(space: Space) -> None:
+    """Five equal scores and one larger reach the bound; the row before them lies far above its own."""
+    units = space((2, 6))
+    rows = [[6, 5, 4, 3, 2, 1], [4, 1, 1, 1, 1, 1]]
+    part = emp(units, _scores(units, rows), None, None, scope="output").notes["emp"]["layer0"]
+    alone = [describe(_tensor(row), 1.0) for row in rows]
+    assert alone[0]["s_eff"] - alone[0]["bound"] > 0.05
+    assert (part["s_eff"], part["bound"]) == (alone[1]["s_eff"], alone[1]["bound"])
+    assert part["k"] == alone[0]["k"] + alone[1]["k"]
+    halved = emp(units, _scores(units, rows), None, None, scope="output", beta=0.5).notes["emp"]["layer0"]
+    assert halved["no_bound"] == "beta is not 1"
+
+
+def test_channels_have_no_output_rows(space: Space) -> None:
+    units = UnitSpace("channel", space((4,)).layers)
+    with pytest.raises(NotApplicable, match="a channel is a whole output"):
+        emp(units, _scores(units, [1, 2, 3, 4]), None, None, scope="output")
+
+
 def test_zeros_are_kept_and_noted(space: Space) -> None:
     units = space((1, 3), (1, 3))
-    budget = emp(units, _scores(units, [0, -0.0, 0], [5, 0, 0]), None, None)
+    budget = emp(units, _scores(units, [0, -0.0, 0], [5, 0, 0]), None, None, scope="layer")
     assert budget.keep.tolist() == [3, 1]
     assert budget.notes["zero_layers"] == ["layer0"]
     nothing = {"n_eff": None, "k": 3, "s_eff": None, "bound": None, "no_bound": "all scores are zero"}
     assert budget.notes["emp"]["layer0"] == nothing
-    silent = emp(units, _scores(units, [0, 0, 0], [0, 0, 0]), None, None, scope="global")
+    silent = emp(units, _scores(units, [0, 0, 0], [0, 0, 0]), None, None)
     assert silent.keep.tolist() == [6]
     assert silent.notes["zero_layers"] == ["layer0", "layer1"]
 
 
 def test_the_bound_is_withheld_where_it_does_not_hold(space: Space) -> None:
     units = space((1, 4))
-    signed = emp(units, _scores(units, [2, 1, -3, -3]), None, None)
+    signed = emp(units, _scores(units, [2, 1, -3, -3]), None, None, scope="layer")
     assert signed.keep.tolist() == [3]  # 81 / 23 = 3.52
     part = signed.notes["emp"]["layer0"]
     assert part["s_eff"] == pytest.approx(6 / 9)  # 2, 1 and one of the -3
     assert part["bound"] is None
     assert part["no_bound"] == "some scores are below zero"
-    double = emp(units, _scores(units, [2, 1, 3, 3]), None, None, beta=0.5)
+    double = emp(units, _scores(units, [2, 1, 3, 3]), None, None, scope="layer", beta=0.5)
     assert double.keep.tolist() == [1]
     assert double.notes["emp"]["layer0"]["no_bound"] == "beta is not 1"
 

@@ -15,7 +15,9 @@ models:
 train_seeds: 1
 granularities: [weight, channel]
 scorers: [magnitude]
-allocations: [uniform, erk, lamp, emp, {name: emp, scope: global, beta: 0.5}, 2:4, {name: n:m, n: 1, m: 8}]
+allocations:
+  [uniform, erk, lamp, emp, {name: emp, scope: layer}, {name: emp, scope: output}, {name: emp, beta: 0.5}, 2:4,
+   {name: n:m, n: 1, m: 8}]
 sparsities: [0.5, 0.8]
 """
 
@@ -31,19 +33,23 @@ def test_a_study_with_them(tmp_path: Path, command) -> None:
     assert pruned.drop(own.index)["sparsity"].notna().all()
     # once each, not once per sparsity of the study
     assert own.groupby(["granularity", "scorer", "allocation"]).size().eq(1).all()
-    assert len(own) == 2 * 4
+    assert len(own) == 2 * 6
 
     patterns = own["allocation"].isin(["2:4", "n:m(n=1, m=8)"])
     skipped = own[patterns & own["granularity"].eq("channel")]
     assert skipped["state"].eq("skipped").all()
     assert skipped["reason"].str.contains("defined for granularity weight only").all()
-    assert pruned.drop(skipped.index)["state"].eq("done").all()
+    [rows_of_channels] = own.index[own["allocation"].eq("emp(scope=output)") & own["granularity"].eq("channel")]
+    assert own.loc[rows_of_channels, "state"] == "skipped"
+    assert "a channel is a whole output" in own.loc[rows_of_channels, "reason"]
+    assert pruned.drop([*skipped.index, rows_of_channels])["state"].eq("done").all()
 
     for row in own[own["state"].eq("done")].to_dict("records"):
         notes = json.loads(row["notes"])
         assert 0 < row["sparsity_achieved"] < 1
-        if row["allocation"] == "emp":
+        if row["allocation"] in ("emp", "emp(scope=layer)", "emp(scope=output)"):
             assert all(part["s_eff"] >= part["bound"] > 0 for part in notes["emp"].values())
+            assert (set(notes["emp"]) == {"all"}) == (row["allocation"] == "emp")
             assert notes["zero_layers"] == []
         elif "emp" in row["allocation"]:
             assert notes["emp"]["all"]["no_bound"] == "beta is not 1"

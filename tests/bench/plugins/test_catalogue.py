@@ -40,7 +40,7 @@ def test_methods_of_one_figure_differ_by_marker_and_are_readable_in_grey(drawn):
 
 
 def test_only_recalibrations_that_start_anew_are_complete():
-    assert [plugin.name for plugin in METHODS if plugin.complete] == ["cumulative", "exact"]
+    assert [plugin.name for plugin in METHODS if plugin.complete] == ["reset_ema", "cumulative", "exact"]
 
 
 def test_only_methods_that_solve_with_second_moments_need_memory_for_them():

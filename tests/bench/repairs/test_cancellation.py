@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -28,7 +29,7 @@ from bench.repairs.correction import (
     repair,
     scale_outputs,
 )
-from bench.repairs.recalibration import cumulative, ema, exact
+from bench.repairs.recalibration import cumulative, ema, exact, kept_of_reset, reset_ema
 
 WITH_FACTORS = (layerwise, channelwise, asr, asr_soft, asr_eb, repair)
 COMPLETE = (cumulative, exact)
@@ -149,6 +150,44 @@ def test_on_a_nearly_dead_channel_eps_breaks_it_by_the_predicted_ratio(
     torch.testing.assert_close(measured[1:], torch.ones(3, dtype=torch.float64))
     units = find_units(net, "weight", ("head",), x[:1])
     assert largest_eps_ratio(corrected, units, {"conv1": c}) == pytest.approx(predicted, rel=1e-9)
+
+
+def _outputs(net: nn.Module, context: Calibration, factors: dict[str, Tensor], batches: int) -> Tensor:
+    model = _recalibrated(net, context, factors, functools.partial(reset_ema, batches=batches))
+    out: Tensor = model(context.images)
+    return out
+
+
+def test_factors_cancel_after_a_long_running_average_from_a_reset(net: nn.Module, calibration: Calibration) -> None:
+    """`reset_ema`: 3e-5 of the reset is left by default; 0.9 ** 100, 0.9 ** 20 and 0.9 ** 8 keep ever more."""
+    _remove_eps(net)
+    factors = {"conv1": torch.tensor([2.0, 0.5, 1.5, 0.8], dtype=torch.float64)}
+    left = [
+        float((_outputs(net, calibration, factors, n) - _outputs(net, calibration, {}, n)).abs().max())
+        for n in (400, 100, 20, 8)
+    ]
+    assert left == sorted(left)
+    assert left[0] < 1e-12
+    assert left[1] < 1e-4
+    assert left[3] > 0.01
+
+
+def test_what_a_running_average_keeps_of_its_reset_is_an_eps(net: nn.Module, calibration: Calibration) -> None:
+    """The spread of each channel changes by the ratio that the row states."""
+    c = torch.tensor([10.0, 0.1, 1.0, 3.0], dtype=torch.float64)
+    kept = kept_of_reset(0.1, 40)
+    recalibration = functools.partial(reset_ema, batches=40)
+    plain = _recalibrated(net, calibration, {}, recalibration)
+    corrected = _recalibrated(net, calibration, {"conv1": c}, recalibration)
+
+    def spread(model: nn.Module) -> Tensor:
+        return model.bn1(model.conv1(calibration.images)).std(dim=(0, 2, 3))
+
+    change = spread(corrected) / spread(plain)
+    units = find_units(net, "weight", ("head",), calibration.images[:1])
+    measured = float(torch.maximum(change, 1 / change).max())
+    assert measured > 1.05
+    assert largest_eps_ratio(corrected, units, {"conv1": c}, kept) == pytest.approx(measured, rel=1e-9)
 
 
 @pytest.mark.parametrize(("variance", "ratio"), [(1e-3, 1.005), (1e-5, 1.40)])

@@ -11,7 +11,7 @@ from bench.core.errors import CellError, NotApplicable
 from bench.core.registry import Plugin
 from bench.models.unchanged import left_behind, marks
 from bench.models.view import Calibration
-from bench.repairs.recalibration import cumulative, ema, exact, none
+from bench.repairs.recalibration import cumulative, ema, exact, none, reset_ema
 
 
 def _statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,22 @@ def test_ema_in_closed_form_cycling_the_draw(momentum: float, batches: int, cali
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("method", [ema, cumulative])
+@pytest.mark.parametrize(("momentum", "batches"), [(0.1, 100), (0.5, 2)])
+def test_reset_ema_in_closed_form_from_the_reset(momentum: float, batches: int, calibration: Calibration) -> None:
+    """The dense statistics are forgotten; mean 0 and variance 1 keep the weight (1 - momentum) ** batches."""
+    bn = nn.BatchNorm2d(2).double().eval()
+    bn.running_mean.fill_(300.0)
+    bn.running_var.fill_(700.0)
+    reset_ema(nn.Sequential(bn), calibration, momentum=momentum, batches=batches)
+    statistics = [_statistics(x) for x in _batches(calibration)]
+    weights = [momentum * (1 - momentum) ** (batches - 1 - k) for k in range(batches)]
+    for which, start, found in ((0, 0.0, bn.running_mean), (1, 1.0, bn.running_var)):
+        moved = sum(w * statistics[k % len(statistics)][which] for k, w in enumerate(weights))
+        expected = (1 - momentum) ** batches * start + moved
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", [ema, reset_ema, cumulative])
 def test_a_smaller_last_batch_is_left_out_unless_it_is_the_only_one(method: object) -> None:
     images = torch.randn(10, 2, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels = torch.zeros(10, dtype=torch.int64)
@@ -83,7 +98,7 @@ def test_a_smaller_last_batch_is_left_out_unless_it_is_the_only_one(method: obje
     assert bool((mean_after(Calibration(images[:3], labels[:3], 4)) != 0).all())
 
 
-@pytest.mark.parametrize("method", [ema, cumulative, exact])
+@pytest.mark.parametrize("method", [ema, reset_ema, cumulative, exact])
 def test_only_batchnorm_trains_and_everything_is_restored(
     method: object, net: nn.Module, calibration: Calibration
 ) -> None:
@@ -98,14 +113,14 @@ def test_only_batchnorm_trains_and_everything_is_restored(
     assert all(torch.equal(parameters[name], p) for name, p in noisy.named_parameters())
 
 
-@pytest.mark.parametrize("method", [ema, cumulative, exact])
+@pytest.mark.parametrize("method", [ema, reset_ema, cumulative, exact])
 def test_without_batchnorm_it_does_not_apply(method: object, calibration: Calibration) -> None:
     net = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)).double()
     with pytest.raises(NotApplicable, match="no BatchNorm statistics"):
         method(net, calibration)
 
 
-@pytest.mark.parametrize("method", [ema, cumulative, exact])
+@pytest.mark.parametrize("method", [ema, reset_ema, cumulative, exact])
 def test_broken_activations_fail_the_cell(method: object, net: nn.Module, calibration: Calibration) -> None:
     net.conv1.weight.data.fill_(float("nan"))
     with pytest.raises(CellError, match="NaN or infinite"):
@@ -113,8 +128,9 @@ def test_broken_activations_fail_the_cell(method: object, net: nn.Module, calibr
     assert not any(module.training for module in net.modules())
 
 
-def test_options_of_ema() -> None:
+def test_options_of_running_averages() -> None:
     assert Plugin("recalibration", "ema", ema).resolve({}).options == {"momentum": 0.1, "batches": 8}
+    assert Plugin("recalibration", "reset_ema", reset_ema).resolve({}).options == {"momentum": 0.1, "batches": 100}
 
 
 def _normalise(x: np.ndarray, bn: nn.BatchNorm2d) -> np.ndarray:

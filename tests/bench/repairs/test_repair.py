@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.core.registry import Plugin
+from bench.models.masking import apply_masks
+from bench.models.tensors import MaskSet
 from bench.models.unit_space import PrunableLayer
 from bench.models.units import find_units
 from bench.models.view import Calibration
@@ -118,13 +122,47 @@ def test_removed_channels_stay_removed(
         assert bool((context.model[: after + 1](x)[:, removed] == 0).all()), layer
 
 
-def test_a_dead_channel_is_left_as_it_is(context: RepairContext) -> None:
+@pytest.mark.parametrize("order", ["parallel", "sequential"])
+def test_a_dead_channel_of_weights_has_its_dense_mean(order: str, context: RepairContext) -> None:
+    """All weights of two channels are pruned: the factor stays 1, the bias becomes the dense mean."""
     context.model.conv1.weight[:2] = 0
-    before = copy.deepcopy(context.model.conv1)
-    factors = repair(context)
+    factors = repair(context, order=order)
     assert factors["conv1"][:2].tolist() == [1.0, 1.0]
-    assert torch.equal(context.model.conv1.bias[:2], before.bias[:2])
-    assert not torch.equal(context.model.conv2.bias, context.dense_model.conv2.bias)
+    torch.testing.assert_close(context.model.conv1.bias[:2], context.dense["conv1"].mean[:2], rtol=1e-12, atol=0)
+
+
+def test_a_dead_channel_without_bias_has_its_dense_mean_behind_batchnorm(calibration: Calibration) -> None:
+    net = _net(nn.Conv2d(2, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU())
+    units = find_units(net, "weight", (), calibration.images[:1])
+    (layer,) = units.layers
+    model = copy.deepcopy(net)
+    model[0].weight[1] = 0
+    masks = MaskSet(units, {"0": model[0].weight != 0})
+    context = RepairContext(model, channel_moments(net, units.layers, calibration), units, masks, calibration, net)
+    repair(context)
+    found, dense = _normalised(context, model, layer), _normalised(context, net, layer)
+    torch.testing.assert_close(found.mean, dense.mean, rtol=0, atol=1e-12)
+    assert float(found.variance[1]) == 0
+
+
+def test_a_kept_channel_that_is_dead_has_its_dense_mean(
+    half_pruned: Callable[..., RepairContext], calibration: Calibration
+) -> None:
+    """At granularity channel: the first layer is removed as a whole, so that the second, which is kept, is constant."""
+    net = _net(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU())
+    context = half_pruned(net, calibration, "channel", ())
+    masks = {"0": torch.zeros(3, dtype=torch.bool), "2": torch.tensor([True, True, True, False])}
+    context = dataclasses.replace(context, model=copy.deepcopy(net), masks=MaskSet(context.units, masks))
+    apply_masks(context.model, context.units, context.masks)
+    repair(context)
+    found = channel_moments(context.model, context.units.layers, calibration)
+    assert found["0"].mean.tolist() == [0.0] * 3
+    torch.testing.assert_close(found["2"].mean[:3], context.dense["2"].mean[:3], rtol=0, atol=1e-12)
+    assert float(found["2"].mean[3]) == 0
+
+
+def test_layers_are_repaired_one_after_the_other_by_default() -> None:
+    assert Plugin("correction", "repair", repair).resolve({}).options == {"order": "sequential"}
 
 
 def test_factors_are_withheld_where_a_shift_need_not_cancel(

@@ -55,21 +55,66 @@ def test_weight_scores_are_finite_differences(layer: str, view_of: ViewOf, calib
     torch.testing.assert_close(taylor(view, calibration, None)[layer], expected, **options)
 
 
-@pytest.mark.parametrize("layer", ["conv1", "conv2", "mlp.fc1"])
-def test_channel_taylor_is_the_squared_change_as_the_filter_fades(
-    layer: str, view_of: ViewOf, calibration: Calibration
-) -> None:
-    """Sum of g w over a filter is the derivative of the loss along the filter itself."""
-    view = view_of("channel")
-    weight = view.module(layer).weight
-    squares = torch.zeros(len(weight), dtype=torch.float64)
+#: Where an explicit gate stands: behind the BatchNorm that is removed with the channel, or behind the layer.
+GATES = {"conv1": "bn1", "conv2": "bn2", "mlp.fc1": "mlp.fc1"}
+
+
+def _squared_gate_gradients(view: ModelView, calibration: Calibration, module: str, channels: int) -> Tensor:
+    """Mean over batches of 32 images of the squared derivative by a vector of ones that multiplies the output."""
+    squares = []
     for part in (slice(0, 32), slice(32, 40)):  # 32 images and the rest, not the draw's batch of 16
+        gate = torch.ones(channels, dtype=torch.float64, requires_grad=True)
+
+        def multiply(layer: nn.Module, inputs: object, output: Tensor, gate: Tensor = gate) -> Tensor:
+            return output * (gate.view(-1, 1, 1) if output.dim() == 4 else gate)
+
+        handle = view.module(module).register_forward_hook(multiply)
+        F.cross_entropy(view.model(calibration.images[part]), calibration.labels[part]).backward()
+        handle.remove()
+        assert gate.grad is not None
+        squares.append(gate.grad.square())
+    return torch.stack(squares).mean(dim=0)
+
+
+@pytest.mark.parametrize(("layer", "module"), GATES.items())
+def test_channel_taylor_is_the_squared_gradient_of_an_explicit_gate(
+    layer: str, module: str, view_of: ViewOf, calibration: Calibration
+) -> None:
+    view = view_of("channel")
+    for name in ("bn1", "bn2"):
+        torch.nn.init.normal_(view.module(name).weight, generator=torch.Generator().manual_seed(1))
+        torch.nn.init.normal_(view.module(name).bias, generator=torch.Generator().manual_seed(2))
+    scores = taylor(view, calibration, None)[layer]
+    torch.testing.assert_close(scores, _squared_gate_gradients(view, calibration, module, len(scores)))
+
+
+def test_channel_taylor_is_the_squared_change_as_the_channel_fades(view_of: ViewOf, calibration: Calibration) -> None:
+    """The gate's derivative is that of the loss as filter and bias shrink together: both are removed."""
+    view = view_of("channel")
+    fc1 = view.module("mlp.fc1")
+    rows = torch.cat([fc1.weight, fc1.bias.unsqueeze(1)], dim=1).detach()
+    squares = torch.zeros(len(rows), dtype=torch.float64)
+    for part in (slice(0, 32), slice(32, 40)):
         draw = Calibration(calibration.images[part], calibration.labels[part], 99)
-        for channel in range(len(weight)):
-            direction = torch.zeros_like(weight)
-            direction[channel] = weight[channel]
-            squares[channel] += _difference(view, draw, weight, direction) ** 2
-    torch.testing.assert_close(taylor(view, calibration, None)[layer], squares / 2, rtol=1e-5, atol=1e-12)
+        for channel, row in enumerate(rows):
+            weight, bias = torch.zeros_like(fc1.weight), torch.zeros_like(fc1.bias)
+            weight[channel], bias[channel] = row[:-1], row[-1]
+            change = _difference(view, draw, fc1.weight, weight) + _difference(view, draw, fc1.bias, bias)
+            squares[channel] += change**2
+    torch.testing.assert_close(taylor(view, calibration, None)["mlp.fc1"], squares / 2, rtol=1e-5, atol=1e-12)
+
+
+def test_a_batchnorm_without_parameters_leaves_the_gate_at_the_filter(calibration: Calibration) -> None:
+    """It is not removed, so the change of the loss is that of the filter alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        convolution, norm = nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4, affine=False)
+        net = nn.Sequential(convolution, norm, nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    net.double().eval()
+    view = ModelView(net, find_units(net, "channel", ("head",), calibration.images[:1]))
+    assert view.layer("0").batchnorm == "1"
+    scores = taylor(view, calibration, None)["0"]
+    torch.testing.assert_close(scores, _squared_gate_gradients(view, calibration, "0", 4))
 
 
 def test_channel_gradient_is_the_mean_over_the_filter(view_of: ViewOf, calibration: Calibration) -> None:

@@ -65,6 +65,40 @@ def test_score_is_half_of_what_the_squared_norm_loses_as_the_weight_fades(
         assert float(scores[unit]) == pytest.approx(slope / 2, rel=1e-4, abs=1e-10)
 
 
+def test_temperature_divides_the_logits(view_of: ViewOf, calibration: Calibration) -> None:
+    view, cold = view_of("weight"), view_of("weight")
+    with torch.no_grad():
+        for parameter in cold.model.head.parameters():
+            parameter /= 200
+    expected = grasp(cold, calibration, None)
+    for name, score in grasp(view, calibration, None, temperature=200).items():
+        torch.testing.assert_close(score, expected[name], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("temperature", [1, 200])
+def test_equals_the_authors_code_up_to_a_positive_factor(
+    temperature: float, view_of: ViewOf, calibration: Calibration
+) -> None:
+    """As ``GraSP`` of ganguli-lab/Synaptic-Flow, commit 9dfa57a: the batches' gradients add up, every layer counts."""
+    net = view_of("weight").model
+    view = ModelView(net, find_units(net, "weight", (), calibration.images[:1]))
+    draw = Calibration(calibration.images, calibration.labels, 20)
+    weights = [view.parameter(name) for name in view.units.names]
+
+    def gradients(x: Tensor, y: Tensor, *, create_graph: bool) -> Tensor:
+        loss = F.cross_entropy(net(x) / temperature, y)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights, create_graph=create_graph)])
+
+    stopped = torch.stack([gradients(x, y, create_graph=False) for x, y in draw.batches()]).sum(dim=0)
+    for x, y in draw.batches():
+        (stopped * gradients(x, y, create_graph=True)).sum().backward()
+    theirs = torch.cat([(w.grad * w).flatten() for w in weights]).detach()
+    theirs /= theirs.sum().abs()
+    scores = grasp(view, draw, None, temperature=temperature)
+    ours = torch.cat([scores[name].flatten() for name in view.units.names])
+    torch.testing.assert_close(ours / ours.sum().abs(), theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_channel_score_is_the_signed_sum_over_the_filter(view_of: ViewOf, calibration: Calibration) -> None:
     """The prunable weights of both granularities are to be the same: the net has none but its convolutions."""
     net = view_of("weight").model

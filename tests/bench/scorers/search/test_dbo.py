@@ -114,6 +114,17 @@ def test_bounds_are_in_order_and_in_the_box(R: float, lower: list[float] | None,
     np.testing.assert_allclose(Ub, centre if upper is None else upper)
 
 
+def test_published_bounds_are_not_sorted() -> None:
+    """Of a negative coordinate the lower bound is above the upper one, and clipping gives the upper one."""
+    Lb, Ub = moves.bounds(CENTRE, 0.5, published=True)
+    np.testing.assert_allclose([Lb, Ub], [[0.25, -0.2], [0.75, -0.6]])
+    x, half = np.array([[0.3, -0.5], [1.0, 1.0]]), [[0.5, 0.5], [0.5, 0.5]]
+    brood = moves.breed(x, CENTRE, 0.5, Draws([half, half]), published=True)
+    np.testing.assert_allclose(brood, [[0.5 + 0.5 * 0.05 - 0.5 * 0.45, -0.6], [0.75, -0.6]])
+    small = moves.forage(x, CENTRE, 0.5, Draws([[1.0], [0.0]], half), published=True)
+    np.testing.assert_allclose(small, [[0.3 + 0.05 - 0.5 * 0.45, -0.5 - 0.3 + 0.5 * 0.1], [1.0, 1.0]])
+
+
 points = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(np.array)
 
 
@@ -173,7 +184,9 @@ def test_a_personal_best_is_replaced_only_when_better() -> None:
     assert kinds == {"rolling", "obstacle"}
 
 
-def _reference(cost: Callable[[list[float]], float], K: int, seed: int, T: int) -> list[list[float]]:
+def _reference(
+    cost: Callable[[list[float]], float], K: int, seed: int, T: int, *, published: bool = False
+) -> list[list[float]]:
     """All candidates in order, after the published description: minimising, one beetle and coordinate at a time."""
     generator = np.random.default_rng(seed)
 
@@ -181,8 +194,8 @@ def _reference(cost: Callable[[list[float]], float], K: int, seed: int, T: int) 
         return min(max(v, low), high)
 
     def interval(v: float, R: float) -> tuple[float, float]:
-        ends = sorted((clip(v * (1 - R)), clip(v * (1 + R))))
-        return ends[0], ends[1]
+        ends = clip(v * (1 - R)), clip(v * (1 + R))
+        return ends if published else (min(ends), max(ends))
 
     now = generator.uniform(-1, 1, (30, K)).tolist()
     f_now = [cost(beetle) for beetle in now]
@@ -238,8 +251,8 @@ def _reference(cost: Callable[[list[float]], float], K: int, seed: int, T: int) 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("centre", [0.3, 0.9])
-@pytest.mark.parametrize("step", [0.0, 0.25])
-def test_equals_a_second_implementation(seed: int, centre: float, step: float) -> None:
+@pytest.mark.parametrize(("step", "published"), [(0.0, False), (0.25, False), (0.0, True)])
+def test_equals_a_second_implementation(seed: int, centre: float, step: float, published: bool) -> None:
     """On a smooth function and on one with plateaus, where the first of equals must be taken.
 
     Rolling moves upwards, so that with the optimum near a corner it finds new best places too.
@@ -255,7 +268,7 @@ def test_equals_a_second_implementation(seed: int, centre: float, step: float) -
         batches.append(W.copy())
         return np.array([-cost(row.tolist()) for row in W])
 
-    found = dbo(objective, 3, np.random.default_rng(seed))
-    tried = _reference(cost, 3, seed, 20)
+    found = dbo(objective, 3, np.random.default_rng(seed), published_bounds=published)
+    tried = _reference(cost, 3, seed, 20, published=published)
     np.testing.assert_allclose(np.concatenate(batches), tried, rtol=1e-9, atol=1e-9)
     assert found.value == pytest.approx(-min(cost(W) for W in tried), rel=1e-9)

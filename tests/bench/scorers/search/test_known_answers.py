@@ -12,7 +12,12 @@ from bench.scorers.search.baselines import random_search
 from bench.scorers.search.cma_es import cma_es
 from bench.scorers.search.dbo import dbo
 
-SEARCHES = {"dbo": dbo, "cma": cma_es, "random": random_search}
+SEARCHES = {
+    "dbo": dbo,
+    "published": functools.partial(dbo, published_bounds=True),
+    "cma": cma_es,
+    "random": random_search,
+}
 K = 10
 SEEDS = range(10)
 
@@ -76,6 +81,12 @@ def test_dbo_is_drawn_to_the_origin(name: str, wins: int) -> None:
     assert np.median(at_zero) < np.median(shifted) / 3
     for control in ("cma", "random"):
         assert np.median(gaps(control, name, shifted=False)) > np.median(gaps(control, name)) / 3
+
+
+@pytest.mark.parametrize("name", ["sphere", "ackley"])
+def test_bounds_as_printed_pull_more_strongly(name: str) -> None:
+    assert np.median(gaps("published", name)) > 1.15 * np.median(gaps("dbo", name))
+    assert np.median(gaps("published", name, shifted=False)) < np.median(gaps("dbo", name, shifted=False)) / 5
 
 
 @pytest.mark.parametrize(
