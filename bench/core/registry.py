@@ -45,12 +45,16 @@ class Plugin(Method):
         Models: training recipe that differs from the default.
     example : mapping
         Values of the options without a default, with which the conformance suite calls it.
+    per_model : bool
+        Feature scorers: whether the seed depends on the dense model alone, so that all its calibration draws share what
+        is drawn. By default it depends on scorer and draw alone, and all models share it.
     """
 
     source: Callable[..., Any] | str
     _: KW_ONLY
     recipe: Mapping[str, Any] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
+    per_model: bool = False
 
     def __post_init__(self) -> None:
         """Derive the facts that the function shows where they are None; the catalogue states them."""
