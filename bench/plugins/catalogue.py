@@ -84,6 +84,11 @@ ALLOCATIONS = (
         "one sparsity for every output row", granularities=WEIGHTS,
     ),
     _allocation(
+        "uniform_plus", "uniform_plus:uniform_plus", "first layer dense, classifier at most 80 %, the rest uniform",
+        "none",
+        "Gale, Elsen and Hooker 2019", "uniform, with the first layer dense and at most 80 % of the classifier pruned",
+    ),
+    _allocation(
         "erk", "erk:erk", "density min(1, e (n_in + n_out + k_h + k_w)/(n_in n_out k_h k_w))", "none",
         "Evci et al. 2020", "density by layer shape, the sparser the larger the layer (Erdos-Renyi kernel)",
     ),

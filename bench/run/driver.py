@@ -18,8 +18,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
-
 from bench.core.errors import UserError
 from bench.core.registry import Registry
 from bench.core.types import Cell, Check, Group, Outcome, Settings

@@ -84,7 +84,7 @@ def gaussian_bump_only(
 def a5_shuffled(
     view: ModelView, calibration: Calibration, generator: torch.Generator, *, include_rank: bool = False
 ) -> FeatureMap:
-    """The four values of `a5` on the grid, permuted: the same values without their order.
+    """Score by the four values of `a5` on the grid, permuted: the same values without their order.
 
     One permutation serves the four features, so that the values of a grid point stay together. The catalogue seeds the
     generator by the dense model alone: all its layers and draws have the same permutation.
