@@ -1,4 +1,4 @@
-"""Small networks for the embedded digits: one with BatchNorm, one with LayerNorm and attention, one of linear layers."""
+"""Small networks for the embedded digits: with BatchNorm, with LayerNorm and attention, and of linear layers alone."""
 
 from __future__ import annotations
 
