@@ -257,6 +257,11 @@ DATASETS = tuple(
             "60,000 images of 32x32, 100 classes, or 20 with labels: coarse_label; torchvision or a local copy",
             "Krizhevsky 2009",
         ),
+        (
+            "fashion_mnist",
+            "70,000 grey images of 28x28, 10 classes of clothing; torchvision or a local copy",
+            "Xiao, Rasul and Vollgraf 2017",
+        ),
         ("parquet:PATH", "a folder of Parquet files in the Hugging Face layout", "docs/DATA.md"),
         ("folder:PATH", "PATH/train/CLASS/*.png and PATH/test/CLASS/*.png", "docs/DATA.md"),
     )
