@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from bench.store.reader import StudyData
 
 #: Begins the reason of a layer that an N:M pattern does not fit.
 NO_FIT = "pattern does not fit"
+#: The label of an N:M allocation.
+N_M = re.compile(r"\d+:\d+|n:m")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class PrunedNetwork:
     dataset, model, granularity : str
         Where it is pruned.
     allocation : str or None
-        The allocation that leaves additional layers dense (N:M); None for all others.
+        The allocation that leaves additional layers dense; None for all others.
     network : Network
         Its layers.
     """
@@ -135,7 +138,9 @@ def _additional(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str, str],
 
 def _left(network: Network, granularity: str, layers: Sequence[str], allocation: str) -> Network:
     """Return the network with additional layers left dense."""
-    reason = f"{NO_FIT}: {allocation} is not applied to the first layer, nor where it does not divide the inputs"
+    reason = f"kept dense: the allocation {allocation} does not prune it"
+    if N_M.match(allocation):
+        reason = f"{NO_FIT}: {allocation} is not applied to the first layer, nor where it does not divide the inputs"
     return replace(
         network,
         layers=tuple(

@@ -48,6 +48,9 @@ class Plugin(Method):
     newer : tuple of str
         Options that were added to the method later. At their default they are no part of a cell's identity, so that
         the rows of earlier versions stay valid.
+    per_model : bool
+        Feature scorers: whether the seed depends on the dense model alone, so that all its calibration draws share what
+        is drawn. By default it depends on scorer and draw alone, and all models share it.
     """
 
     source: Callable[..., Any] | str
@@ -55,6 +58,7 @@ class Plugin(Method):
     recipe: Mapping[str, Any] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
     newer: tuple[str, ...] = ()
+    per_model: bool = False
 
     def __post_init__(self) -> None:
         """Derive the facts that the function shows where they are None; the catalogue states them."""

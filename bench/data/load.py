@@ -16,16 +16,20 @@ from bench.core.types import DataFacts
 from bench.data.cifar import TorchvisionSource
 from bench.data.dataset import Dataset, Facts, ImageSet, Source
 from bench.data.digits import DigitsSource
+from bench.data.fashion_mnist import FILES, DownloadedSource, IdxSource
 from bench.data.folder import FolderSource
 from bench.data.labels import listed
 from bench.data.parquet import CIFAR100_LABELS, ParquetSource
 from bench.data.splits import stratified_split
 from bench.study.spec import DataSpec, Limit, Normalisation, expand_path
 
-NAMES = ("digits", "cifar10", "cifar100", "parquet:PATH", "folder:PATH")
-#: Mean and standard deviation of all 50,000 training images.
-CIFAR10 = Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
-CIFAR100 = Normalisation(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
+NAMES = ("digits", "cifar10", "cifar100", "fashion_mnist", "parquet:PATH", "folder:PATH")
+#: Mean and standard deviation of all official training images.
+PUBLISHED = {
+    "cifar10": Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
+    "cifar100": Normalisation(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
+    "fashion_mnist": Normalisation(mean=(0.2860,), std=(0.3530,)),
+}
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,10 @@ def _divide(spec: DataSpec, opened: _Opened, facts: Facts) -> _Division:
     """Check classes and sizes, apply the limit and divide the training images."""
     place = f"data {spec.title!r}"
     if opened.normalisation is not None and facts.in_chans != len(opened.normalisation.mean):
+        channels = f"{facts.in_chans} channel{'s' if facts.in_chans > 1 else ''}"
         raise UserError(
-            f"{place}: the images of {spec.path} have {facts.in_chans} channel, those of {spec.name} have 3; use "
-            f'`name: "parquet:{spec.path}"`'
+            f"{place}: the images of {spec.path} have {channels}, those of {spec.name} have "
+            f'{len(opened.normalisation.mean)}; use `name: "parquet:{spec.path}"`'
         )
     if facts.num_classes < 2:
         raise UserError(f"{place}: has one class, {listed(facts.classes)}; expected images of at least two classes")
@@ -243,9 +248,9 @@ def measure_normalisation(images: ImageSet) -> Normalisation:
 
 def _open(spec: DataSpec, folder: Path) -> _Opened:
     kind, _, place = spec.name.partition(":")
-    named = kind in ("cifar10", "cifar100")
+    named = kind in PUBLISHED
     if spec.path is not None and not named:
-        raise UserError(f"data {spec.name!r}: 'path' belongs to cifar10 and cifar100; remove it")
+        raise UserError(f"data {spec.name!r}: 'path' belongs to {listed(PUBLISHED)}; remove it")
     if spec.labels is not None and not named and kind != "parquet":
         raise UserError(f"data {spec.name!r}: 'labels' belongs to cifar100 and to Parquet folders; remove it")
     if spec.labels is None and spec.label in CIFAR100_LABELS:
@@ -258,14 +263,26 @@ def _open(spec: DataSpec, folder: Path) -> _Opened:
     if spec.name == "digits":
         return _Opened(DigitsSource(), None, calibration, search, 128, 32)
     source: Source
-    normalisation = None
-    if spec.name in ("cifar10", "cifar100"):
-        local = spec.path and ParquetSource(expand_path(spec.path, folder), spec.labels)
-        source = local or TorchvisionSource(spec.name, Path.home() / ".cache" / "prunebench", spec.labels)
-        normalisation = CIFAR10 if spec.name == "cifar10" else CIFAR100
+    if spec.name in PUBLISHED:
+        source = _published(spec, expand_path(spec.path, folder) if spec.path else None)
     elif kind in ("parquet", "folder") and place:
         path = expand_path(place, folder)
         source = ParquetSource(path, spec.labels) if kind == "parquet" else FolderSource(path)
     else:
         raise UserError(f"no data set named {spec.name!r}: {suggest(spec.name, NAMES)}")
-    return _Opened(source, normalisation, calibration, search, 1024, 128)
+    return _Opened(source, PUBLISHED.get(spec.name), calibration, search, 1024, 128)
+
+
+def _published(spec: DataSpec, path: Path | None) -> Source:
+    """Return a data set with a name of its own, from a local copy or from torchvision."""
+    idx = IdxSource.find(path) if path and spec.name == "fashion_mnist" else None
+    if path and idx is None:
+        if spec.name == "fashion_mnist" and path.is_dir() and not any(path.glob("*.parquet")):
+            raise UserError(f"data folder {path}: expected {listed(FILES)} (or with .gz), or a Parquet folder")
+        return ParquetSource(path, spec.labels)
+    downloads = Path.home() / ".cache" / "prunebench"
+    if spec.name != "fashion_mnist":
+        return TorchvisionSource(spec.name, downloads, spec.labels)
+    if spec.labels is not None:
+        raise UserError(f"data {spec.name!r}: 'labels' belongs to cifar100 and to Parquet folders; remove it")
+    return idx or DownloadedSource(downloads)

@@ -13,7 +13,7 @@ from torch import nn
 
 from bench.core.errors import UserError
 from bench.core.registry import Plugin, Registry
-from bench.measure.seeds import features_seed
+from bench.measure.seeds import curve_seed
 from bench.models.tensors import FeatureMap
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import Calibration, ModelView
@@ -95,17 +95,28 @@ def _linear(values: FloatArray) -> Function:
 def default_curve(plugin: Plugin, sparsity: float, draw: int = 0) -> Curve:
     """Return the curve of a scorer with its default options; `sparsity` is for one that depends on it.
 
+    That of a `per_model` scorer is an example: it belongs to no dense model, and `draw` does not change it.
+
     Raises
     ------
     UserError
         If the scorer reads more than ranks.
     """
     choice = plugin.resolve({})
-    return score_curve(plugin, choice.options, features_seed(choice, draw), sparsity)
+    return score_curve(plugin, choice.options, curve_seed(plugin, choice, "", draw), sparsity)
 
 
-def curve_table(study: Study, registry: Registry) -> pd.DataFrame:
+def curve_table(study: Study, registry: Registry, group: str) -> pd.DataFrame:
     """Return the curves of all the study's scorers that are functions of u.
+
+    Parameters
+    ----------
+    study : Study
+        Names scorers, sparsities and draws.
+    registry : Registry
+        Plug-ins of this process.
+    group : str
+        Dense model whose curve is that of a `per_model` scorer; the curves of the other models are left out.
 
     Returns
     -------
@@ -119,9 +130,9 @@ def curve_table(study: Study, registry: Registry) -> pd.DataFrame:
         if not plugin.curve:
             continue
         for sparsity in study.values["sparsity"] if plugin.takes_sparsity else (None,):
-            first = score_curve(plugin, scorer.options, features_seed(scorer, 0), sparsity)
+            first = score_curve(plugin, scorer.options, curve_seed(plugin, scorer, group, 0), sparsity)
             for draw in range(study.file.calibration.draws):
-                curve = score_curve(plugin, scorer.options, features_seed(scorer, draw), sparsity)
+                curve = score_curve(plugin, scorer.options, curve_seed(plugin, scorer, group, draw), sparsity)
                 if draw == 0 or not np.array_equal(curve.values, first.values):
                     parts.append(_long(curve).assign(scorer=scorer.label, sparsity=sparsity, draw=draw))
     columns = ["scorer", "sparsity", "draw", "feature", "u", "value"]

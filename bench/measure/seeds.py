@@ -19,14 +19,22 @@ def features_seed(scorer: Choice, draw: int) -> int:
     return named_seed("features", scorer.identity(), draw)
 
 
+def curve_seed(plugin: Plugin, scorer: Choice, group: str, draw: int) -> int:
+    """Return the seed of a function of the rank: that of `features_seed`, or the group's own for a `per_model` scorer.
+
+    The latter depends on data, model and train seed alone: neither on the draw nor on the scorer's options.
+    """
+    return named_seed("shuffle", group) if plugin.per_model else features_seed(scorer, draw)
+
+
 def scorer_seed(cell: Cell, scorer: Plugin) -> int:
     """Return the seed of a cell's scorer.
 
     A feature scorer is a function of the normalised rank, the same for all models: its seed does not depend on the
-    group.
+    group, unless the scorer is `per_model`.
     """
     if scorer.fuses_features:
-        return features_seed(cell.scorer, cell.calibration.draw)
+        return curve_seed(scorer, cell.scorer, cell.group, cell.calibration.draw)
     return named_seed("scorer", cell.group, cell.scorer.identity(), cell.calibration.draw)
 
 

@@ -1,4 +1,4 @@
-"""Two small networks for the embedded digits: one with BatchNorm, one with LayerNorm and attention."""
+"""Small networks for the embedded digits: with BatchNorm, with LayerNorm and attention, and of linear layers alone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ class DigitsCNN(nn.Module):
 def digits_cnn(num_classes: int = 10, in_chans: int = 1) -> DigitsCNN:
     """Small convolutional net with BatchNorm, 60,048 prunable weights."""
     return DigitsCNN(num_classes, in_chans)
+
+
+def digits_mlp(num_classes: int = 10, in_chans: int = 1, img_size: int = 8) -> nn.Sequential:
+    """Three hidden layers of 128 units with ReLU on the pixels, 40,960 prunable weights."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    inputs = in_chans * img_size**2
+    for _ in range(3):
+        layers += [nn.Linear(inputs, 128), nn.ReLU()]
+        inputs = 128
+    return nn.Sequential(*layers, nn.Linear(inputs, num_classes))
 
 
 def digits_vit(num_classes: int = 10, in_chans: int = 1, img_size: int = 8) -> nn.Module:

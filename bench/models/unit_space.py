@@ -180,11 +180,14 @@ class UnitSpace:
         In forward order.
     stem : str or None
         Name of the first layer of the network, also where it has no units.
+    heads : tuple of str
+        Names of the classifier's layers, also where they have no units.
     """
 
     granularity: Granularity
     layers: tuple[PrunableLayer, ...]
     stem: str | None = None
+    heads: tuple[str, ...] = ()
 
     @cached_property
     def total(self) -> int:

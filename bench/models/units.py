@@ -65,7 +65,8 @@ def find_units(
     by_name = {weight.name: weight for weight in inventory.weights}
     readers = {name: _layer(by_name[reader], "weight") for name, reader in partners.items()}
     layers = tuple(_layer(weight, granularity, readers.get(weight.name)) for weight in kept)
-    return UnitSpace(granularity, layers, stem=_order(inventory)[0].name)
+    order = _order(inventory)
+    return UnitSpace(granularity, layers, stem=order[0].name, heads=tuple(sorted(_head(model, order))))
 
 
 def dense_reasons(

@@ -191,6 +191,22 @@ SCORERS = (
         "gaussian_bump_only", "features.controls:gaussian_bump_only", "exp(-(u - u_S)^2 / (2 * 0.08^2)); exploratory",
         "one sort", "ours", family=CONTROLS, look=look(GREEN, "8", "dotted"), glossary="the bump alone",
     ),
+    _indicator(
+        "a5_shuffled", "features.controls:a5_shuffled", "a5 on 2048 grid points, the points permuted, fused",
+        GRID_ORBITS,
+        SICS_OURS, family=CONTROLS, look=look(PURPLE, "H", "mixed"), glossary="the values of a5 without their order",
+        complexity=2, per_model=True,
+    ),
+    _indicator(
+        "poly4", "features.controls:poly4", "T1 to T4 of (2u - 1.1)/0.9, fused", "one sort", SICS_OURS,
+        family=CONTROLS,
+        look=look(BLACK, "3", "dashed"), glossary="four Chebyshev polynomials", complexity=1,
+    ),
+    _indicator(
+        "monotone4", "features.controls:monotone4", "u, u^2, sqrt u, log u, fused", "one sort", SICS_OURS,
+        family=CONTROLS,
+        look=look(BLUE, "1", "mixed"), glossary="four increasing functions of the rank, whose weighted sum may fall",
+    ),
     _scorer(
         "pure_mag4", "features.fake:pure_mag4", "peak, variance, range, mean deviation of a filter's abs(w), fused",
         "none",

@@ -18,8 +18,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
-
 from bench.core.errors import UserError
 from bench.core.registry import Registry
 from bench.core.types import Cell, Check, Group, Outcome, Settings
@@ -227,7 +225,9 @@ class Driver:
     def _write_curves(self) -> None:
         """Write the curves of the study's scorers, which the analysis draws."""
         name = f"curves/{self._study_hash}.parquet"
-        table = pd.DataFrame() if self._artifacts.exists(name) else curve_table(self.plan.study, self.registry)
+        if self._artifacts.exists(name):
+            return
+        table = curve_table(self.plan.study, self.registry, self.plan.groups[0].id)
         if not table.empty:
             self._artifacts.write_table(name, table, schema.CURVES)
 

@@ -97,11 +97,15 @@ class Limit(_Frozen):
 
 
 class DataSpec(_Frozen):
-    """A data set: `digits`, `cifar10`, `cifar100`, ``parquet:PATH`` or ``folder:PATH``."""
+    """A data set: `digits`, `cifar10`, `cifar100`, `fashion_mnist`, ``parquet:PATH`` or ``folder:PATH``."""
 
     name: str
     label: str | None = None
-    path: str | None = Field(None, description="a local copy (Parquet folder) of cifar10 or cifar100; ${VAR} allowed")
+    path: str | None = Field(
+        None,
+        description="a local copy of cifar10 or cifar100 (Parquet folder), or of fashion_mnist (Parquet folder or idx "
+        "files); ${VAR} allowed",
+    )
     calibration: int | None = Field(None, ge=1, description="images in the calibration split")
     search: int | None = Field(None, ge=1, description="images in the search split")
     labels: str | None = Field(

@@ -1,17 +1,19 @@
-"""Controls of SICS: functions of u that no chaotic map makes (METHODS section 3).
+"""Controls of SICS: functions of u without the structure of the chaotic map (METHODS sections 3 and 9).
 
-They ask whether what the logistic indicators gain is theirs, or any non-monotone function's of as many
-features. Phases, pairs (a, b) and the law of the knots' values are ours.
+They show whether a gain of the logistic indicators is due to the map, or whether other functions with as many features
+reach it too. Phases, pairs (a, b), the distribution of the knots' values and the four increasing functions are ours.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.polynomial.chebyshev import chebvander
 
 from bench.models.tensors import FeatureMap
 from bench.models.view import Calibration, ModelView
-from bench.scorers.features.grid import FloatArray, Function, feature_map, known_sparsity
+from bench.scorers.features import logistic
+from bench.scorers.features.grid import GRID_POINTS, FloatArray, Function, feature_map, grid, known_sparsity
 from bench.scorers.rank import LOWEST
 
 #: Phase of sine k = 1..4, radians.
@@ -22,6 +24,9 @@ TERMS = 12
 SPLINES, KNOTS = 4, 8
 #: Standard deviation of the bump in u.
 WIDTH = 0.08
+#: The indicators of `bench.scorers.features.classes.a5`, in its order.
+A5 = ("peak", "variance", "range", "mean")
+DEGREE = 4
 
 
 def nl_sin(
@@ -76,6 +81,32 @@ def gaussian_bump_only(
     return feature_map(view, ("bump",), bump(centre), include_rank=False)
 
 
+def a5_shuffled(
+    view: ModelView, calibration: Calibration, generator: torch.Generator, *, include_rank: bool = False
+) -> FeatureMap:
+    """Score by the four values of `a5` on the grid, permuted: the same values without their order.
+
+    One permutation serves the four features, so that the values of a grid point stay together. The catalogue seeds the
+    generator by the dense model alone: all its layers and draws have the same permutation.
+    """
+    return feature_map(view, A5, shuffled(generator), include_rank=include_rank)
+
+
+def poly4(
+    view: ModelView, calibration: Calibration, generator: torch.Generator, *, include_rank: bool = False
+) -> FeatureMap:
+    """Chebyshev polynomials T1 to T4 on the range of u."""
+    names = tuple(f"chebyshev_{degree}" for degree in range(1, DEGREE + 1))
+    return feature_map(view, names, chebyshev, include_rank=include_rank)
+
+
+def monotone4(
+    view: ModelView, calibration: Calibration, generator: torch.Generator, *, include_rank: bool = False
+) -> FeatureMap:
+    """Four increasing functions of u; with weights of both signs their sum need not be monotone."""
+    return feature_map(view, ("identity", "square", "root", "logarithm"), increasing, include_rank=include_rank)
+
+
 def sines(u: FloatArray) -> FloatArray:
     """Return sin(k pi u + phase_k), k = 1..4, shape ``(4, n)``."""
     return np.stack([np.sin(k * np.pi * u + phase) for k, phase in enumerate(PHASES, start=1)])
@@ -115,3 +146,42 @@ def bump(centre: float) -> Function:
 def cut(sparsity: float) -> float:
     """Return u_S = 0.1 + 0.9 S, the rank at which a layer of many units is cut."""
     return LOWEST + (1 - LOWEST) * sparsity
+
+
+def shuffled(generator: torch.Generator) -> Function:
+    """Return the four values of `a5` at the nearest grid point of u, after one random permutation of the points."""
+    values = logistic.indicators(grid(), A5)[:, torch.randperm(GRID_POINTS, generator=generator).numpy()]
+    step = (1 - LOWEST) / (GRID_POINTS - 1)
+    return lambda u: values[:, np.rint((u - LOWEST) / step).astype(np.intp)]
+
+
+def chebyshev(u: FloatArray) -> FloatArray:
+    """Return T_1(t) to T_4(t) for t = (2 u - 1.1) / 0.9, shape ``(4, n)``.
+
+    On [-1, 1], to which t maps the range of u, T_k swings k times between -1 and 1. At u itself T_1 and T_2 would both
+    increase over [0.1, 1] and be almost equal after scaling.
+
+    Examples
+    --------
+    >>> chebyshev(np.array([0.1, 0.55, 1.0])).round(9) + 0.0
+    array([[-1.,  0.,  1.],
+           [ 1., -1.,  1.],
+           [-1.,  0.,  1.],
+           [ 1.,  1.,  1.]])
+    """
+    centred = (2 * u - (1 + LOWEST)) / (1 - LOWEST)
+    return np.ascontiguousarray(chebvander(centred, DEGREE).T[1:])
+
+
+def increasing(u: FloatArray) -> FloatArray:
+    """Return u, u^2, sqrt u and log u, shape ``(4, n)``.
+
+    Examples
+    --------
+    >>> increasing(np.array([0.25, 1.0])).round(4)
+    array([[ 0.25  ,  1.    ],
+           [ 0.0625,  1.    ],
+           [ 0.5   ,  1.    ],
+           [-1.3863,  0.    ]])
+    """
+    return np.stack([u, u**2, np.sqrt(u), np.log(u)])

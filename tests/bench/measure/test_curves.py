@@ -7,10 +7,12 @@ from torch import nn
 
 from bench.core.errors import NotApplicable, UserError
 from bench.core.registry import Plugin
-from bench.measure.curves import default_curve, score_curve
+from bench.measure.curves import curve_table, default_curve, score_curve
+from bench.measure.seeds import scorer_seed
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
 from bench.plugins.catalogue import SCORERS
+from bench.run.open_study import open_study
 from bench.scorers.features import controls, logistic
 
 BY_NAME = {plugin.name: plugin for plugin in SCORERS}
@@ -88,3 +90,42 @@ def test_the_function_of_a_feature_scorer_is_its_curve_everywhere() -> None:
     u = np.array([0.3333])
     raw = [np.sin(2 * np.pi * at + np.pi / 4) for at in (u, sine.u)]
     assert sine.function(u)[1] == pytest.approx((raw[0] - raw[1].min()) / np.ptp(raw[1]), abs=1e-12)
+
+
+DRAWS_AND_SEEDS = """\
+name: shuffled
+data: [digits]
+models: [digits_cnn]
+train_seeds: 2
+granularities: [weight]
+scorers: [a5, a5_shuffled, random_spline]
+searches: [equal]
+sparsities: [0.5]
+calibration: {draws: 2}
+"""
+
+
+def test_a_per_model_scorer_has_one_curve_for_all_draws_and_it_is_that_of_the_cells(tmp_path) -> None:
+    (tmp_path / "study.yaml").write_text(DRAWS_AND_SEEDS)
+    session = open_study(tmp_path, device="cpu")
+    plugin, groups = BY_NAME["a5_shuffled"], session.plan.groups
+    tables = [curve_table(session.study, session.registry, group.id) for group in groups]
+    assert tables[0].groupby("scorer")["draw"].unique().map(list).to_dict() == {
+        "a5": [0], "a5_shuffled": [0], "random_spline": [0, 1],
+    }  # fmt: skip
+    values = []
+    for group, table in zip(groups, tables, strict=True):
+        cell = next(cell for cell in group.cells if cell.scorer.name == "a5_shuffled")
+        expected = score_curve(plugin, cell.scorer.options, scorer_seed(cell, plugin), None).values
+        own = table[table["scorer"].eq("a5_shuffled")]
+        values.append(own["value"].to_numpy().reshape(4, 2048))
+        np.testing.assert_array_equal(values[-1], expected)
+    assert not np.array_equal(*values)  # another model, another permutation
+    np.testing.assert_array_equal(*(np.sort(each, axis=1) for each in values))
+
+
+def test_the_curve_of_a_per_model_scorer_without_a_model_is_one_for_all_draws() -> None:
+    first, second = (default_curve(BY_NAME["a5_shuffled"], 0.8, draw) for draw in (0, 1))
+    np.testing.assert_array_equal(first.values, second.values)
+    raw = default_curve(BY_NAME["a5"], 0.8).values
+    np.testing.assert_array_equal(np.sort(first.values, axis=1), np.sort(raw, axis=1))

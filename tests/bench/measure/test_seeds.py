@@ -21,6 +21,7 @@ def features(view, calibration, generator) -> FeatureMap:
 
 
 PLAIN, FEATURES = Plugin("scorer", "plain", plain), Plugin("scorer", "features", features)
+PER_MODEL = Plugin("scorer", "shuffled", features, per_model=True)
 
 
 @pytest.fixture
@@ -40,6 +41,15 @@ def test_a_scorer_has_a_seed_per_model_and_a_feature_scorer_one_for_all(cell):
     assert scorer_seed(cell, FEATURES) == scorer_seed(other, FEATURES)
     assert scorer_seed(cell, FEATURES) == features_seed(cell.scorer, cell.calibration.draw)
     assert scorer_seed(replace(cell, sparsity=0.1), PLAIN) == scorer_seed(cell, PLAIN)
+
+
+def test_a_per_model_scorer_has_one_seed_for_all_draws_and_options_of_a_model(cell):
+    another_draw = replace(cell, calibration=replace(cell.calibration, draw=cell.calibration.draw + 1))
+    another_option = replace(cell, scorer=replace(cell.scorer, options={"include_rank": True}))
+    assert scorer_seed(another_draw, PER_MODEL) == scorer_seed(cell, PER_MODEL)
+    assert scorer_seed(another_option, PER_MODEL) == scorer_seed(cell, PER_MODEL)
+    assert scorer_seed(replace(cell, group="another"), PER_MODEL) != scorer_seed(cell, PER_MODEL)
+    assert scorer_seed(another_draw, FEATURES) != scorer_seed(cell, FEATURES)
 
 
 def test_all_searches_of_a_problem_have_one_seed(cell):

@@ -28,6 +28,11 @@ def test_feature_scorers_and_others_share_no_family():
 
 def test_a_function_of_the_rank_has_a_curve_and_its_complexity_is_known():
     without = {plugin.name for plugin in SCORERS if plugin.curve and plugin.complexity is None}
-    assert without == {"sics_adaptive", "gaussian_bump_only"}  # no design names one
+    # no design names one; the signs of its weights decide whether `monotone4` has 0
+    assert without == {"sics_adaptive", "gaussian_bump_only", "monotone4"}
     assert {plugin.name for plugin in SCORERS if not plugin.curve and plugin.complexity is not None} == {"pure_mag4"}
     assert next(plugin for plugin in SCORERS if plugin.function is rank).complexity == 0
+
+
+def test_only_the_permuted_values_are_drawn_for_each_model():
+    assert [plugin.name for plugin in SCORERS if plugin.per_model] == ["a5_shuffled"]

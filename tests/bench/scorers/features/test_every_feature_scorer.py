@@ -16,7 +16,7 @@ from bench.plugins.catalogue import SCORERS
 
 NAMES = {
     "v1a_peak", "v1b_var", "v1d_range", "v1", "a5", "a5_log6", "a5_log6_smooth", "sics_adaptive", "nl_sin", "weier4",
-    "random_spline", "gaussian_bump", "gaussian_bump_only", "pure_mag4",
+    "random_spline", "gaussian_bump", "gaussian_bump_only", "pure_mag4", "a5_shuffled", "poly4", "monotone4",
 }  # fmt: skip
 PLUGINS = [plugin for plugin in SCORERS if plugin.fuses_features]
 CASES = [
