@@ -113,10 +113,10 @@ def removal_losses(rows: Tensor, hessian: Tensor, damping: float) -> tuple[Tenso
     (tensor([[0.0975, 8.7025]], dtype=torch.float64), tensor([[0., 1.]], dtype=torch.float64))
     """
     groups, k, _ = hessian.shape
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    dead = diagonal == 0  # inputs that are always zero: their weights cost nothing and compensate nothing
-    added = (damping * diagonal.mean(dim=1, keepdim=True)).expand_as(diagonal)
-    damped = hessian + torch.diag_embed(torch.where(dead, 1.0, added))
+    mean = hessian.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True)
+    damped = hessian + torch.diag_embed((damping * mean).expand(groups, k))
+    dead = damped.diagonal(dim1=1, dim2=2) == 0  # without damping, weights of such inputs cost nothing
+    damped = damped + torch.diag_embed(dead.to(damped.dtype))
     factor, info = torch.linalg.cholesky_ex(damped)
     if bool(info.any()):
         raise CellError("the damped Hessian has no Cholesky factor: inputs that are not finite, or too little damping")
