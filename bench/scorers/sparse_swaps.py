@@ -65,7 +65,9 @@ def sparse_swaps(
             layer, rows = view.layer(name), view.rows(name)
             gram = (moments.second + moments.second.mT) / 2  # products in single precision are not quite symmetric
             groups, size = len(gram), len(rows) // len(gram)
-            parts = zip(gram, rows.reshape(groups, size, -1), refinement.kept(layer).reshape(groups, size, -1))
+            parts = zip(
+                gram, rows.reshape(groups, size, -1), refinement.kept(layer).reshape(groups, size, -1), strict=True
+            )
             kept = [swap(mask, weights, matrix, swaps) for matrix, weights, mask in parts]
             refinement.refined(layer, torch.cat(kept))
     return refinement.scores()
@@ -110,7 +112,7 @@ def swap(kept: Tensor, rows: Tensor, gram: Tensor, swaps: int | None = None) -> 
     if keep == 0 or removed == 0:
         return kept
     at_once = max(1, (GPU_HELD if rows.is_cuda else HELD) // (8 * keep * removed))
-    parts = zip(kept.split(at_once), rows.split(at_once))
+    parts = zip(kept.split(at_once), rows.split(at_once), strict=True)
     return torch.cat([_swap(mask, weights, gram, keep, swaps) for mask, weights in parts])
 
 
