@@ -68,7 +68,7 @@ def obc(
             raise NotApplicable(f"obc: an output of {layer.name} has {inputs} weights; the option limit is {limit}")
     scores, steps = {}, {}
     for layers in runs_of_layers(view.units.layers, PART):
-        for name, moments in input_moments(view.model, layers, calibration).items():
+        for name, moments in input_moments(view.model, layers, calibration, torch.float64).items():
             layer, rows = view.layer(name), view.rows(name)
             try:
                 losses, step = removal_losses(rows, 2 * moments.second / len(calibration), damping)

@@ -61,7 +61,7 @@ def sparse_swaps(
     """
     refinement = Refinement("sparse_swaps", start, view, calibration, generator, sparsity)
     for layers in runs_of_layers(view.units.layers, PART):
-        for name, moments in input_moments(view.model, layers, calibration).items():
+        for name, moments in input_moments(view.model, layers, calibration, torch.float64).items():
             layer, rows = view.layer(name), view.rows(name)
             gram = (moments.second + moments.second.mT) / 2  # products in single precision are not quite symmetric
             groups, size = len(gram), len(rows) // len(gram)
