@@ -19,10 +19,12 @@ from bench.models.view import Calibration, ModelView
 
 #: Bytes of Hessians that are held at once (one layer's, where that alone is more).
 PART = 2**28
-#: Bytes of eliminated rows that are held at once: those of a few output rows, so that they stay in a CPU's cache.
-HELD = 2**23
+#: Bytes of eliminated rows that are held at once: of as many output rows as a CPU's cache takes.
+HELD = 2**25
 #: The same on a GPU, which needs large products.
 GPU_HELD = 2**32
+#: Columns of removed weights are dropped after so many removals at the earliest.
+DROPPED = 32
 
 
 def obc(
@@ -138,29 +140,34 @@ def _remove(rows: Tensor, inverse: Tensor, least: Tensor, group: Tensor) -> tupl
 
     Eliminating p subtracts from H^-1 the square of its row p over sqrt([H^-1]_pp). H^-1 itself is never updated: its
     rows are computed when they are needed, from the shared H^-1 and the rows eliminated so far. This is a Cholesky
-    factorisation with the removed weights as pivots.
+    factorisation with the removed weights as pivots. Now and then the columns of removed weights are dropped.
     """
     out, k = rows.shape
-    w, diagonal = rows.clone(), inverse.diagonal(dim1=1, dim2=2)[group]
+    every = torch.arange(out, device=rows.device)
+    columns = torch.arange(k, device=rows.device).expand(out, k)  # of the weights that are not dropped
+    w, diagonal = rows, inverse.diagonal(dim1=1, dim2=2)[group]
     least = least[group]  # a diagonal entry ends at 1 / H_pp, when p alone is left; rounding must not carry it lower
+    removed = torch.zeros_like(w, dtype=torch.bool)
     eliminated = rows.new_empty(out, k, k)
     losses, order = rows.new_empty(k, out), group.new_empty(k, out)
-    cost = torch.empty_like(w)
-    removed = torch.zeros_like(w, dtype=torch.bool)
-    every = torch.arange(out, device=rows.device)
     for j in range(k):
-        diagonal = torch.maximum(diagonal, least)
-        torch.div(w.square(), diagonal, out=cost)
-        cost[removed] = torch.inf
+        if j and j % max(DROPPED, k // 8) == 0:
+            stay = removed.to(torch.uint8).argsort(dim=1, stable=True)[:, : k - j]
+            columns, w, diagonal, least = (each.gather(1, stay) for each in (columns, w, diagonal, least))
+            removed = torch.zeros_like(w, dtype=torch.bool)
+            shorter = rows.new_empty(out, k, k - j)
+            torch.gather(eliminated[:, :j], 2, stay.unsqueeze(1).expand(-1, j, -1), out=shorter[:, :j])
+            eliminated = shorter
+        cost = (w.square() / diagonal).masked_fill_(removed, torch.inf)
         losses[j], p = cost.min(dim=1)
-        order[j] = p
+        order[j] = columns[every, p]
         removed[every, p] = True
-        row = inverse[group, p]
+        row = inverse[group.unsqueeze(1), order[j].unsqueeze(1), columns]
         if j:
             before = eliminated[:, :j]
             row = row - torch.bmm(before[every, :, p].unsqueeze(1), before).squeeze(1)
         pivot = diagonal[every, p].sqrt().unsqueeze(1)
         row = torch.div(row, pivot, out=eliminated[:, j])
         w = w - row * (w[every, p].unsqueeze(1) / pivot)
-        diagonal = diagonal - row.square()
+        diagonal = torch.maximum(diagonal - row.square(), least)
     return losses.mT / 2, order.mT
