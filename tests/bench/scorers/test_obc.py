@@ -135,8 +135,8 @@ def test_channels_are_refused(view_of: ViewOf, calibration: Calibration) -> None
 def test_inputs_without_an_inverse_are_an_error_that_names_the_layer() -> None:
     """More weights than values to read."""
     draw = _draw(2, 1, 1, 5)
-    with pytest.raises(CellError, match="obc of 0: .* too little damping"):
+    with pytest.raises(CellError, match=r"obc of 0: .* too little damping"):
         obc(_view(nn.Linear(5, 4), draw), draw, None, damping=0)
     draw.images[0, 0, 0, 0] = torch.nan
-    with pytest.raises(CellError, match="obc of 0: .* not finite"):
+    with pytest.raises(CellError, match=r"obc of 0: .* not finite"):
         obc(_view(nn.Linear(5, 4), draw), draw, None)
