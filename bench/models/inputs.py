@@ -39,11 +39,11 @@ class InputMoments:
 
 
 def input_moments(
-    model: nn.Module, layers: Iterable[PrunableLayer], calibration: Calibration
+    model: nn.Module, layers: Iterable[PrunableLayer], calibration: Calibration, precision: torch.dtype | None = None
 ) -> dict[str, InputMoments]:
     """Measure the inputs of some layers on a calibration draw, in one pass.
 
-    Products are taken in the precision of the input and summed in float64, part by part. A layer that is called
+    Products are taken in one precision and summed in float64, part by part. A layer that is called
     several times has the sum over its calls. The groups are those of a convolution, or parts of a weight that read
     different inputs, as the rows for query and key in attention over two inputs.
 
@@ -55,6 +55,8 @@ def input_moments(
         All their sums are held at once, 8 k^2 bytes per group: give few layers at a time where k is large.
     calibration : Calibration
         The draw.
+    precision : torch.dtype, optional
+        Of the products; by default that of the inputs. float64 where a rounding error could decide a choice.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def input_moments(
     def measure(call: Call) -> None:
         parts = found[call.layer.name]
         for part in call.parts():
-            x = call.patches(part)
+            x = call.patches(part).to(precision or part.dtype)
             moments = InputMoments((x @ x.mT).double(), x.sum(dim=2, dtype=torch.float64), x.shape[2])
             parts[call.start] = parts[call.start].add(moments) if call.start in parts else moments
 

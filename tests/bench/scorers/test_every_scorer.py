@@ -14,14 +14,18 @@ from bench.models.unchanged import left_behind, marks
 from bench.models.view import Calibration, ModelView
 from bench.scorers import (
     activation,
+    dsnot,
     fisher,
     gradient,
     grasp,
     lamp,
     magnitude,
+    obc,
     obs,
     random,
     rank,
+    ria,
+    sparse_swaps,
     synflow,
     wanda,
 )  # fmt: skip
@@ -31,13 +35,25 @@ def synflow_at_half(view: ModelView, calibration: Calibration, generator: torch.
     return synflow.synflow(view, calibration, generator, 0.5, rounds=5)
 
 
+def dsnot_at_half(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    return dsnot.dsnot(view, calibration, generator, 0.5)
+
+
+def sparse_swaps_at_half(view: ModelView, calibration: Calibration, generator: torch.Generator) -> ScoreMap:
+    return sparse_swaps.sparse_swaps(view, calibration, generator, 0.5)
+
+
 SCORERS = (
     random.random, magnitude.magnitude, magnitude.log_magnitude, magnitude.sqrt_magnitude,
     magnitude.square_magnitude, magnitude.exp_magnitude, rank.rank, rank.log_rank, magnitude.l2, gradient.gradient,
     gradient.taylor, wanda.wanda, lamp.lamp, gradient.snip, grasp.grasp, fisher.fisher, obs.obs,
-    activation.activation, synflow.synflow_oneshot, synflow_at_half,
+    activation.activation, synflow.synflow_oneshot, synflow_at_half, ria.ria, obc.obc, dsnot_at_half,
+    sparse_swaps_at_half,
 )  # fmt: skip
-UNDEFINED = {("l2", "weight"), ("activation", "weight"), ("obs", "channel")}
+UNDEFINED = {
+    ("l2", "weight"), ("activation", "weight"), ("obs", "channel"), ("obc", "channel"), ("dsnot_at_half", "channel"),
+    ("sparse_swaps_at_half", "channel"),
+}  # fmt: skip
 CASES = [
     pytest.param(scorer, granularity, id=f"{scorer.__name__}-{granularity}")
     for scorer in SCORERS
