@@ -120,12 +120,12 @@ PASSES = f"{ONE_PASS}; sequential: one per layer"
 
 def _correction(
     name: str, function: str, formula: str, reference: str, look: dict[str, Any], glossary: str, *,
-    cost: str = PASSES, moments: int = 0,
+    cost: str = PASSES, moments: int = 0, **more: Any,
 ) -> Plugin:  # fmt: skip
     return Plugin(
         "correction", name, f"bench.repairs.{function}", formula=formula, cost=cost, reference=reference,
         glossary=glossary,
-        moments=moments, **look,
+        moments=moments, **look, **more,
     )  # fmt: skip
 
 
@@ -160,6 +160,13 @@ CORRECTIONS = (
         "Luo et al. 2017; Frantar and Alistarh 2023", look(GREY, "X", "mixed"),
         "kept weights fitted anew by least squares to the dense outputs",
         cost="one dense pass, a solve per row; sequential: two passes per layer", moments=2**30,
+    ),
+    _correction(
+        "grail", "grail:grail", "W G_.k (G_kk + lambda I)^-1, lambda = 0.001 mean diag G_kk, k kept inputs",
+        "Tang et al. 2026", look(SKY, "p", "solid"),
+        "weights that read removed channels fitted anew by a ridge regression on the kept channels",
+        cost="one dense pass, a solve per layer that reads removed channels; sequential: two passes for each of them",
+        moments=2**30, granularities=("channel",),
     ),
 )  # fmt: skip
 
