@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from bench.plugins.catalogue import ALLOCATIONS, CORRECTIONS, MODELS, RECALIBRATIONS, SCORERS, SEARCHES
-from bench.repairs import reconstruct
+from bench.repairs import grail, reconstruct
 from bench.scorers import obs
 
 METHODS = (*SCORERS, *SEARCHES, *ALLOCATIONS, *CORRECTIONS, *RECALIBRATIONS)
@@ -45,7 +45,7 @@ def test_only_recalibrations_that_start_anew_are_complete():
 
 def test_only_methods_that_solve_with_second_moments_need_memory_for_them():
     memory = {plugin.name: plugin.moments for plugin in METHODS if plugin.moments}
-    assert memory == {"obs": obs.PART, "reconstruct": reconstruct.HELD}
+    assert memory == {"obs": obs.PART, "reconstruct": reconstruct.HELD, "grail": grail.HELD}
 
 
 @pytest.mark.parametrize("plugin", [*METHODS, *MODELS], ids=lambda plugin: f"{plugin.kind}-{plugin.name}")
