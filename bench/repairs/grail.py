@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.core.errors import CellError
+from bench.core.errors import CellError, NotApplicable
 from bench.models.inputs import runs_of_layers
 from bench.models.macs import removed_inputs
 from bench.models.observe import Call, observe
@@ -63,6 +63,8 @@ def grail(
 
     Raises
     ------
+    NotApplicable
+        If the units are single weights.
     CellError
         If inputs are NaN or infinite.
 
@@ -81,6 +83,8 @@ def grail(
     Tang, Wang, Thiele and Saukh 2026, "GRAIL: Post-hoc Compensation by Linear Reconstruction for Compressed Networks",
     PMLR 328.
     """
+    if context.units.granularity == "weight":
+        raise NotApplicable("grail refits the layers that read removed channels; at granularity weight none is removed")
     consumers = find_consumers(context)
     layers = list({consumer.layer.name: consumer.layer for consumer in consumers}.values())
     for step in runs_of_layers(layers, HELD) if order == "parallel" else [[layer] for layer in layers]:
@@ -116,11 +120,11 @@ class Consumer:
         return self.layer.name, self.channels.start
 
     def blocks(self, model: nn.Module) -> Tensor:
-        """Return a float64 copy of its weights, shape ``(groups, outputs, inputs of a group, kernel positions)``."""
+        """Lay out its weights in a model as ``(groups, outputs, inputs of a group, kernel positions)``."""
         groups, inputs = self.removed.shape
         rows = self.layer.rows(model.get_parameter(self.layer.parameter))[self.channels]
         positions = rows.shape[1] // inputs
-        return rows.to(torch.float64, copy=True).reshape(groups, -1, inputs, positions)
+        return rows.reshape(groups, -1, inputs, positions)
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,8 @@ def _refit(context: RepairContext, consumer: Consumer, moments: ChannelMoments, 
     layer, weight = consumer.layer, context.model.get_parameter(consumer.layer.parameter)
     if not bool(moments.second.isfinite().all() and moments.cross.isfinite().all()):
         raise CellError(f"the inputs of {layer.name} are NaN or infinite")
-    dense, blocks = consumer.blocks(context.dense_model), consumer.blocks(context.model)
+    dense = consumer.blocks(context.dense_model).double()
+    blocks = consumer.blocks(context.model).to(torch.float64, copy=True)
     for g, removed in enumerate(consumer.removed):
         kept = ~removed
         if kept.all() or not kept.any():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.core.errors import CellError
+from bench.core.errors import CellError, NotApplicable
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet
 from bench.models.unchanged import left_behind, marks
@@ -270,3 +270,8 @@ def test_broken_inputs_fail_the_cell(order: str) -> None:
     context = _context(net, draw, {"0": [True, False, True]})
     with pytest.raises(CellError, match="inputs of 2 are NaN or infinite"):
         grail(context, order=order)
+
+
+def test_single_weights_are_not_its_units(half_pruned: HalfPruned, net: nn.Module, calibration: Calibration) -> None:
+    with pytest.raises(NotApplicable, match="at granularity weight none is removed"):
+        grail(half_pruned(net, calibration))
