@@ -115,24 +115,54 @@ def count_macs(model: nn.Module, example: Tensor) -> Macs:
     2.0
     """
     counts = count_products(model, example, model)
-    if any(count.dead is not None and bool(count.dead.any()) for count in counts):
-        again = count_products(_Positive(model), _noise(example), model)
-        same = len(again) == len(counts)  # a forward pass that depends on values is not judged by another one
-        removed = [
-            count.dead & other.dead if same and count.dead is not None and other.dead is not None
-            and count.dead.shape == other.dead.shape else None
-            for count, other in zip(counts, again if same else counts, strict=True)
-        ]  # fmt: skip
-    else:
-        removed = [None] * len(counts)
     remaining = 0.0
-    for count, gone in zip(counts, removed, strict=True):
+    for count, gone in zip(counts, _removed(model, example, counts), strict=True):
         if count.per_input is None:
             remaining += count.macs
         else:
             left = count.per_input if gone is None else count.per_input.masked_fill(gone, 0)
             remaining += count.positions * int(left.sum())
     return Macs(math.fsum(count.macs for count in counts), remaining)
+
+
+@torch.no_grad()
+def removed_inputs(model: nn.Module, example: Tensor) -> list[Tensor | None]:
+    """Return which input channels of each product of a forward pass are removed, as `count_macs` defines it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Run in eval mode; left as it is.
+    example : Tensor
+        One or a few images, shape ``(n, channels, height, width)``, on the model's device.
+
+    Returns
+    -------
+    list of Tensor or None
+        One for each product, in forward order: boolean, of the shape of `Product.dead_inputs`; None where no input is
+        removed.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.Conv2d(2, 1, 1)), torch.ones(1, 1, 4, 4)
+    >>> _ = net[0].weight.data[0].fill_(0)
+    >>> removed_inputs(net, x)
+    [tensor([False]), tensor([ True, False])]
+    """
+    return _removed(model, example, count_products(model, example, model))
+
+
+def _removed(model: nn.Module, example: Tensor, counts: list[ProductCount]) -> list[Tensor | None]:
+    """Return the inputs that are zero in `counts`, those of the example, and in a pass over positive noise."""
+    if not any(count.dead is not None and bool(count.dead.any()) for count in counts):
+        return [None] * len(counts)
+    again = count_products(_Positive(model), _noise(example), model)
+    same = len(again) == len(counts)  # a forward pass that depends on values is not judged by another one
+    return [
+        count.dead & other.dead if same and count.dead is not None and other.dead is not None
+        and count.dead.shape == other.dead.shape else None
+        for count, other in zip(counts, again if same else counts, strict=True)
+    ]  # fmt: skip
 
 
 @torch.no_grad()

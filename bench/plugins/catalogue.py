@@ -168,6 +168,13 @@ CORRECTIONS = (
         "kept weights fitted anew by least squares to the dense outputs",
         cost="one dense pass, a solve per row; sequential: two passes per layer", moments=2**30,
     ),
+    _correction(
+        "grail", "grail:grail", "W G_.k (G_kk + lambda I)^-1, lambda = 0.001 mean diag G_kk, k kept inputs",
+        "Tang et al. 2026", look(SKY, "p", "solid"),
+        "weights that read removed channels fitted anew by a ridge regression on the kept channels",
+        cost="one dense pass; sequential: two per layer that reads removed channels (ResNet-20: 2 s and 60 s)",
+        moments=2**30, granularities=("channel",),
+    ),
 )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ granularities: [weight, channel]
 scorers: [random, magnitude, taylor, grasp, wanda, obs, activation]
 allocations: [uniform, per_output]
 sparsities: [0.5]
-corrections: [none, asr, repair, reconstruct, {name: reconstruct, order: sequential}]
+corrections: [none, asr, repair, reconstruct, {name: reconstruct, order: sequential}, grail]
 exclude:
   - {name: magnitude, where: {correction: {not: none}, scorer: {not: magnitude}}}
 """
@@ -100,6 +100,7 @@ def test_every_method_works_or_is_skipped_with_a_reason(study):
     reasons = {row["reason"] for row in rows(study, "state = 'skipped'")}
     assert reasons == {
         "allocation per_output is defined for granularity weight only",
+        "grail refits the layers that read removed channels; at granularity weight none is removed",
         "scorer obs is defined for granularity weight only",
         "scorer activation is defined for granularity channel only",
         "the network has nothing to prune at granularity channel",

@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from bench.plugins.catalogue import ALLOCATIONS, CORRECTIONS, MODELS, RECALIBRATIONS, SCORERS, SEARCHES
-from bench.repairs import reconstruct
+from bench.repairs import grail, reconstruct
 from bench.scorers import dsnot, obc, obs, sparse_swaps
 
 METHODS = (*SCORERS, *SEARCHES, *ALLOCATIONS, *CORRECTIONS, *RECALIBRATIONS)
@@ -52,7 +52,7 @@ def test_only_methods_that_solve_with_second_moments_need_memory_for_them():
     memory = {plugin.name: plugin.moments for plugin in METHODS if plugin.moments}
     assert memory == {
         "obs": obs.PART, "obc": obc.PART, "sparse_swaps": sparse_swaps.PART, "dsnot": dsnot.PART,
-        "reconstruct": reconstruct.HELD,
+        "reconstruct": reconstruct.HELD, "grail": grail.HELD,
     }  # fmt: skip
 
 
