@@ -16,7 +16,7 @@ def apply_masks(model: nn.Module, units: UnitSpace, masks: MaskSet) -> None:
 
     A weight is set to zero. For a channel, its filter and bias are, and weight and bias of a directly
     following BatchNorm; for a hidden channel of an MLP, the row and bias of ``fc1`` and the column of
-    ``fc2``.
+    ``fc2``; for the values of a head, the columns of the output projection, too.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def _zero_channels(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> No
                 tensor.masked_fill_(pruned, 0)
     if layer.reader is not None:
         weights = layer.reader.channels.weights_per_channel  # one per input channel and kernel position
-        _zero_rows(model, layer.reader, pruned.repeat_interleave(weights // len(pruned)).unsqueeze(0))
+        read = layer.read_of(pruned)
+        _zero_rows(model, layer.reader, read.repeat_interleave(weights // len(read)).unsqueeze(0))
 
 
 def _zero_rows(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> None:
