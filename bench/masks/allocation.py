@@ -45,7 +45,7 @@ def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view:
     NotApplicable
         For channels: an output has a single one. For a layer whose output channels are not known.
     """
-    if units.granularity == "channel":
+    if units.granularity != "weight":
         raise NotApplicable("per_output compares the weights of one output; a channel is a whole output")
     segments, keep, start = [], [], 0
     for layer in units.layers:

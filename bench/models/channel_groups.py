@@ -19,10 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.models.macs import SILENT, Traced, count_products, positive_pass
+from bench.models.macs import SILENT, Traced, count_positive, count_products
 from bench.models.masking import apply_masks
 from bench.models.products import product_kind, traceable
-from bench.models.reach import LARGEST_OUTPUT, is_by_image, unit_codes
+from bench.models.reach import LARGEST_OUTPUT, unit_codes
 from bench.models.tensors import MaskSet
 from bench.models.unit_space import Coupling, PrunableLayer, UnitSpace
 from bench.models.weights import Inventory
@@ -125,7 +125,7 @@ class _Found:
 def _mark(model: nn.Module, channels: UnitSpace, traced: Sequence[Traced], image: Tensor) -> _Found | None:
     """Run copies of an image with marked channels; None where the products cannot be followed."""
     dynamic = [one for one in traced if _is_dynamic(one)]
-    if not all(one.plain and is_by_image(one.product) for one in dynamic):
+    if not all(one.plain and len(one.product.output) % 2 == 0 for one in dynamic):
         return None
     layers = {layer.parameter: number for number, layer in enumerate(channels.layers)}
     irregular = {number for name, number in layers.items() if not _is_regular(model, channels, traced, name)}
@@ -282,11 +282,12 @@ def _decode(
         units = by_code[patterns[at]]
         if bool(wholes[own].any()):
             found.fixed.setdefault(number, READ_WHOLE)
-        elif not len(at) or len(units.unique()) < layer.size or bool((units < 0).any()):
-            found.fixed.setdefault(number, MIXED if len(at) else READ_WHOLE)
-        found.edges += [(offset + u, j) for u, j in zip(units.tolist(), at.tolist(), strict=True) if u >= 0]
-        if bool((units < 0).any()):  # which of its channels reach these inputs is not known
-            found.edges += [(offset + u, int(j)) for u in range(layer.size) for j in at[units < 0][:1]]
+        elif not len(at):
+            found.fixed.setdefault(number, READ_WHOLE)
+        elif bool((units < 0).any()):
+            found.fixed.setdefault(number, MIXED)
+        # which of its channels reach the other inputs is not known, but none is removed
+        found.edges += [(offset + max(u, 0), j) for u, j in zip(units.tolist(), at.tolist(), strict=True)]
         first, offset = first + len(code), offset + layer.size
     return found
 
@@ -306,6 +307,10 @@ class _Groups:
         self._channels, self._found = channels, found
         self._parent = list(range(channels.total + len(found.stays)))
         self._why: dict[int, str] = {}
+        self._members: dict[int, tuple[list[int], list[int]]] = {}
+        self._fixed_roots: dict[int, int] = {}
+        #: the channels of each group, in the order of the latest `space`
+        self.listed: list[list[int]] = []
         self._starts = list(itertools.accumulate((layer.size for layer in channels.layers), initial=0))
         for unit, reached in found.edges:
             self._unite(unit, channels.total + reached)
@@ -336,15 +341,14 @@ class _Groups:
         for node in nodes:
             self._why.setdefault(node, reason)
 
-    def inputs(self, unit: int) -> list[int]:
-        """Return the numbers of the inputs in the group of a channel."""
-        root, total = self._root(unit), self._channels.total
-        return self._members.get(root, ([], []))[1] if total else []
+    def inputs(self, channel: int) -> list[int]:
+        """Return the numbers of the inputs in the group of a channel, given its place among all."""
+        return self._members[self._root(channel)][1]
 
     def space(self) -> UnitSpace | None:
         """Return the layers that have members of groups, coupled to groups; None if there is no group."""
         total = self._channels.total
-        self._members: dict[int, tuple[list[int], list[int]]] = {}
+        self._members = {}
         for node in range(len(self._parent)):
             of = self._members.setdefault(self._root(node), ([], []))
             of[node >= total].append(node if node < total else node - total)
@@ -363,6 +367,7 @@ class _Groups:
             shift[number] = start - self._starts[number]
             start += layer.size
         units, members = [], {}
+        self.listed = [group for of in by_layers.values() for group in of]
         for number, (key, of) in enumerate(by_layers.items(), start=1):
             first = self._channels.layers[key[0]]
             name = f"group {number} ({first.name})"
@@ -409,8 +414,17 @@ class _Groups:
 
 
 def _not_zero(model: nn.Module, units: UnitSpace, groups: _Groups, image: Tensor) -> list[int]:
-    """Return the first channels of groups without which some input that they reach is not exactly zero.
-
-    In a pass over positive noise, with positive parameters, nothing cancels.
-    """
-    raise NotImplementedError
+    """Return a channel of every group without which some input that the group reaches is not exactly zero."""
+    found = []
+    coupling = units.coupling
+    assert coupling is not None
+    half = torch.rand(coupling.units.total, generator=torch.Generator().manual_seed(0)) < 0.5
+    for kept in (half, ~half):
+        pruned = copy.deepcopy(model)
+        apply_masks(pruned, units, MaskSet.from_flat(coupling.units, kept).members(units))
+        counts = count_positive(pruned, image, pruned)
+        dead = torch.cat([count.dead.flatten() for count in counts if count.dead is not None]).cpu()
+        for group, stays in zip(groups.listed, kept.tolist(), strict=True):
+            if not stays and not bool(dead[groups.inputs(group[0])].all()):
+                found.append(group[0])
+    return found

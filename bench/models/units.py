@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import UserError, suggest
 from bench.core.types import Granularity
-from bench.models.channel_groups import group_channels
+from bench.models.channel_groups import find_groups
 from bench.models.heads import find_heads, head_space
 from bench.models.inventory import take_inventory
 from bench.models.unit_space import UnitSpace
@@ -115,7 +115,17 @@ def examine(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...]
         return _heads(model, inventory, fixed)
     partners = _hidden(model, inventory, set(excluded))
     channels = _space("channel", inventory, _without_channels(inventory, fixed, partners), partners)
-    return channels if granularity == "channel" else group_channels(model, inventory, channels)
+    if granularity == "channel" or channels.units is None:
+        return channels
+    units, reasons = find_groups(model, inventory, channels.units)
+    return Examined(channels.reasons | reasons, units)
+
+
+def dense_reasons(
+    model: nn.Module, inventory: Inventory, granularity: Granularity, exclude: tuple[str, ...]
+) -> dict[str, str | None]:
+    """Say for every weight of a network why it has no units, or None if it has; see `examine`."""
+    return examine(model, granularity, exclude, inventory).reasons
 
 
 def _space(
