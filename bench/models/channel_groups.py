@@ -1,37 +1,25 @@
-"""Channels that must be removed together, as those of a residual stage, found by passes in which some are marked.
-
-The output of every product is replaced by numbers, and by NaN in the marked channels. NaN passes through whatever
-stands between two products, so the inputs that a channel reaches are known without a rule for each operation: an
-addition couples the channels of a residual stage, zero-padded shortcuts move them, concatenation keeps them apart.
-"""
+"""Channels that must be removed together, as those of a residual stage."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from bench.models.macs import SILENT, Traced, count_positive, count_products
+from bench.models.macs import Traced, count_positive, count_products
+from bench.models.marks import UNTRACED, Marked, is_dynamic, mark_channels
 from bench.models.masking import apply_masks
-from bench.models.products import product_kind, traceable
-from bench.models.reach import LARGEST_OUTPUT, unit_codes
 from bench.models.tensors import MaskSet
 from bench.models.unit_space import Coupling, PrunableLayer, UnitSpace
 from bench.models.weights import Inventory
 from bench.store.network import CUT_ALONG
 
 #: Why channels belong to no group.
-UNTRACED = "not followed: its outputs cannot be followed to the layers that read them"
-MIXED = "mixed channels: what reads them combines several channels before the next layer, as LayerNorm does"
-READ_WHOLE = "read as a whole: its channels are read by a product of activations, or are outputs of the network"
 GROUPED = "grouped convolution: without single channels its groups would be of unequal size"
 COUPLED = "coupled: its channels go with some that stay"
 CONSTANT = "not removable: a constant is added to its channels before they are read"
@@ -85,7 +73,7 @@ def find_groups(
     traced: list[Traced] = []
     with sdpa_kernel(SDPBackend.MATH):
         count_products(model, torch.cat([image, image]), model, traced)
-        found = _mark(model, channels, traced, image)
+        found = mark_channels(model, channels, traced, image)
     if found is None:
         return None, dict.fromkeys(channels.names, UNTRACED)
     groups = _Groups(channels, found)
@@ -100,198 +88,6 @@ def find_groups(
     return units, groups.reasons(units)
 
 
-@dataclass
-class _Found:
-    """What marked channels reach.
-
-    Attributes
-    ----------
-    edges : list of (int, int)
-        A channel (its place among all) and a product input (its number among those of all products) that it reaches.
-    inputs : list of slice
-        For each watched product in order, the numbers of its inputs.
-    fixed : dict of int to str
-        Layer number -> why its channels belong to no group.
-    stays : Tensor
-        Boolean: inputs that depend on what has no units.
-    """
-
-    edges: list[tuple[int, int]] = field(default_factory=list)
-    inputs: list[slice] = field(default_factory=list)
-    fixed: dict[int, str] = field(default_factory=dict)
-    stays: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-
-
-def _mark(model: nn.Module, channels: UnitSpace, traced: Sequence[Traced], image: Tensor) -> _Found | None:
-    """Run copies of an image with marked channels; None where the products cannot be followed."""
-    dynamic = [one for one in traced if _is_dynamic(one)]
-    if not all(one.plain and len(one.product.output) % 2 == 0 for one in dynamic):
-        return None
-    layers = {layer.parameter: number for number, layer in enumerate(channels.layers)}
-    irregular = {number for name, number in layers.items() if not _is_regular(model, channels, traced, name)}
-    codes = [unit_codes(layer.size) for layer in channels.layers]
-    copies = 2 + sum(len(code) for code in codes)  # nothing is marked in the first, all that has no units in the second
-    marks = []
-    for code, first in zip(codes, itertools.accumulate(map(len, codes), initial=2), strict=False):
-        marks.append(torch.zeros(copies, code.shape[1], dtype=torch.bool))
-        marks[-1][first : first + len(code)] = code.bool()
-    rest = torch.zeros(copies, dtype=torch.bool)
-    rest[1] = True
-    step = max(1, 2 * LARGEST_OUTPUT // max(one.product.output.numel() for one in traced))
-    parts = []
-    for at in torch.arange(copies).split(step):
-        mode = _Marked(traced, layers, [mark[at].to(image.device) for mark in marks], rest[at].to(image.device))
-        with traceable(model), mode:
-            output = model(image.expand(len(at), *image.shape[1:]))
-        if not mode.as_traced or not isinstance(output, Tensor):
-            return None
-        mode.wholes |= output.isnan().reshape(len(at), -1).any(dim=1)
-        parts.append((torch.cat(mode.reached, dim=1).cpu(), mode.wholes.cpu()))
-    reached, wholes = (torch.cat([part[which] for part in parts]) for which in (0, 1))
-    if bool(reached[0].any()) or bool(wholes[0]):
-        return None
-    return _decode(channels, codes, reached, wholes, irregular, [one for one in dynamic if one.watched])
-
-
-def _is_dynamic(one: Traced) -> bool:
-    """Whether a product depends on the images."""
-    return not one.product.is_fixed
-
-
-def _is_regular(model: nn.Module, channels: UnitSpace, traced: Sequence[Traced], parameter: str) -> bool:
-    """Whether every product of a layer has its weight as a whole, with its channels in order."""
-    layer = next(layer for layer in channels.layers if layer.parameter == parameter)
-    rows = layer.rows(model.get_parameter(parameter))
-    return all(
-        one.watched
-        and one.product.weight.source == "parameter"
-        and torch.equal(one.product.rows(one.product.weight.tensor), rows)
-        for one in traced
-        if parameter in one.product.weight.parameters
-    )
-
-
-class _Marked(TorchDispatchMode):
-    """Replaces the outputs of all products by numbers, and by NaN in marked channels.
-
-    Parameters
-    ----------
-    traced : sequence of Traced
-        The products of a pass over two images.
-    layers : mapping of str to int
-        Parameter of a layer with units -> its number.
-    marks : sequence of Tensor
-        For each layer the channels that are marked in each copy, boolean, shape ``(copies, channels)``.
-    rest : Tensor
-        Whether the outputs of all other products are marked in a copy, boolean, shape ``(copies,)``.
-
-    Attributes
-    ----------
-    reached : list of Tensor
-        For each watched product the inputs that are marked, boolean, shape ``(copies, inputs)``.
-    wholes : Tensor
-        Whether a product of activations reads what is marked in a copy, boolean, shape ``(copies,)``.
-    as_traced : bool
-        Whether the products were those of the traced pass.
-    """
-
-    def __init__(
-        self, traced: Sequence[Traced], layers: Mapping[str, int], marks: Sequence[Tensor], rest: Tensor
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._traced, self._layers, self._marks, self._rest = list(traced), layers, marks, rest
-        self._next, self._fits = 0, True
-        self.reached: list[Tensor] = []
-        self.wholes = torch.zeros_like(rest)
-
-    @property
-    def as_traced(self) -> bool:
-        return self._fits and self._next == len(self._traced)
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        operation = func._overloadpacket
-        if product_kind(operation) is None:
-            marked = args[0].isnan() if operation in SILENT else None
-            result = func(*args, **(kwargs or {}))
-            return result if marked is None else result.masked_fill_(marked, torch.nan)
-        expected = self._traced[self._next] if self._next < len(self._traced) else None
-        self._next += 1
-        if expected is None or expected.operation is not operation:
-            self._fits = False
-            return func(*args, **(kwargs or {}))
-        if not _is_dynamic(expected):
-            return func(*args, **(kwargs or {}))
-        operands = [arg for arg in tree_leaves(args) if isinstance(arg, Tensor)]
-        if expected.watched:
-            self._note(expected, operands)
-        else:
-            for one in operands:
-                if one.dim() > 1 and len(one) % len(self._rest) == 0:
-                    self.wholes |= one.isnan().reshape(len(self._rest), -1).any(dim=1)
-        return self._output(expected)
-
-    def _note(self, expected: Traced, operands: Sequence[Tensor]) -> None:
-        """Note the marked inputs of a product with a weight."""
-        product, copies = expected.product, len(self._rest)
-        shape = (len(product.data.tensor) // 2 * copies, *product.data.tensor.shape[1:])
-        x = next((one for one in operands if tuple(one.shape) == shape), None)
-        if x is None:
-            self._fits = False
-            x = product.data.tensor.new_zeros(shape)
-        if product.is_convolution:
-            self.reached.append(x.isnan().flatten(2).any(dim=2))
-        else:
-            self.reached.append(x.isnan().reshape(copies, -1, x.shape[-1]).any(dim=1))
-
-    def _output(self, expected: Traced) -> Tensor:
-        product, copies = expected.product, len(self._rest)
-        one = product.output[: len(product.output) // 2]
-        noise = 0.5 + torch.rand(one.shape, generator=torch.Generator().manual_seed(0)).to(one)
-        numbers = [self._layers[name] for name in product.weight.parameters if name in self._layers]
-        if expected.watched and numbers:
-            axis = 1 if product.is_convolution else one.dim() - 1
-            marked = self._marks[numbers[0]].view(
-                copies, *[-1 if place == axis else 1 for place in range(one.dim())]
-            )
-        else:
-            marked = self._rest.view(copies, *[1] * one.dim())
-        return noise.expand(copies, *one.shape).masked_fill(marked, torch.nan).flatten(0, 1)
-
-
-def _decode(
-    channels: UnitSpace, codes: Sequence[Tensor], reached: Tensor, wholes: Tensor, irregular: set[int],
-    watched: Sequence[Traced],
-) -> _Found:  # fmt: skip
-    """Recognise the channels by the copies in which an input is marked, boolean, shape ``(copies, inputs)``."""
-    found = _Found(stays=reached[1], fixed=dict.fromkeys(sorted(irregular), UNTRACED))
-    start = 0
-    for one in watched:
-        size = one.product.dead_inputs().shape[-1]
-        found.inputs.append(slice(start, start + size))
-        start += size
-    first, offset = 2, 0
-    for number, (code, layer) in enumerate(zip(codes, channels.layers, strict=True)):
-        own = slice(first, first + len(code))
-        powers = 2 ** torch.arange(len(code)).unsqueeze(1)
-        by_code = torch.full((2 ** len(code),), -1)
-        by_code[(code.long() * powers).sum(dim=0)] = torch.arange(layer.size)
-        patterns = (reached[own] * powers).sum(dim=0)
-        at = patterns.nonzero().flatten()
-        units = by_code[patterns[at]]
-        if bool(wholes[own].any()):
-            found.fixed.setdefault(number, READ_WHOLE)
-        elif not len(at):
-            found.fixed.setdefault(number, READ_WHOLE)
-        elif bool((units < 0).any()):
-            found.fixed.setdefault(number, MIXED)
-        # which of its channels reach the other inputs is not known, but none is removed
-        found.edges += [(offset + max(u, 0), j) for u, j in zip(units.tolist(), at.tolist(), strict=True)]
-        first, offset = first + len(code), offset + layer.size
-    return found
-
-
 class _Groups:
     """Channels and product inputs, joined where one depends on the other.
 
@@ -299,15 +95,15 @@ class _Groups:
     ----------
     channels : UnitSpace
         Units of granularity ``channel``.
-    found : _Found
+    found : Marked
         What they reach.
     """
 
-    def __init__(self, channels: UnitSpace, found: _Found) -> None:
+    def __init__(self, channels: UnitSpace, found: Marked) -> None:
         self._channels, self._found = channels, found
         self._parent = list(range(channels.total + len(found.stays)))
         self._why: dict[int, str] = {}
-        self._members: dict[int, tuple[list[int], list[int]]] = {}
+        self._inputs: dict[int, list[int]] = {}
         self._fixed_roots: dict[int, int] = {}
         #: the channels of each group, in the order of the latest `space`
         self.listed: list[list[int]] = []
@@ -321,7 +117,7 @@ class _Groups:
     def join(self, traced: Sequence[Traced]) -> None:
         """Join inputs and outputs of depthwise convolutions; leave out those of other grouped ones."""
         layers = {layer.parameter: number for number, layer in enumerate(self._channels.layers)}
-        watched = [one.product for one in traced if _is_dynamic(one) and one.watched]
+        watched = [one.product for one in traced if is_dynamic(one) and one.watched]
         for product, inputs in zip(watched, self._found.inputs, strict=True):
             if not product.is_convolution or product.groups == 1:
                 continue
@@ -336,24 +132,25 @@ class _Groups:
                 for place, unit in enumerate(own):
                     self._unite(unit, reached[place // (len(own) // len(reached))])
 
-    def fix(self, nodes: Any, reason: str) -> None:
+    def fix(self, nodes: Iterable[int], reason: str) -> None:
         """Leave out some channels or inputs, and so the groups that they belong to."""
         for node in nodes:
             self._why.setdefault(node, reason)
 
     def inputs(self, channel: int) -> list[int]:
-        """Return the numbers of the inputs in the group of a channel, given its place among all."""
-        return self._members[self._root(channel)][1]
+        """Return the numbers of the product inputs in the group of a channel, given its place among all."""
+        return self._inputs.get(self._root(channel), [])
 
     def space(self) -> UnitSpace | None:
         """Return the layers that have members of groups, coupled to groups; None if there is no group."""
-        total = self._channels.total
-        self._members = {}
-        for node in range(len(self._parent)):
-            of = self._members.setdefault(self._root(node), ([], []))
-            of[node >= total].append(node if node < total else node - total)
+        members: dict[int, list[int]] = {}
+        for place in range(self._channels.total):
+            members.setdefault(self._root(place), []).append(place)
+        self._inputs = {}
+        for number in range(self._found.inputs[-1].stop):
+            self._inputs.setdefault(self._root(self._channels.total + number), []).append(number)
         self._fixed_roots = {self._root(node): node for node in reversed(self._why)}
-        groups = [of[0] for root, of in self._members.items() if of[0] and of[1] and root not in self._fixed_roots]
+        groups = [of for root, of in members.items() if root in self._inputs and root not in self._fixed_roots]
         if not groups:
             return None
         layer_of = self._channels.layer_index().tolist()
@@ -376,7 +173,19 @@ class _Groups:
             )
             members[name] = torch.tensor([[place + shift[layer_of[place]] for place in group] for group in of])
         stem = self._channels.stem
-        return UnitSpace("group", layers, stem, Coupling(UnitSpace("group", tuple(units), stem), members))
+        coupling = Coupling(UnitSpace("group", tuple(units), stem), members, self._vectors(shift, layer_of))
+        return UnitSpace("group", layers, stem, coupling)
+
+    def _vectors(self, shift: Mapping[int, int], layer_of: Sequence[int]) -> dict[str, Tensor]:
+        """Return for every value of a BatchNorm a member channel that it normalises, -1 if none."""
+        place_of = {self._root(group[0]): group[0] + shift[layer_of[group[0]]] for group in self.listed}
+        found: dict[str, Tensor] = {}
+        for names, inputs in self._found.normalised:
+            roots = [self._root(self._channels.total + j) for j in range(inputs.start, inputs.stop)]
+            places = torch.tensor([place_of.get(root, -1) for root in roots])
+            if bool((places >= 0).any()):
+                found |= dict.fromkeys(names, places)
+        return found
 
     def reasons(self, units: UnitSpace | None) -> dict[str, str | None]:
         """Return for every layer why it has no units, or None if it has."""
@@ -421,6 +230,7 @@ def _not_zero(model: nn.Module, units: UnitSpace, groups: _Groups, image: Tensor
     half = torch.rand(coupling.units.total, generator=torch.Generator().manual_seed(0)) < 0.5
     for kept in (half, ~half):
         pruned = copy.deepcopy(model)
+        _fill(pruned)
         apply_masks(pruned, units, MaskSet.from_flat(coupling.units, kept).members(units))
         counts = count_positive(pruned, image, pruned)
         dead = torch.cat([count.dead.flatten() for count in counts if count.dead is not None]).cpu()
@@ -428,3 +238,10 @@ def _not_zero(model: nn.Module, units: UnitSpace, groups: _Groups, image: Tensor
             if not stays and not bool(dead[groups.inputs(group[0])].all()):
                 found.append(group[0])
     return found
+
+
+def _fill(model: nn.Module) -> None:
+    """Replace zeros among parameters and BatchNorm means by ones, which training may replace, too."""
+    means = [m.running_mean for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for tensor in (*model.parameters(), *(mean for mean in means if mean is not None)):
+        tensor.data[tensor == 0] = 1

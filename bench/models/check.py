@@ -139,9 +139,7 @@ def _reason_of(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def describe(
-    inventory: Inventory, examined: Mapping[Granularity, Examined], notes: Iterable[str] = ()
-) -> Network:
+def describe(inventory: Inventory, examined: Mapping[Granularity, Examined], notes: Iterable[str] = ()) -> Network:
     """Put what is known of a network into plain values.
 
     Parameters

@@ -45,7 +45,7 @@ class Projections:
     output : Weight
         Of the output projection.
     by_head : bool
-        Whether a weight that holds several of queries, keys and values holds them head by head, not one after the other.
+        Whether a weight that holds several of queries, keys and values holds them head by head.
     values : int
         Which of the three the values are.
     """
@@ -160,7 +160,8 @@ def head_space(found: Sequence[Projections], stem: str) -> UnitSpace:
 
 def _candidates(model: nn.Module, inventory: Inventory) -> tuple[list[Projections], dict[str, str]]:
     """Find modules with a number of heads and fitting weights; those of others with the reason."""
-    found, reasons = [], {}
+    found: list[Projections] = []
+    reasons: dict[str, str] = {}
     within: dict[str, list[Weight]] = {}
     counts = {name: _head_count(module) for name, module in model.named_modules()}
     for weight in inventory.weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -239,6 +239,9 @@ class Coupling:
     members : mapping of str to Tensor
         Layer of `units` -> the places (`UnitSpace.flatten`) of each unit's channels among the channels of all member
         layers: int64, shape ``(units, members)``.
+    vectors : mapping of str to Tensor
+        Parameter of a BatchNorm that normalises member channels, wherever it stands -> for each of its values the place
+        of such a channel, -1 if it normalises others: int64, shape ``(values,)``. They are zeroed with the unit.
 
     Examples
     --------
@@ -254,6 +257,7 @@ class Coupling:
 
     units: UnitSpace
     members: Mapping[str, Tensor]
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
 
     def means(self, channels: Tensor) -> dict[str, Tensor]:
         """Return the mean over the members of every unit, one tensor per layer of `units`.
@@ -263,9 +267,7 @@ class Coupling:
         channels : Tensor
             A value for each member channel, shape ``(..., channels)``.
         """
-        return {
-            name: channels[..., places.to(channels.device)].mean(dim=-1) for name, places in self.members.items()
-        }
+        return {name: channels[..., places.to(channels.device)].mean(dim=-1) for name, places in self.members.items()}
 
     def channels(self, kept: Tensor, total: int) -> Tensor:
         """Return which channels are kept, given which units are: boolean, shape ``(total,)``.

@@ -105,9 +105,7 @@ def examine(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...]
     UserError
         If a pattern of `exclude` matches no layer.
     """
-    excluded = {
-        name: EXCLUDED.format(entry=entry) for name, entry in _excluded(model, inventory, exclude).items()
-    }
+    excluded = {name: EXCLUDED.format(entry=entry) for name, entry in _excluded(model, inventory, exclude).items()}
     fixed = {weight.name: weight.reason or excluded.get(weight.name) for weight in inventory.weights}
     if granularity == "weight":
         return _space("weight", inventory, fixed, {})
@@ -158,7 +156,7 @@ def _without_channels(
 
 def _heads(model: nn.Module, inventory: Inventory, fixed: Mapping[str, str | None]) -> Examined:
     found, why_not = find_heads(model, inventory)
-    reasons = {name: reason or why_not.get(name, NO_HEADS) for name, reason in fixed.items()}
+    reasons: dict[str, str | None] = {name: reason or why_not.get(name, NO_HEADS) for name, reason in fixed.items()}
     used = [one for one in found if not any(fixed[weight.name] for weight in (*one.weights, one.output))]
     for one in used:
         cut = f"{CUT_ALONG}: its weights go with the heads of {one.name or 'the attention layer'}"

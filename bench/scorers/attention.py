@@ -60,7 +60,7 @@ class _Reading:
         numbers = units.layer_index()
         self._begins, self._ends = {}, set()
         for name, places in coupling.members.items():
-            for number in numbers[places].unique().tolist():
+            for number in sorted(set(numbers[places].flatten().tolist())):
                 layer = units.layers[number]
                 self._begins[layer.parameter] = name
                 if layer.reader is not None:
@@ -84,7 +84,7 @@ class _Reading:
             return
         heads, probabilities = self._heads[name], results[0]
         if probabilities.dim() == 3 and len(probabilities) % heads == 0:
-            probabilities = probabilities.unflatten(0, (-1, heads))
+            probabilities = probabilities.view(-1, heads, *probabilities.shape[1:])
         whole = probabilities.sum(dim=-1, dtype=torch.float64)
         if probabilities.dim() != 4 or probabilities.shape[1] != heads or bool((whole - 1).abs().max() > 0.01):
             raise NotApplicable(f"{name}: its softmax is not over the keys of each of {heads} heads")
