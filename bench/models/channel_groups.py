@@ -163,7 +163,8 @@ class _Groups:
         for number, layer in zip(used, layers, strict=True):
             shift[number] = start - self._starts[number]
             start += layer.size
-        units, members = [], {}
+        units = []
+        places: dict[str, Tensor] = {}
         self.listed = [group for of in by_layers.values() for group in of]
         for number, (key, of) in enumerate(by_layers.items(), start=1):
             first = self._channels.layers[key[0]]
@@ -171,9 +172,9 @@ class _Groups:
             units.append(
                 PrunableLayer(name, first.weight_shape, (len(of),), parameter=first.parameter, layout=first.layout)
             )
-            members[name] = torch.tensor([[place + shift[layer_of[place]] for place in group] for group in of])
+            places[name] = torch.tensor([[place + shift[layer_of[place]] for place in group] for group in of])
         stem = self._channels.stem
-        coupling = Coupling(UnitSpace("group", tuple(units), stem), members, self._vectors(shift, layer_of))
+        coupling = Coupling(UnitSpace("group", tuple(units), stem), places, self._vectors(shift, layer_of))
         return UnitSpace("group", layers, stem, coupling)
 
     def _vectors(self, shift: Mapping[int, int], layer_of: Sequence[int]) -> dict[str, Tensor]:
