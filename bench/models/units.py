@@ -20,7 +20,7 @@ from bench.store.network import CUT_ALONG
 #: Why a prunable weight has no channel units.
 ON_STREAM = "residual stream: its channels are those of a stream that attention is added to"
 NO_CHANNELS = "no channel units: these are channels of convolutions and of the hidden layer of an MLP"
-NO_HEADS = "no heads: these are parts of attention layers"
+NO_HEADS = "no heads: only attention layers have heads"
 NO_LAYOUT = "irregular use: its uses do not agree on which of its axes are output channels"
 EXCLUDED = "{entry}: excluded by the study"
 
