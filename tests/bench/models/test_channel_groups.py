@@ -81,18 +81,23 @@ def test_zero_padded_shortcuts_move_the_channels_of_a_residual_stage():
     assert len(found) == 64 + 3 * (16 + 32 + 64)
 
 
+def halves(pruned: nn.Module) -> bool:
+    """Whether half of the inputs of every layer but the first are zero where nothing cancels."""
+    counts = [count.dead for count in count_positive(pruned, X, pruned) if count.dead is not None]
+    return [2 * int(dead.sum()) for dead in counts] == [0, *(len(dead) for dead in counts[1:])]
+
+
 def small_resnet() -> nn.Module:
     return ResNet(BasicBlock, (1, 1, 1, 1), channels=(8, 16, 24, 32), num_classes=3)
 
 
-@pytest.mark.parametrize(("make", "groups", "alone"), [(cifar_resnet20, 400, 336), (small_resnet, 136, 80)])
+@pytest.mark.parametrize(("make", "groups", "alone"), [(cifar_resnet20, 400, 336), (small_resnet, 224, 144)])
 def test_without_half_of_the_groups_half_of_every_reader_s_inputs_are_zero(make, groups, alone):
     net = trained(make())
     units = groups_of(net)
     assert (units.ranked.total, sum(len(group) == 1 for group in named(units))) == (groups, alone)
     pruned = half_removed(net, units)
-    counts = [count.dead for count in count_positive(pruned, X, pruned) if count.dead is not None]
-    assert [2 * int(dead.sum()) for dead in counts[1:]] == [len(dead) for dead in counts[1:]]
+    assert halves(pruned)
     image, *others = read_zeros(pruned).values()
     assert not bool(image.any())
     assert all(2 * int(zeros.sum()) >= len(zeros) for zeros in others)
@@ -103,8 +108,7 @@ def test_concatenation_keeps_channels_apart_and_every_batchnorm_that_reads_them_
     units = groups_of(net)
     assert all(len(group) == 1 for group in named(units))
     assert all(layer.exact_removal for layer in units.layers)
-    zeros = read_zeros(half_removed(net, units))
-    assert [int(zeros[name].sum()) for name in zeros if "denselayer2.conv1" in name] == [6, 6]
+    assert halves(half_removed(net, units))
     bare = copy.deepcopy(net)
     bare.features.denseblock1.denselayer1.norm1.weight = None
     bare.features.denseblock1.denselayer1.norm1.bias = None
