@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.core.errors import UserError, suggest
+from bench.core.types import OF_ONE_LAYER, Granularity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +37,8 @@ class Method:
     formula, cost, reference : str
         Shown by ``prunebench list``.
     granularities : tuple of str
-        Where it is defined; a cell elsewhere is skipped with a reason.
+        Where it is defined; a cell elsewhere is skipped with a reason. At ``head`` and ``group`` a scorer sees the
+        member channels of every unit, and a unit's score is their mean.
     glossary : str
         Explanation in the glossary of a report: a phrase that fits in brackets behind the name.
     terms : mapping of str to str
@@ -73,7 +75,7 @@ class Method:
     formula: str = ""
     cost: str = ""
     reference: str = ""
-    granularities: tuple[Literal["weight", "channel"], ...] = ("weight", "channel")
+    granularities: tuple[Granularity, ...] = OF_ONE_LAYER
     glossary: str = ""
     terms: Mapping[str, str] = field(default_factory=dict)
     family: str | None = None

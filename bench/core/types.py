@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Granularity = Literal["weight", "channel"]
+Granularity = Literal["weight", "channel", "head", "group"]
+#: What a method is defined for that does not name it: the granularities whose units belong to a single layer.
+OF_ONE_LAYER: tuple[Granularity, ...] = ("weight", "channel")
 #: Type of a stored column; `bench.store.columns` has the database, Arrow and pandas type of each.
 ColumnKind = Literal["text", "integer", "real", "boolean", "bytes"]
 Stage = Literal["model", "calibration", "mask", "evaluation"]
@@ -131,7 +133,8 @@ AXES: tuple[Axis, ...] = (
     Axis("scorer", "scorers", "mask", "-", "scorer label; 'dense' for the unpruned reference", plugin=True,
          on_dense=DENSE),
     Axis("search", "searches", "mask", "-", "search label", plugin=True, default=("none",), on_dense=NONE),
-    Axis("granularity", "granularities", "mask", "-", "weight or channel", type=Granularity, default=("weight",)),
+    Axis("granularity", "granularities", "mask", "-", "weight, channel, head or group", type=Granularity,
+         default=("weight",)),
     Axis("allocation", "allocations", "mask", "-", "allocation label", plugin=True, default=("uniform",)),
     Axis("sparsity", "sparsities", "mask", "fraction", "requested sparsity; null where the allocation sets it", "real",
          type=float, limits=(0, 1), on_dense=0.0),

@@ -46,7 +46,7 @@ def per_output(units: UnitSpace, scores: ScoreMap, sparsity: float | None, view:
     NotApplicable
         For channels: an output has a single one. For a layer whose output channels are not known.
     """
-    if units.granularity == "channel":
+    if units.granularity != "weight":
         raise NotApplicable("per_output compares the weights of one output; a channel is a whole output")
     keep = []
     for layer in units.layers:

@@ -41,14 +41,14 @@ def uniform_plus(units: UnitSpace, scores: ScoreMap, sparsity: float | None, vie
     --------
     >>> from bench.models.unit_space import PrunableLayer
     >>> layers = tuple(PrunableLayer(name, (n, 1), (n, 1)) for name, n in (("a", 10), ("b", 60), ("c", 40), ("d", 50)))
-    >>> budget = uniform_plus(UnitSpace("weight", layers, stem="a", heads=("d",)), None, 0.8, None)
+    >>> budget = uniform_plus(UnitSpace("weight", layers, stem="a", classifier=("d",)), None, 0.8, None)
     >>> budget.keep.tolist(), budget.notes
     ([10, 7, 5, 10], {'dense_layers': ['a'], 'limited_layers': ['d']})
     """
     total = keep_count(units.total, sparsity)
     sizes = {layer.name: layer.size for layer in units.layers}
     fixed = {name: size for name, size in sizes.items() if name == units.stem}
-    least = {name: ceil(LEAST * size) for name, size in sizes.items() if name in units.heads and name not in fixed}
+    least = {name: ceil(LEAST * size) for name, size in sizes.items() if name in units.classifier and name not in fixed}
     notes: dict[str, object] = {"dense_layers": list(fixed)}
     quotas = _one_share(sizes, fixed, total)
     # a classifier at its limit leaves less for the others, so that another part of it may fall below its own

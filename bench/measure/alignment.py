@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.identity import named_seed
-from bench.core.types import Cell, Group
+from bench.core.types import Cell, Granularity, Group
 from bench.masks.erk import round_to_total
 from bench.measure.rank_correlation import Ties, rank_correlations
 from bench.measure.scoring import Ordered
@@ -42,7 +42,7 @@ class ScoreSet(NamedTuple):
     calibration_batch: int
     scorer: str
     search: str
-    granularity: str
+    granularity: Granularity
     allocation: str | None
     sparsity: float | None
 
@@ -301,7 +301,7 @@ class Alignment:
     def _score_set(self, cell: Cell) -> ScoreSet:
         return score_set(cell, self._shared.plugin("scorer", cell.scorer.name).takes_sparsity)
 
-    def _magnitude_ranks(self, granularity: str) -> MagnitudeRanks:
+    def _magnitude_ranks(self, granularity: Granularity) -> MagnitudeRanks:
         seed = named_seed("alignment", self._group.id, granularity)
         magnitudes = self._shared.magnitudes(granularity)
-        return MagnitudeRanks(self._shared.units(granularity), magnitudes.scores, magnitudes.order, seed)
+        return MagnitudeRanks(self._shared.units(granularity).ranked, magnitudes.scores, magnitudes.order, seed)

@@ -33,11 +33,13 @@ class MaskFacts:
         if digest not in self._known:
             counts = self._shared.mask_counts(units.granularity)
             count = counts.of(masks, lambda: self._working.mask(masks))
+            counted = masks.counted
+            kept = count.kept if counted is masks else tuple(int(one.count_nonzero()) for one in counted.masks.values())
             self._known[digest] = {
-                "mask": digest, "sparsity_achieved": 1 - sum(count.kept) / units.total,
+                "mask": digest, "sparsity_achieved": 1 - sum(kept) / counted.units.total,
                 "sparsity_parameters": 1 - count.nonzero / counts.parameters,
                 "speedup": count.macs.speedup,
-                "emptied_layers": count.kept.count(0),
+                "emptied_layers": kept.count(0),
                 "exact_removal": all(layer.exact_removal for layer in units.layers),
             }  # fmt: skip
         return self._known[digest]

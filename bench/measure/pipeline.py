@@ -101,7 +101,10 @@ class Pipeline:
         set_memory_format(dense.model, settings.memory_format)  # calibration passes gain as evaluation does
         first = min(group.cells, key=lambda cell: cell.position)
         self.group = group
-        self.shared = SharedValues(group.id, dense, dataset, exclude, registry, settings, counters, first.calibration)
+        granularities = [cell.granularity for cell in group.cells if cell.granularity is not None]
+        self.shared = SharedValues(
+            group.id, dense, dataset, exclude, registry, settings, counters, first.calibration, granularities
+        )
         self._working = WorkingModel(dense.model)
         self._facts = MaskFacts(self.shared, self._working)
         self._repair = Repair(self.shared, self._working)

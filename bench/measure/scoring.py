@@ -91,8 +91,7 @@ class Scoring:
                 "scorer", cell.scorer, view, calibration, generator, *target
             )
             self._shared.counters["score_passes"] += 1
-            scores.validate(view.units)
-            return _on_device(scores, torch.device(self._shared.settings.device))
+            return _on_device(scores.ranked(view.units), torch.device(self._shared.settings.device))
 
         return self._raw.get((granularity, cell.calibration, cell.scorer, *target), compute)
 
@@ -107,7 +106,7 @@ class Scoring:
     def ordered(self, cell: Cell, weights: Weights) -> Ordered:
         """Return the scores of a cell and the order of its units."""
         assert cell.granularity is not None
-        units, magnitudes = self._shared.units(cell.granularity), self._shared.magnitudes(cell.granularity)
+        units, magnitudes = self._shared.units(cell.granularity).ranked, self._shared.magnitudes(cell.granularity)
         scores = self.scores(cell, weights)
 
         def compute() -> Ordered:
@@ -126,7 +125,8 @@ class Scoring:
         assert cell.granularity is not None
         assert cell.allocation is not None
         view = self._shared.view(cell.granularity)
-        budget: Budget = self._shared.call("allocation", cell.allocation, view.units, scores, cell.sparsity, view)
+        units = view.units.ranked
+        budget: Budget = self._shared.call("allocation", cell.allocation, units, scores, cell.sparsity, view)
         return budget
 
     def masked(self, cell: Cell, weights: Weights) -> Masked:
@@ -137,9 +137,10 @@ class Scoring:
         def compute() -> Masked:
             ordered = self.ordered(cell, weights)
             budget = self.budget(cell, ordered.scores)
-            masks = build_masks(self._shared.units(granularity), ordered.order, budget)
+            units = self._shared.units(granularity)
+            masks = build_masks(units.ranked, ordered.order, budget)
             overlap = masks.overlap(kept_units(self._shared.magnitudes(granularity).order, budget))
-            return Masked(masks, ordered.tied, overlap, {**ordered.scores.notes, **budget.notes})
+            return Masked(masks.members(units), ordered.tied, overlap, {**ordered.scores.notes, **budget.notes})
 
         return self._masked.get((self._key(cell, weights), cell.allocation, cell.sparsity), compute)
 

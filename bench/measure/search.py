@@ -67,7 +67,8 @@ class Search:
 
         def masks_of(weights: Sequence[float]) -> MaskSet:
             scores = features.fuse(weights)
-            return select_masks(units, scores, magnitudes, self._scoring.budget(cell, scores))
+            masks = select_masks(units.ranked, scores, magnitudes, self._scoring.budget(cell, scores))
+            return masks.members(units)
 
         def test_accuracy(weights: Sequence[float]) -> float:
             masks = masks_of(weights)

@@ -10,14 +10,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from bench.core.errors import NotApplicable
 from bench.core.registry import Plugin, Registry
-from bench.core.types import CalibrationSpec, Cell, Choice, Settings
+from bench.core.types import OF_ONE_LAYER, CalibrationSpec, Cell, Choice, Granularity, Settings
 from bench.data.dataset import Dataset, calibration_draw
 from bench.masks.order import keep_order
 from bench.measure.seeds import calibration_seed
@@ -28,7 +28,7 @@ from bench.models.macs import Macs, count_macs
 from bench.models.mask_counts import MaskCounts
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
-from bench.models.units import find_units
+from bench.models.units import Examined, examine
 from bench.models.view import MEMORY_FORMATS, Calibration, ModelView, is_out_of_memory, normalise
 from bench.models.weights import Inventory
 from bench.repairs.cancellation import uncovered_layers
@@ -36,7 +36,7 @@ from bench.repairs.statistics import Moments, channel_moments
 from bench.store.network import Network
 
 T = TypeVar("T")
-GRANULARITIES = 2
+GRANULARITIES = len(get_args(Granularity))
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,8 @@ class SharedValues:
         Counts forward passes (of one image), sorts and passes for dense statistics.
     first_draw : CalibrationSpec
         The draw on which the scope of the cancellation identity is found.
+    granularities : iterable of str
+        Of the cells; the network is described at these and at those of `OF_ONE_LAYER`.
 
     Attributes
     ----------
@@ -169,18 +171,20 @@ class SharedValues:
         settings: Settings,
         counters: Counter[str],
         first_draw: CalibrationSpec,
+        granularities: Iterable[Granularity] = (),
     ) -> None:
         self.dense, self.dataset, self.settings, self.counters = dense, dataset, settings, counters
         self.part: int | None = None
         self._group, self._exclude, self._registry, self._first_draw = group, exclude, registry, first_draw
         self._device = torch.device(settings.device)
         self._example = normalise(dataset.calibration.images[:2], dense.normalisation, self._device)
+        self._granularities = tuple(dict.fromkeys((*OF_ONE_LAYER, *granularities)))
         self._calibrations: Once[Calibration] = Once()
         self._inventory: Once[Inventory] = Once()
         self._macs: Once[Macs] = Once()
         self._mask_counts: Once[MaskCounts] = Once(GRANULARITIES)
         self._network: Once[Network] = Once()
-        self._units: Once[UnitSpace] = Once(GRANULARITIES)
+        self._found: Once[Examined] = Once(GRANULARITIES)
         self._magnitudes: Once[Magnitudes] = Once(GRANULARITIES)
         self._dense_moments: Once[Mapping[str, Moments]] = Once()
         self._uncovered: Once[tuple[str, ...]] = Once()
@@ -226,7 +230,7 @@ class SharedValues:
         """Return the multiply-accumulate operations (MACs) of the dense model."""
         return self._macs.get(None, lambda: count_macs(self.dense.model, self._example))
 
-    def mask_counts(self, granularity: str) -> MaskCounts:
+    def mask_counts(self, granularity: Granularity) -> MaskCounts:
         """Return what counts the parameters and MACs that are left under masks."""
 
         def compute() -> MaskCounts:
@@ -236,9 +240,18 @@ class SharedValues:
 
     def network(self) -> Network:
         """Return the layers of the dense model, with the reason where one is left dense."""
-        return self._network.get(None, lambda: describe(self.dense.model, self.inventory(), self._exclude))
 
-    def units(self, granularity: str) -> UnitSpace:
+        def compute() -> Network:
+            return describe(self.inventory(), {one: self._examined(one) for one in self._granularities})
+
+        return self._network.get(None, compute)
+
+    def _examined(self, granularity: Granularity) -> Examined:
+        return self._found.get(
+            granularity, lambda: examine(self.dense.model, granularity, self._exclude, self.inventory())
+        )
+
+    def units(self, granularity: Granularity) -> UnitSpace:
         """Return the prunable units at one granularity.
 
         Raises
@@ -246,30 +259,27 @@ class SharedValues:
         NotApplicable
             If there are none.
         """
+        units = self._examined(granularity).units
+        if units is None:
+            raise NotApplicable(f"the network has nothing to prune at granularity {granularity}")
+        return units
 
-        def compute() -> UnitSpace:
-            if not self.network().has_units(granularity):
-                raise NotApplicable(f"the network has nothing to prune at granularity {granularity}")
-            return find_units(self.dense.model, granularity, self._exclude, self.inventory())  # type: ignore[arg-type]
-
-        return self._units.get(granularity, compute)
-
-    def view(self, granularity: str) -> ModelView:
+    def view(self, granularity: Granularity) -> ModelView:
         """Return what a scorer sees of the dense model."""
         return ModelView(self.dense.model, self.units(granularity))
 
-    def magnitudes(self, granularity: str) -> Magnitudes:
+    def magnitudes(self, granularity: Granularity) -> Magnitudes:
         """Return the magnitudes of the units and their order."""
 
         def compute() -> Magnitudes:
-            magnitudes = self.view(granularity).magnitudes()
+            units = self.units(granularity)
             self.counters["sorts"] += 1
-            scores = ScoreMap(magnitudes)
-            return Magnitudes(scores, keep_order(self.units(granularity), scores, magnitudes))
+            scores = ScoreMap(self.view(granularity).magnitudes()).ranked(units)
+            return Magnitudes(scores, keep_order(units.ranked, scores, scores))
 
         return self._magnitudes.get(granularity, compute)
 
-    def dense_moments(self, granularity: str, spec: CalibrationSpec) -> Mapping[str, Moments]:
+    def dense_moments(self, granularity: Granularity, spec: CalibrationSpec) -> Mapping[str, Moments]:
         """Return the channel moments of the dense model on a draw."""
         layers, calibration = self.units(granularity).layers, self.calibration(spec)
 

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.core.errors import UserError
 from bench.core.identity import digest
 from bench.core.registry import Registry
-from bench.core.types import DataFacts
+from bench.core.types import OF_ONE_LAYER, DataFacts, Granularity
 from bench.data.dataset import Dataset
 from bench.models.build import build_model, version_of
 from bench.models.checkpoints import state_digest
@@ -28,7 +28,7 @@ from bench.models.inventory import take_inventory
 from bench.models.modes import evaluating
 from bench.models.outputs import describe_output, main_output
 from bench.models.products import plain_tensors
-from bench.models.units import dense_reasons, find_units
+from bench.models.units import Examined, examine
 from bench.models.weights import Inventory
 from bench.store.files import write_file
 from bench.store.network import Network
@@ -51,7 +51,10 @@ REMOVALS = {
 }
 
 
-def check_network(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts, cache: Path | None = None) -> Network:
+def check_network(
+    spec: ModelSpec, registry: Registry, data: Dataset | DataFacts, cache: Path | None = None,
+    granularities: Iterable[Granularity] = (),
+) -> Network:  # fmt: skip
     """Build a network twice and run it on two images in eval and in training mode.
 
     Parameters
@@ -64,23 +67,27 @@ def check_network(spec: ModelSpec, registry: Registry, data: Dataset | DataFacts
         Gives the sizes of input and output.
     cache : Path, optional
         Folder in which the outcome is kept by the hash of all that it depends on; a failure is not kept.
+    granularities : iterable of str
+        For which units are found in addition to those of `OF_ONE_LAYER`.
 
     Raises
     ------
     UserError
         For anything that would make rows wrong or stop a run: one line with the layer, the cause and what to do.
     """
+    more = [one for one in dict.fromkeys(granularities) if one not in OF_ONE_LAYER]
     key = digest({
         "model": [spec.name, spec.args, str(version_of(spec, registry))], "exclude": spec.exclude,
         "data": [data.in_chans, list(data.image_size), data.num_classes],
         "versions": [VERSION, *map(version, ("torch", "torchvision", "timm"))],
+        **({"granularities": more} if more else {}),
     })  # fmt: skip
     file = cache / f"{key}.json" if cache is not None else None
     if file is not None and (kept := _kept(file)) is not None:
         return kept
     model, again = (build_model(spec, registry, data, SEED) for _ in range(2))
     try:
-        network = _examine(model, again, spec, data)
+        network = _examine(model, again, spec, data, more)
     except UserError as error:
         raise UserError(f"model {spec.title!r}: {error}") from error
     except Exception as error:  # what no check foresees is no reason for a traceback before anything is run
@@ -102,7 +109,9 @@ def _kept(file: Path) -> Network | None:
         return None
 
 
-def _examine(model: nn.Module, again: nn.Module, spec: ModelSpec, data: Dataset | DataFacts) -> Network:
+def _examine(
+    model: nn.Module, again: nn.Module, spec: ModelSpec, data: Dataset | DataFacts, more: list[Granularity]
+) -> Network:
     _refuse_scripted(model)
     _refuse_hidden_weights(model)
     _refuse_extra_state(model)
@@ -111,7 +120,8 @@ def _examine(model: nn.Module, again: nn.Module, spec: ModelSpec, data: Dataset 
     _check_evaluation(model, x, data.num_classes)
     inventory = _inventory(model, x)
     notes = [*_check_training(model, x, data.num_classes), *_untracked(model)]
-    return describe(model, inventory, spec.exclude, notes)
+    examined = {one: examine(model, one, spec.exclude, inventory) for one in (*OF_ONE_LAYER, *more)}
+    return describe(inventory, examined, notes)
 
 
 def _inventory(model: nn.Module, x: Tensor) -> Inventory:
@@ -129,22 +139,25 @@ def _reason_of(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def describe(model: nn.Module, inventory: Inventory, exclude: tuple[str, ...], notes: Iterable[str] = ()) -> Network:
-    """Put what is known of a network into plain values."""
-    reasons = {
-        granularity: dense_reasons(model, inventory, granularity, exclude) for granularity in ("weight", "channel")
-    }
-    units: dict[str, dict[str, int]] = {granularity: {} for granularity in reasons}
-    for granularity, found in reasons.items():
-        if None in found.values():
-            space = find_units(model, granularity, exclude, inventory)  # type: ignore[arg-type]
-            units[granularity] = {layer.name: layer.size for layer in space.layers}
+def describe(inventory: Inventory, examined: Mapping[Granularity, Examined], notes: Iterable[str] = ()) -> Network:
+    """Put what is known of a network into plain values.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        What it computes with which parameter.
+    examined : mapping of str to Examined
+        What can be pruned of it at each granularity.
+    notes : iterable of str
+        What a user should know of it.
+    """
+    units = {granularity: found.counts() for granularity, found in examined.items()}
     layers = tuple(
         {
             "layer": weight.name, "kind": weight.kind, "shape": list(weight.shape), "calls": weight.calls,
             "parameters": torch.Size(weight.shape).numel(), "macs": weight.macs,
             "units": {granularity: of[weight.name] for granularity, of in units.items() if weight.name in of},
-            "dense": {granularity: found[weight.name] for granularity, found in reasons.items()},
+            "dense": {granularity: found.reasons[weight.name] for granularity, found in examined.items()},
         }
         for weight in inventory.weights
     )  # fmt: skip

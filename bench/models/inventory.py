@@ -53,7 +53,7 @@ def take_inventory(model: nn.Module, example: Tensor) -> Inventory:
     3 matrix product 20 None
     """
     refuse_shared_memory(model)
-    return _Attribution(model, example).inventory()
+    return _Attribution(model, example).inventory(example)
 
 
 def refuse_shared_memory(model: nn.Module) -> None:
@@ -88,8 +88,8 @@ class _Attribution:
             if product.is_convolution and product.weight.source == "input":
                 self._note_mixed_filters(number, product.macs / images)
 
-    def inventory(self) -> Inventory:
-        """Put together what the pass showed."""
+    def inventory(self, example: Tensor) -> Inventory:
+        """Put together what the pass showed of these images."""
         parameters = self._pass.tracer.parameters
         first = {name: number for number, name in enumerate(self._pass.uses)}
         listed = [
@@ -101,7 +101,7 @@ class _Attribution:
             weights=tuple(self._weight(name) for name in listed),
             parameters=sum(p.numel() for p in parameters.values()),
             macs=round(self._macs["all"]), without_weight=round(self._macs["without weight"]),
-            unregistered=round(self._macs["unregistered"]),
+            unregistered=round(self._macs["unregistered"]), example=example,
         )  # fmt: skip
 
     def _attribute(self, number: int, product: Product, macs: float) -> None:

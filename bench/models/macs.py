@@ -156,7 +156,7 @@ def _removed(model: nn.Module, example: Tensor, counts: list[ProductCount]) -> l
     """Return the inputs that are zero in `counts`, those of the example, and in a pass over positive noise."""
     if not any(count.dead is not None and bool(count.dead.any()) for count in counts):
         return [None] * len(counts)
-    again = count_products(_Positive(model), _noise(example), model)
+    again = count_positive(model, example, model)
     same = len(again) == len(counts)  # a forward pass that depends on values is not judged by another one
     return [
         count.dead & other.dead if same and count.dead is not None and other.dead is not None
@@ -184,7 +184,7 @@ def keeps_inputs(model: nn.Module, zeroed: Collection[str], example: Tensor) -> 
     >>> keeps_inputs(net, {"0.weight"}, x), keeps_inputs(net, {"0.weight", "0.bias"}, x)
     (True, False)
     """
-    counts = count_products(_Positive(model, zeroed), _noise(example), model)
+    counts = count_positive(model, example, model, zeroed)
     return not any(count.dead is not None and bool(count.dead.any()) for count in counts)
 
 
@@ -266,6 +266,25 @@ def _positive(tensor: Tensor, generator: torch.Generator) -> Tensor:
 def _noise(example: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return (0.5 + torch.rand(example.shape, generator=generator)).to(example.device, example.dtype)
+
+
+def count_positive(
+    network: nn.Module, example: Tensor, model: nn.Module, zeroed: Collection[str] = ()
+) -> list[ProductCount]:
+    """Count every product of a pass over positive noise, with positive numbers in place of parameters.
+
+    Nothing cancels there: an input is zero only if all that it is computed from is.
+
+    Parameters
+    ----------
+    network, model : nn.Module
+        As for `count_products`.
+    example : Tensor
+        Gives the shape of the images.
+    zeroed : collection of str
+        Parameters that are zeros instead.
+    """
+    return count_products(_Positive(network, zeroed), _noise(example), model)
 
 
 def count_products(

@@ -16,7 +16,8 @@ def apply_masks(model: nn.Module, units: UnitSpace, masks: MaskSet) -> None:
 
     A weight is set to zero. For a channel, its filter and bias are, and weight and bias of a directly
     following BatchNorm; for a hidden channel of an MLP, the row and bias of ``fc1`` and the column of
-    ``fc2``.
+    ``fc2``; for the values of a head, the columns of the output projection, too. For a group, the values of every
+    BatchNorm that normalises its channels.
 
     Parameters
     ----------
@@ -42,6 +43,11 @@ def apply_masks(model: nn.Module, units: UnitSpace, masks: MaskSet) -> None:
             weight.masked_fill_(pruned, 0)
         else:
             _zero_channels(model, layer, pruned)
+    if units.coupling is not None:
+        for name, places in units.coupling.vectors.items():
+            vector = model.get_parameter(name)
+            removed = ~masks.flat.to(vector.device)[places.clamp_min(0).to(vector.device)]
+            vector.masked_fill_(removed & (places.to(vector.device) >= 0), 0)
 
 
 def _zero_channels(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> None:
@@ -55,7 +61,8 @@ def _zero_channels(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> No
                 tensor.masked_fill_(pruned, 0)
     if layer.reader is not None:
         weights = layer.reader.channels.weights_per_channel  # one per input channel and kernel position
-        _zero_rows(model, layer.reader, pruned.repeat_interleave(weights // len(pruned)).unsqueeze(0))
+        read = layer.read_of(pruned)
+        _zero_rows(model, layer.reader, read.repeat_interleave(weights // len(read)).unsqueeze(0))
 
 
 def _zero_rows(model: nn.Module, layer: PrunableLayer, pruned: Tensor) -> None:

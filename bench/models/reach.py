@@ -82,7 +82,7 @@ def find_reach(model: nn.Module, units: UnitSpace, traced: Sequence[Traced], ima
         return None
     if not all(_is_usual(one) for one in traced if one.watched or one.product.weight.parameters & layers.keys()):
         return None
-    codes = [_codes(layer.size) for layer in units.layers]
+    codes = [unit_codes(layer.size) for layer in units.layers]
     copies = 1 + sum(len(code) for code in codes)  # in the first every unit is pruned
     gates = []
     for code, first in zip(codes, itertools.accumulate(map(len, codes), initial=1), strict=False):
@@ -118,10 +118,17 @@ def _is_usual(one: Traced) -> bool:
     return one.watched and one.plain and by_image and len(product.output) % 2 == 0
 
 
-def _codes(size: int) -> Tensor:
+def unit_codes(size: int) -> Tensor:
     """Return the copies in which each unit of a layer is kept, as zeros and ones, shape ``(copies, size)``.
 
     Every unit is kept in equally many copies, so that two units together look like no single one.
+
+    Examples
+    --------
+    >>> unit_codes(3)
+    tensor([[1., 1., 0.],
+            [1., 0., 1.],
+            [0., 1., 1.]])
     """
     length = next(n for n in itertools.count(1) if math.comb(n, (n + 1) // 2) >= size)
     ones = torch.tensor([*itertools.islice(itertools.combinations(range(length), (length + 1) // 2), size)])

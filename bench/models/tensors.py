@@ -53,6 +53,24 @@ class ScoreMap(Mapping[str, Tensor]):
             return self.joined
         return units.flatten(self.scores)
 
+    def ranked(self, units: UnitSpace) -> ScoreMap:
+        """Return the scores of the units that are ranked: of coupled channels the mean over each unit's members.
+
+        Scores that are of these units already stay as they are.
+
+        Raises
+        ------
+        CellError
+            As `validate`.
+        """
+        coupling = units.coupling
+        if coupling is None or set(self) == set(coupling.units.names):
+            self.validate(units.ranked)
+            return self
+        self.validate(units)
+        secondary = None if self.secondary is None else coupling.means(units.flatten(self.secondary))
+        return ScoreMap(coupling.means(self.flat(units)), secondary, self.notes)
+
     def validate(self, units: UnitSpace) -> None:
         """Check names, shapes, dtype and finiteness against `units`.
 
@@ -123,6 +141,16 @@ class FeatureMap:
         stacks = [stack.reshape(len(self.names), -1) for stack in self.features.values()]
         return torch.cat(stacks, dim=1), [stack.shape[1] for stack in stacks]
 
+    def ranked(self, units: UnitSpace) -> FeatureMap:
+        """Return the features of the units that are ranked; see `ScoreMap.ranked`."""
+        coupling = units.coupling
+        if coupling is None or set(self.features) == set(coupling.units.names):
+            self.validate(units.ranked)
+            return self
+        self.validate(units)
+        joined = torch.cat([self.features[name].reshape(len(self.names), -1) for name in units.names], dim=1)
+        return FeatureMap(self.names, coupling.means(joined), self.notes)
+
     def validate(self, units: UnitSpace) -> None:
         """Check names, shapes, dtype and finiteness against `units`.
 
@@ -157,10 +185,20 @@ class MaskSet(Mapping[str, Tensor]):
     """Layer name -> boolean tensor of `unit_shape`; True means kept.
 
     What is counted or hashed is computed once: masks are not changed.
+
+    Attributes
+    ----------
+    units : UnitSpace
+        The prunable units.
+    masks : mapping of str to Tensor
+        One boolean tensor per layer.
+    ranked : MaskSet or None
+        Where channels are coupled, the masks of the units that they belong to.
     """
 
     units: UnitSpace
     masks: Mapping[str, Tensor]
+    ranked: MaskSet | None = None
 
     def __post_init__(self) -> None:
         for layer in self.units.layers:
@@ -174,6 +212,24 @@ class MaskSet(Mapping[str, Tensor]):
         masks = cls(units, units.split(flat))
         masks.__dict__["flat"] = flat
         return masks
+
+    def members(self, units: UnitSpace) -> MaskSet:
+        """Return the masks of the channels that these units consist of; these masks where `units` are not coupled.
+
+        Parameters
+        ----------
+        units : UnitSpace
+            Whose ranked units the masks are of.
+        """
+        if units.coupling is None:
+            return self
+        flat = units.coupling.channels(self.flat, units.total)
+        return MaskSet(units, units.split(flat), self)
+
+    @property
+    def counted(self) -> MaskSet:
+        """The masks of the units that are counted: `ranked`, else these."""
+        return self if self.ranked is None else self.ranked
 
     def __getitem__(self, name: str) -> Tensor:
         return self.masks[name]

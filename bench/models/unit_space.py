@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -107,7 +107,8 @@ class PrunableLayer:
     batchnorm : str or None
         The directly following BatchNorm (its input is this layer's output, with no other consumer).
     reader : PrunableLayer or None
-        For the hidden channels of an MLP, the layer that reads them (``fc2``), with its weights as units.
+        For the hidden channels of an MLP, the layer that reads them (``fc2``), with its weights as units; for the
+        values of attention, the output projection.
     exact_removal : bool
         Whether zeroing the unit removes everything that it contributes.
     parameter : str
@@ -120,6 +121,8 @@ class PrunableLayer:
         Whether an operation of its own adds the bias.
     regular : bool
         Whether all its uses agree on `layout`; where they do not, it has none.
+    read : tuple of int or None
+        The channels that `reader` reads, in the order of its input channels; None for all.
     """
 
     name: str
@@ -133,6 +136,7 @@ class PrunableLayer:
     bias: tuple[BiasPart, ...] | None = ()
     bias_apart: bool = False
     regular: bool = True
+    read: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.parameter:
@@ -149,6 +153,10 @@ class PrunableLayer:
     def partner(self) -> str | None:
         """Name of `reader`."""
         return None if self.reader is None else self.reader.name
+
+    def read_of(self, channels: Tensor) -> Tensor:
+        """Return the values of those channels that `reader` reads, given one value per channel."""
+        return channels if self.read is None else channels[torch.tensor(self.read, device=channels.device)]
 
     @property
     def channels(self) -> Layout:
@@ -177,17 +185,26 @@ class UnitSpace:
     granularity : str
         Of the units.
     layers : tuple of PrunableLayer
-        In forward order.
+        In forward order. At granularity ``head`` or ``group``, the layers whose channels the units consist of, with
+        these channels as units.
     stem : str or None
         Name of the first layer of the network, also where it has no units.
-    heads : tuple of str
+    classifier : tuple of str
         Names of the classifier's layers, also where they have no units.
+    coupling : Coupling or None
+        At granularity ``head`` or ``group``, which channels each unit consists of.
     """
 
     granularity: Granularity
     layers: tuple[PrunableLayer, ...]
     stem: str | None = None
-    heads: tuple[str, ...] = ()
+    classifier: tuple[str, ...] = ()
+    coupling: Coupling | None = None
+
+    @property
+    def ranked(self) -> UnitSpace:
+        """The units that are scored, ranked and counted: those of `coupling`, else these."""
+        return self if self.coupling is None else self.coupling.units
 
     @cached_property
     def total(self) -> int:
@@ -212,3 +229,60 @@ class UnitSpace:
         """For each unit the number of its layer, int64, shape ``(total,)``."""
         sizes = torch.tensor([layer.size for layer in self.layers])
         return torch.repeat_interleave(torch.arange(len(self.layers)), sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """Units that consist of several channels of one or several layers.
+
+    Attributes
+    ----------
+    units : UnitSpace
+        The units, in which scores are ranked and budgets are counted.
+    members : mapping of str to Tensor
+        Layer of `units` -> the places (`UnitSpace.flatten`) of each unit's channels among the channels of all member
+        layers: int64, shape ``(units, members)``.
+    vectors : mapping of str to Tensor
+        Parameter of a BatchNorm that normalises member channels, wherever it stands -> for each of its values the place
+        of such a channel, -1 if it normalises others: int64, shape ``(values,)``. They are zeroed with the unit.
+
+    Examples
+    --------
+    Two heads of two channels each:
+
+    >>> heads = UnitSpace("head", (PrunableLayer("attn", (4, 1), (2,)),))
+    >>> coupling = Coupling(heads, {"attn": torch.tensor([[0, 1], [2, 3]])})
+    >>> coupling.means(torch.tensor([1.0, 3.0, 5.0, 5.0]))
+    {'attn': tensor([2., 5.])}
+    >>> coupling.channels(torch.tensor([True, False]), 4)
+    tensor([ True,  True, False, False])
+    """
+
+    units: UnitSpace
+    members: Mapping[str, Tensor]
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def means(self, channels: Tensor) -> dict[str, Tensor]:
+        """Return the mean over the members of every unit, one tensor per layer of `units`.
+
+        Parameters
+        ----------
+        channels : Tensor
+            A value for each member channel, shape ``(..., channels)``.
+        """
+        return {name: channels[..., places.to(channels.device)].mean(dim=-1) for name, places in self.members.items()}
+
+    def channels(self, kept: Tensor, total: int) -> Tensor:
+        """Return which channels are kept, given which units are: boolean, shape ``(total,)``.
+
+        Channels that belong to no unit are kept.
+        """
+        found = torch.ones(total, dtype=torch.bool, device=kept.device)
+        for layer, own in self.units.split(kept).items():
+            found[self.members[layer].to(kept.device)] = own.unsqueeze(1)
+        return found
+
+    def named(self, channels: UnitSpace) -> list[tuple[tuple[str, int], ...]]:
+        """Return the members of every unit as (name of the layer, channel), the units in flat order."""
+        places = [(layer.name, channel) for layer in channels.layers for channel in range(layer.size)]
+        return [tuple(places[at] for at in unit) for of in self.members.values() for unit in of.tolist()]

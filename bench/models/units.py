@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
 from bench.core.errors import UserError, suggest
 from bench.core.types import Granularity
+from bench.models.channel_groups import find_groups
+from bench.models.heads import find_heads, head_space
 from bench.models.inventory import take_inventory
-from bench.models.unit_space import PrunableLayer, UnitSpace
+from bench.models.unit_space import UnitSpace
 from bench.models.weights import Inventory, Weight
 from bench.store.network import CUT_ALONG
 
 #: Why a prunable weight has no channel units.
 ON_STREAM = "residual stream: its channels are those of a stream that attention is added to"
 NO_CHANNELS = "no channel units: these are channels of convolutions and of the hidden layer of an MLP"
+NO_HEADS = "no heads: only attention layers have heads"
 NO_LAYOUT = "irregular use: its uses do not agree on which of its axes are output channels"
 EXCLUDED = "{entry}: excluded by the study"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What can be pruned of a network at one granularity.
+
+    Attributes
+    ----------
+    reasons : dict of str to (str or None)
+        For every weight why it has no units, or None if it has.
+    units : UnitSpace or None
+        The units; None if there are none.
+    """
+
+    reasons: dict[str, str | None]
+    units: UnitSpace | None
+
+    def counts(self) -> dict[str, int]:
+        """Return how many units each weight has; units of several weights are counted at the first of them."""
+        if self.units is None:
+            return {}
+        layers, coupling = self.units.layers, self.units.coupling
+        if coupling is None:
+            return {layer.name: layer.size for layer in layers}
+        counts: dict[str, int] = {}
+        for unit in coupling.named(self.units):
+            counts[unit[0][0]] = counts.get(unit[0][0], 0) + 1
+        return counts
 
 
 def find_units(
@@ -31,10 +63,12 @@ def find_units(
     model : nn.Module
         Left as it is. Layers that its forward pass never calls are no part of the function that it
         computes, and so have no units.
-    granularity : {"weight", "channel"}
+    granularity : {"weight", "channel", "head", "group"}
         ``weight``: each weight of a convolution or matrix product. ``channel``: output channels of convolutions and
         hidden channels of MLPs (two layers, the second of which alone reads the first, channel by channel); no
-        channels of a residual stream to which attention is added, as those of a ViT's patch embedding.
+        channels of a residual stream to which attention is added, as those of a ViT's patch embedding. ``head``: heads
+        of attention layers (`bench.models.heads`). ``group``: channels that must be removed together
+        (`bench.models.channel_groups`).
     exclude : tuple of str
         ``head`` (the classifier), ``stem`` (the first layer) or `fnmatch` patterns of layer names. A tied weight is
         excluded if one of its names is.
@@ -55,42 +89,87 @@ def find_units(
     (('0',), 18, '1')
     """
     inventory = example if isinstance(example, Inventory) else take_inventory(model, example)
-    reasons = dense_reasons(model, inventory, granularity, exclude)
-    kept = [weight for weight in inventory.weights if reasons[weight.name] is None]
-    if not kept:
+    units = examine(model, granularity, exclude, inventory).units
+    if units is None:
         raise UserError(
             f"{type(model).__name__} has nothing to prune at granularity {granularity!r} with exclude = {list(exclude)}"
         )
-    partners = _hidden(model, inventory, set(_excluded(model, inventory, exclude))) if granularity == "channel" else {}
-    by_name = {weight.name: weight for weight in inventory.weights}
-    readers = {name: _layer(by_name[reader], "weight") for name, reader in partners.items()}
-    layers = tuple(_layer(weight, granularity, readers.get(weight.name)) for weight in kept)
-    order = _order(inventory)
-    return UnitSpace(granularity, layers, stem=order[0].name, heads=tuple(sorted(_head(model, order))))
+    return units
 
 
-def dense_reasons(
-    model: nn.Module, inventory: Inventory, granularity: Granularity, exclude: tuple[str, ...]
-) -> dict[str, str | None]:
-    """Say for every weight of a network why it has no units, or None if it has.
+def examine(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...], inventory: Inventory) -> Examined:
+    """Find the units of a network, and for every weight without units the reason.
 
     Raises
     ------
     UserError
         If a pattern of `exclude` matches no layer.
     """
-    left_out = _excluded(model, inventory, exclude)
-    partners = _hidden(model, inventory, set(left_out)) if granularity == "channel" else {}
-    readers = set(partners.values())
-    reasons: dict[str, str | None] = {}
+    excluded = {name: EXCLUDED.format(entry=entry) for name, entry in _excluded(model, inventory, exclude).items()}
+    fixed = {weight.name: weight.reason or excluded.get(weight.name) for weight in inventory.weights}
+    if granularity == "weight":
+        return _space("weight", model, inventory, fixed, {})
+    if granularity == "head":
+        return _heads(model, inventory, fixed)
+    partners = _hidden(model, inventory, set(excluded))
+    channels = _space("channel", model, inventory, _without_channels(inventory, fixed, partners), partners)
+    if granularity == "channel" or channels.units is None:
+        return channels
+    units, reasons = find_groups(model, inventory, channels.units)
+    return Examined(channels.reasons | reasons, units)
+
+
+def dense_reasons(
+    model: nn.Module, inventory: Inventory, granularity: Granularity, exclude: tuple[str, ...]
+) -> dict[str, str | None]:
+    """Say for every weight of a network why it has no units, or None if it has; see `examine`."""
+    return examine(model, granularity, exclude, inventory).reasons
+
+
+def _space(
+    granularity: Granularity,
+    model: nn.Module,
+    inventory: Inventory,
+    reasons: dict[str, str | None],
+    partners: Mapping[str, str],
+) -> Examined:
+    by_name = {weight.name: weight for weight in inventory.weights}
+    layers = []
     for weight in inventory.weights:
-        reason = weight.reason or (EXCLUDED.format(entry=left_out[weight.name]) if weight.name in left_out else None)
-        if reason is None and granularity == "channel":
+        if reasons[weight.name] is None:
+            reader = by_name[partners[weight.name]].by_weights() if weight.name in partners else None
+            layers.append(weight.by_weights() if granularity == "weight" else weight.by_channels(reader))
+    if not layers:
+        return Examined(reasons, None)
+    order = _order(inventory)
+    classifier = tuple(sorted(_head(model, order)))
+    return Examined(reasons, UnitSpace(granularity, tuple(layers), stem=order[0].name, classifier=classifier))
+
+
+def _without_channels(
+    inventory: Inventory, fixed: Mapping[str, str | None], partners: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Return for every weight why it has no channel units, or None if it has."""
+    readers = set(partners.values())
+    reasons = dict(fixed)
+    for weight in inventory.weights:
+        if fixed[weight.name] is None:
             reason = _no_channels(weight, is_hidden=weight.name in partners)
             if reason is not None and weight.name in readers:
                 reason = f"{CUT_ALONG}: its weights go with the hidden channels of the layer before it"
-        reasons[weight.name] = reason
+            reasons[weight.name] = reason
     return reasons
+
+
+def _heads(model: nn.Module, inventory: Inventory, fixed: Mapping[str, str | None]) -> Examined:
+    found, why_not = find_heads(model, inventory)
+    reasons: dict[str, str | None] = {name: reason or why_not.get(name, NO_HEADS) for name, reason in fixed.items()}
+    used = [one for one in found if not any(fixed[weight.name] for weight in (*one.weights, one.output))]
+    for one in used:
+        cut = f"{CUT_ALONG}: its weights go with the heads of {one.name or 'the attention layer'}"
+        reasons |= {weight.name: cut for weight in (*one.weights, one.output)}
+        reasons[one.weights[0].name] = None
+    return Examined(reasons, head_space(used, _order(inventory)[0].name) if used else None)
 
 
 def _hidden(model: nn.Module, inventory: Inventory, left_out: set[str]) -> dict[str, str]:
@@ -108,20 +187,6 @@ def _no_channels(weight: Weight, *, is_hidden: bool) -> str | None:
     if not weight.is_convolution:
         return NO_CHANNELS
     return ON_STREAM if weight.on_attention_stream else None
-
-
-def _layer(weight: Weight, granularity: Granularity, reader: PrunableLayer | None = None) -> PrunableLayer:
-    if granularity == "weight":
-        unit_shape, exact = weight.shape, True
-    else:
-        assert weight.layout is not None
-        unit_shape = (weight.layout.channels,)
-        # with neither, a later layer may still add a constant to the channel's zeroed output
-        exact = weight.batchnorm is not None or reader is not None
-    return PrunableLayer(
-        weight.name, weight.shape, unit_shape, weight.batchnorm, reader, exact, weight.parameter, weight.layout,
-        weight.bias, weight.bias_apart, weight.layout is not None,
-    )  # fmt: skip
 
 
 def _order(inventory: Inventory) -> list[Weight]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from bench.models.unit_space import BiasPart, Layout
+from torch import Tensor
+
+from bench.models.unit_space import BiasPart, Layout, PrunableLayer
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,38 @@ class Weight:
         """Whether it holds filters."""
         return "convolution" in self.kind
 
+    def by_weights(self) -> PrunableLayer:
+        """Return the layer with its weights as units."""
+        return self._layer(self.shape, exact_removal=True)
+
+    def by_channels(
+        self, reader: PrunableLayer | None = None, read: tuple[int, ...] | None = None, *, exact_removal: bool = False
+    ) -> PrunableLayer:
+        """Return the layer, whose `layout` is known, with its output channels as units.
+
+        Parameters
+        ----------
+        reader : PrunableLayer, optional
+            The one layer that reads its channels, whose weights are removed with them.
+        read : tuple of int, optional
+            The channels that `reader` reads; all by default.
+        exact_removal : bool
+            Whether nothing remains of a removed channel even without a BatchNorm that directly follows or a `reader`.
+        """
+        assert self.layout is not None
+        # with neither, a later layer may still add a constant to the channel's zeroed output
+        exact = exact_removal or self.batchnorm is not None or reader is not None
+        return self._layer((self.layout.channels,), reader, read, exact_removal=exact)
+
+    def _layer(
+        self, units: tuple[int, ...], reader: PrunableLayer | None = None, read: tuple[int, ...] | None = None, *,
+        exact_removal: bool,
+    ) -> PrunableLayer:  # fmt: skip
+        return PrunableLayer(
+            self.name, self.shape, units, self.batchnorm, reader, exact_removal, self.parameter, self.layout, self.bias,
+            self.bias_apart, self.layout is not None, read,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -87,6 +121,8 @@ class Inventory:
         scores, or with filters that depend on the image.
     unregistered : int
         Of these, products of what depends on the image with a fixed tensor that is no parameter, as a blur filter.
+    example : Tensor or None
+        The images of the pass that was traced.
     """
 
     weights: tuple[Weight, ...]
@@ -94,6 +130,7 @@ class Inventory:
     macs: int
     without_weight: int
     unregistered: int = 0
+    example: Tensor | None = field(default=None, compare=False, repr=False)
 
     @property
     def prunable(self) -> tuple[Weight, ...]:

@@ -15,6 +15,7 @@ from bench.plugins.looks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, S
 from bench.plugins.scorers import SCORERS
 
 WEIGHTS = ("weight",)
+ANY = ("weight", "channel", "head", "group")
 HE = "He et al. 2016, section 4.2"
 HAN = "Han et al. 2015"
 
@@ -74,10 +75,11 @@ def _n_m(name: str, function: str, formula: str, glossary: str, **more: Any) -> 
 ALLOCATIONS = (
     _allocation(
         "uniform", "allocation:uniform", "the same sparsity in every layer", "none", "-",
-        "one sparsity for every layer",
+        "one sparsity for every layer", granularities=ANY,
     ),
     _allocation(
         "global", "allocation:global_", "one threshold over all layers", "none", HAN, "one ranking over all layers",
+        granularities=ANY,
     ),
     _allocation(
         "per_output", "allocation:per_output", "the same sparsity in every output row", "none", "Sun et al. 2024",
@@ -99,7 +101,7 @@ ALLOCATIONS = (
     _allocation(
         "emp", "emp:emp", "the beta/sum(omega^2) highest scores, omega = abs(s)/sum abs(s)", "none", "arXiv 2509.25606",
         "effective model pruning: the scores of the whole model, or of each layer or output row (scope), determine how "
-        "many units to keep", sets_sparsity=True, version=2,
+        "many units to keep", sets_sparsity=True, version=2, granularities=ANY,
         terms={
             "N_eff": "Effective number of scores: 1 over the sum of their squared shares.",
             "s_eff": "Share of all the scores' sum that the kept units hold.",

@@ -8,6 +8,8 @@ from bench.core.registry import Plugin
 from bench.plugins.looks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, look
 
 WEIGHTS, CHANNELS = ("weight",), ("channel",)
+HEADS, STRUCTURES = ("head",), ("channel", "head", "group")
+ANY = ("weight", *STRUCTURES)
 HAN = "Han et al. 2015"
 LEMMA = "arXiv 2605.09345, Lemma 1"
 SICS, SICS_OURS = "arXiv 2605.09345; formula ours", "arXiv 2605.09345 (as a control); formula ours"
@@ -40,11 +42,12 @@ def _indicator(name: str, function: str, formula: str, cost: str, reference: str
 SCORERS = (
     _scorer(
         "random", "random:random", "uniform, from a named seed", "none", "-", family="", look=look(GREY, "x", "dotted"),
-        glossary="random numbers",
+        glossary="random numbers", granularities=ANY,
     ),
     _scorer(
         "magnitude", "magnitude:magnitude", "abs(w); channel: mean over the filter", "none", HAN, family="",
         look=look(BLACK, "o", "solid"), glossary="absolute value of the weight; of a channel: their mean",
+        granularities=ANY,
     ),
     _scorer(
         "log_magnitude", "magnitude:log_magnitude", "log abs(w)", "none", LEMMA, family=WEIGHTS_ALONE,
@@ -71,7 +74,7 @@ SCORERS = (
         glossary="logarithm of the per-layer rank", complexity=0,
     ),
     _scorer(
-        "l2", "magnitude:l2", "root mean square of the filter", "none", "Li et al. 2017", granularities=CHANNELS,
+        "l2", "magnitude:l2", "root mean square of the filter", "none", "Li et al. 2017", granularities=STRUCTURES,
         family=WEIGHTS_ALONE, look=look(GREEN, "D", "dashed"), glossary="root mean square of a channel",
     ),
     _scorer(
@@ -82,19 +85,20 @@ SCORERS = (
     _scorer(
         "gradient", "gradient:gradient", "abs(g), g of the mean loss", "one backward pass", "Mozer and Smolensky 1989",
         family=GRADIENTS, look=look(RED, "v", "dotted"), glossary="absolute gradient of the loss", gradients=True,
+        granularities=ANY,
     ),
     _scorer(
         "taylor", "gradient:taylor",
         "abs(g w); channel: mean over batches of 32 of the squared derivative by a gate behind its BatchNorm",
         "one backward pass", "Molchanov et al. 2017, 2019", family=GRADIENTS, look=look(ORANGE, "^", "solid"),
         glossary="gradient times weight; of a channel: squared derivative of the loss by a factor on it",
-        gradients=True, version=2,
+        gradients=True, version=2, granularities=ANY,
     ),
     _scorer(
         "snip", "gradient:snip", "abs(g w) / sum abs(g w), g of one mini-batch", "one batch, backward",
         "Lee et al. 2019",
         family=GRADIENTS, look=look(PURPLE, "*", "dashed"),
-        glossary="gradient times weight on one mini-batch, normalised", gradients=True,
+        glossary="gradient times weight on one mini-batch, normalised", gradients=True, granularities=ANY,
     ),
     _scorer(
         "grasp", "grasp:grasp", "w (H g); channel: sum over the filter", "one gradient of the gradient",
@@ -105,11 +109,11 @@ SCORERS = (
     _scorer(
         "fisher", "fisher:fisher", "1/2 w^2 E[g_i^2], g_i of one image", "one backward pass, image by image",
         "LeCun et al. 1989", family=CURVATURE, look=look(ORANGE, "+", "dashed"),
-        glossary="half the square of the weight times the mean square gradient",
+        glossary="half the square of the weight times the mean square gradient", granularities=ANY,
     ),
     _scorer(
         "wanda", "wanda:wanda", "abs(w_ij) norm2(x_j)", "one forward pass", "Sun et al. 2024", family=INPUTS,
-        look=look(BLUE, "s", "mixed"), glossary="weight times input norm",
+        look=look(BLUE, "s", "mixed"), glossary="weight times input norm", granularities=ANY,
     ),
     _scorer(
         "obs", "obs:obs", "w^2 / (2 [H^-1]_jj), H = 2 X X^T + damping", "one forward pass, an inverse per layer",
@@ -147,8 +151,14 @@ SCORERS = (
     _scorer(
         "activation", "activation:activation", "mean abs activation, before the non-linearity", "one forward pass",
         "ours",
-        granularities=CHANNELS, family=INPUTS, look=look(RED, "2", "solid"),
+        granularities=("channel", "group"), family=INPUTS, look=look(RED, "2", "solid"),
         glossary="mean absolute activation of a channel",
+    ),
+    _scorer(
+        "attention_score", "attention:attention_score", "mean over images and queries of the largest probability",
+        "one forward pass", "ours; named as a criterion by Wang et al. 2026 (arXiv 2509.25606)", granularities=HEADS,
+        family=INPUTS, look=look(GREEN, "4", "dashed"),
+        glossary="largest attention probability of a query, its mean for a head",
     ),
     _scorer(
         "synflow", "synflow:synflow", "abs(w dR/dw) with abs(w), pruned to (1-S)^(k/100), k = 1..100",

@@ -160,7 +160,7 @@ def _refit(context: RepairContext, layer: PrunableLayer, x: JointMoments, dampin
     weight.copy_(layer.channels.weight(fitted.reshape(-1, k), layer.weight_shape))
     if has_constant:
         shift = (dense @ x.dense_first.unsqueeze(2) - fitted @ x.first.unsqueeze(2)).flatten() / x.count
-        if context.units.granularity == "channel":
+        if context.units.granularity != "weight":
             shift = shift * context.masks[layer.name].to(shift.device)
         shift_outputs(context.model, layer, shift)
 

@@ -104,7 +104,9 @@ def open_study(
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
     networks = {
-        (data.title, model.title): check_network(model, registry, facts[data.title], Path.home() / NETWORKS)
+        (data.title, model.title): check_network(
+            model, registry, facts[data.title], Path.home() / NETWORKS, study.values["granularity"]
+        )
         for data in study.file.data
         for model in study.file.models
     }

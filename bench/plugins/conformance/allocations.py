@@ -16,7 +16,7 @@ from bench.plugins.conformance.trial import Rule, Trial, expect, expect_defined,
 def call_allocation(plugin: Plugin, bench: Bench, options: dict[str, Any]) -> Budget:
     """Return the budget of a bench."""
     expect_defined(plugin, bench)
-    budget: Budget = plugin.function(bench.view.units, bench.scores, bench.sparsity, bench.view, **options)
+    budget: Budget = plugin.function(bench.view.units.ranked, bench.scores, bench.sparsity, bench.view, **options)
     expect(budget, Budget)
     return budget
 
@@ -24,7 +24,7 @@ def call_allocation(plugin: Plugin, bench: Bench, options: dict[str, Any]) -> Bu
 def _allocation_exact(trial: Trial[Bench]) -> None:
     """Keep the share of units that the sparsity sets, up to rounding in each segment, and exactly the budget."""
     bench, budget = trial.first
-    units, requested = bench.view.units, int(budget.keep.sum())
+    units, requested = bench.view.units.ranked, int(budget.keep.sum())
     if tuple(budget.segment.shape) != (units.total,):
         raise BrokenRuleError(f"gives segments of shape {tuple(budget.segment.shape)}, expected ({units.total},)")
     if bench.sparsity is not None and abs(requested - (expected := keep_count(units.total, bench.sparsity))) > len(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.core.registry import Plugin, Registry
+from bench.core.types import Granularity
 from bench.data.load import load_dataset
 from bench.masks.budget import Budget
 from bench.masks.build import build_masks
@@ -24,7 +25,10 @@ from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView, normalise
 from bench.study.spec import DataSpec, ModelSpec
 
-NETWORKS = ("digits_cnn", "digits_vit")
+#: Networks, each with the granularities at which plug-ins are tried on it.
+NETWORKS: tuple[tuple[str, tuple[Granularity, ...]], ...] = (
+    ("digits_cnn", ("weight", "channel")), ("digits_vit", ("weight", "channel", "head")),
+)  # fmt: skip
 SPARSITIES = (0.5, 0.9)
 #: Sparsity of the masks that repairs are tried on.
 REPAIRED_SPARSITY = 0.8
@@ -71,10 +75,10 @@ class Bench:
 
     def masks(self, sparsity: float) -> MaskSet:
         """Global magnitude masks."""
-        units = self.view.units
+        units = self.view.units.ranked
         keep = torch.tensor([keep_count(units.total, sparsity)])
         everything = Budget(torch.zeros(units.total, dtype=torch.int64), keep)
-        return build_masks(units, keep_order(units, self.scores, self.scores), everything)
+        return build_masks(units, keep_order(units, self.scores, self.scores), everything).members(self.view.units)
 
     def pruned(self) -> nn.Module:
         """Return a copy of the model with the masks of `REPAIRED_SPARSITY`."""
@@ -108,16 +112,16 @@ class Hill:
 
 
 def make_benches(registry: Registry) -> list[Bench]:
-    """Build the networks that plug-ins are tried on, each at both granularities."""
+    """Build the networks that plug-ins are tried on, each at several granularities."""
     benches = []
     dataset = load_dataset(DataSpec(name="digits"), Path())
-    for network in NETWORKS:
+    for network, granularities in NETWORKS:
         model = build_model(ModelSpec(name=network), registry, dataset, seed=0)
         images = normalise(dataset.calibration.images[:IMAGES], dataset.normalisation, torch.device("cpu"))
         calibration = Calibration(images, dataset.calibration.labels[:IMAGES], BATCH)
-        for granularity in ("weight", "channel"):
+        for granularity in granularities:
             view = ModelView(model, find_units(model, granularity, ("head",), images[:2]))
-            benches.append(Bench(view, ScoreMap(view.magnitudes()), calibration))
+            benches.append(Bench(view, ScoreMap(view.magnitudes()).ranked(view.units), calibration))
     return benches
 
 

@@ -52,7 +52,7 @@ def _scores_valid(trial: Trial[Bench]) -> None:
     bench, scores = trial.first
     if isinstance(scores, FeatureMap) and len(set(scores.names)) != max(1, len(scores.names)):
         raise BrokenRuleError(f"names its features {scores.names}: expected one distinct name each")
-    scores.validate(bench.view.units)
+    scores = scores.ranked(bench.view.units)
     for name, values in _values(scores).items():
         if values.requires_grad:
             raise BrokenRuleError(f"scores of {name} still require gradients; detach them")
@@ -89,7 +89,7 @@ def _scores_give_exact_masks(trial: Trial[Bench]) -> None:
     bench, scores = trial.first
     if isinstance(scores, FeatureMap):
         scores = scores.fuse((1.0,) * len(scores.names))
-    units = bench.view.units
+    units, scores = bench.view.units.ranked, scores.ranked(bench.view.units)
     order = keep_order(units, scores, trial.case.scores)
     for sparsity in SPARSITIES:
         keep = keep_count(units.total, sparsity)

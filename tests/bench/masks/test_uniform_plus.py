@@ -33,7 +33,7 @@ def test_the_first_layer_is_dense_and_the_others_have_one_share() -> None:
 
 def test_the_classifier_loses_at_most_four_fifths() -> None:
     # 100 of 1000 are kept: 10 of the first, 20 of the classifier's 100, 70 of the other 890
-    units = _units(10, 445, 445, 100, heads=("layer3",))
+    units = _units(10, 445, 445, 100, classifier=("layer3",))
     budget = uniform_plus(units, None, 0.9, None)
     assert budget.keep.tolist() == [10, 35, 35, 20]
     assert budget.notes == {"dense_layers": ["layer0"], "limited_layers": ["layer3"]}
@@ -45,18 +45,18 @@ def test_the_classifier_loses_at_most_four_fifths() -> None:
 
 def test_the_limit_is_rounded_towards_keeping() -> None:
     # 63 of 307 are kept, a fifth of the 300 after the first: 1.4 of the classifier's 7 would be 1, 86 % pruned
-    budget = uniform_plus(_units(3, 297, 7, heads=("layer2",)), None, 0.794788, None)
+    budget = uniform_plus(_units(3, 297, 7, classifier=("layer2",)), None, 0.794788, None)
     assert budget.keep.tolist() == [3, 58, 2]
 
 
 def test_every_part_of_a_classifier_has_the_limit() -> None:
-    budget = uniform_plus(_units(5, 900, 50, 45, heads=("layer2", "layer3")), None, 0.9, None)
+    budget = uniform_plus(_units(5, 900, 50, 45, classifier=("layer2", "layer3")), None, 0.9, None)
     assert budget.keep.tolist() == [5, 76, 10, 9]
     assert budget.notes["limited_layers"] == ["layer2", "layer3"]
 
 
 def test_layers_without_units_are_left_out() -> None:
-    budget = uniform_plus(_units(100, 300, stem="excluded", heads=("excluded, too",)), None, 0.9, None)
+    budget = uniform_plus(_units(100, 300, stem="excluded", classifier=("excluded, too",)), None, 0.9, None)
     assert budget.keep.tolist() == [10, 30]
     assert budget.notes == {"dense_layers": []}
 
@@ -68,13 +68,13 @@ def test_first_layer_and_classifier_are_those_of_the_network() -> None:
     )  # fmt: skip
     example = torch.zeros(1, 1, 8, 8)
     whole = find_units(net, "weight", (), example)
-    assert (whole.stem, whole.heads) == ("0", ("6",))
+    assert (whole.stem, whole.classifier) == ("0", ("6",))
     # 1220 units, 122 kept: 36 of the first, 64 of the classifier's 320, 22 of 288 + 576
     budget = uniform_plus(whole, None, 0.9, None)
     assert budget.keep.tolist() == [36, 7, 15, 64]
     assert budget.notes == {"dense_layers": ["0"], "limited_layers": ["6"]}
     usual = find_units(net, "weight", ("head",), example)
-    assert (usual.stem, usual.heads) == ("0", ("6",))  # known, though it has no units
+    assert (usual.stem, usual.classifier) == ("0", ("6",))  # known, though it has no units
     assert uniform_plus(usual, None, 0.9, None).keep.tolist() == [36, 18, 36]
     channels = find_units(net, "channel", ("head",), example)
     assert uniform_plus(channels, None, 0.5, None).keep.tolist() == [4, 3, 3]
@@ -88,7 +88,7 @@ def test_first_layer_and_classifier_are_those_of_the_network() -> None:
     ("units", "sparsity", "reason"),
     [
         (_units(50, 50), 0.6, r"50 of 50 units of layer0\): more than the 40 units"),
-        (_units(10, 10, 80, heads=("layer2",)), 0.8, r"10 of 10 units of layer0 and 16 of 80 units of layer2"),
+        (_units(10, 10, 80, classifier=("layer2",)), 0.8, r"10 of 10 units of layer0 and 16 of 80 units of layer2"),
         (_units(40), 0.5, "40 of 40 units of layer0"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_total_that_cannot_be_reached_is_skipped_with_the_reason(
     stem=st.booleans(), sparsity=st.integers(0, 999).map(lambda thousandths: thousandths / 1000),
 )  # fmt: skip
 def test_the_total_is_exact_and_the_rules_hold(sizes: list[int], heads: set[int], stem: bool, sparsity: float) -> None:
-    units = replace(_units(*sizes), stem="layer0" if stem else None, heads=tuple(f"layer{i}" for i in heads))
+    units = replace(_units(*sizes), stem="layer0" if stem else None, classifier=tuple(f"layer{i}" for i in heads))
     total = keep_count(sum(sizes), sparsity)
     least = [n if stem and i == 0 else -(-n // 5) if i in heads else 0 for i, n in enumerate(sizes)]
     try:

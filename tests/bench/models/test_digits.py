@@ -30,7 +30,7 @@ def test_accuracy_of_every_shipped_seed(name_floor, seed, digits, registry, tmp_
 def test_the_units_of_the_mlp():
     network, example = digits_mlp().eval(), torch.zeros(1, 1, 8, 8)
     weights = find_units(network, "weight", ("head",), example)
-    assert (weights.names, weights.total, weights.heads) == (("1", "3", "5"), 40_960, ("7",))
+    assert (weights.names, weights.total, weights.classifier) == (("1", "3", "5"), 40_960, ("7",))
     hidden = find_units(network, "channel", ("head",), example)
     assert {layer.name: (layer.unit_shape, layer.partner) for layer in hidden.layers} == {
         "1": ((128,), "3"), "3": ((128,), "5"),

@@ -75,7 +75,7 @@ def test_all_its_weights_are_found_with_their_shapes_and_products(network: KAN) 
     assert {weight.reason for weight in weights} == {None}
     units = find_units(network, "weight", ("head",), EXAMPLE)
     assert units.names == ("layers.0.base", "layers.0.spline")
-    assert units.heads == ("layers.1.base", "layers.1.spline")
+    assert units.classifier == ("layers.1.base", "layers.1.spline")
     assert find_units(network, "weight", (), EXAMPLE).total == sum(p.numel() for p in network.parameters())
 
 
