@@ -35,8 +35,10 @@ class Labels:
 
     def join(self, one: Tensor, other: Tensor) -> None:
         """Mark channels as removable only together, element by element; the shapes are broadcast."""
-        pairs = torch.stack([t.reshape(-1) for t in torch.broadcast_tensors(compressed(one), compressed(other))])
-        for left, right in pairs.unique(dim=1).T.tolist():
+        one, other = compressed(one), compressed(other)
+        shape = torch.broadcast_shapes(one.shape, other.shape)
+        pairs = zip(one.expand(shape).flatten().tolist(), other.expand(shape).flatten().tolist(), strict=True)
+        for left, right in dict.fromkeys(pairs):
             low, high = sorted((self._root(left), self._root(right)))
             self._parents[high] = low
 

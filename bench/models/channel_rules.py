@@ -26,6 +26,8 @@ MOVES = (
 POOLS = (
     "adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d",
 )  # fmt: skip
+#: Default arguments of a convolution: input, weight, bias, stride, padding, dilation, groups.
+CONVOLUTION: tuple[Any, ...] = (None, None, None, [1], [0], [1], 1)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,42 @@ class Parameter:
 
     name: str
     value: Tensor
+
+
+def node_shape(node: fx.Node) -> tuple[int, ...]:
+    """Return the shape of a node's tensor for the example's batch size."""
+    return tuple(size if isinstance(size, int) else size.node.hint for size in node.meta["val"].shape)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the graph with the operands that are known so far.
+
+    Attributes
+    ----------
+    node : fx.Node
+        Where the graph calls it.
+    args, kwargs
+        Its arguments: flows, parameters, and plain values.
+    """
+
+    node: fx.Node
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name without the overload, as ``conv2d``."""
+        return str(self.node.target).split(".")[1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its tensor for the batch size of the example."""
+        return node_shape(self.node)
+
+    def on(self, *operands: Any) -> Any:
+        """Compute it on other operands, in place of the first ones."""
+        return self.node.target(*operands, *self.args[len(operands) :], **self.kwargs)  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -74,11 +112,14 @@ class Context:
         Parameter -> axis -> labels along it.
     reads : list of Read
         In forward order.
+    layers : dict
+        Weight of a convolution or linear layer -> labels of its output channels.
     """
 
     labels: Labels = field(default_factory=Labels)
     cuts: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     reads: list[Read] = field(default_factory=list)
+    layers: dict[str, Tensor] = field(default_factory=dict)
 
     def cut(self, parameter: Parameter, axis: int, labels: Tensor) -> None:
         """Connect the labels of channels with an axis of a parameter."""
@@ -103,12 +144,7 @@ class Context:
 
 
 Result = Flow | tuple[Flow | None, ...] | None
-Rule = Callable[[Context, fx.Node, Sequence[Any], Mapping[str, Any]], Result]
-
-
-def node_shape(node: fx.Node) -> tuple[int, ...]:
-    """Return the shape of a node's tensor for the example's batch size."""
-    return tuple(size if isinstance(size, int) else size.node.hint for size in node.meta["val"].shape)
+Rule = Callable[[Context, Operation], Result]
 
 
 def constant_along(flow: Flow, axis: int) -> Tensor:
@@ -120,9 +156,9 @@ def constant_along(flow: Flow, axis: int) -> Tensor:
     return known
 
 
-def elementwise(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def elementwise(context: Context, operation: Operation) -> Result:
     """Connect the channels of operands that are combined value by value."""
-    shape = node_shape(node)
+    shape, args = operation.shape, operation.args
     flows = [operand for operand in args if isinstance(operand, Flow)]
     if not flows:
         return None
@@ -130,12 +166,12 @@ def elementwise(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Ma
         compressed(a.known) if isinstance(a, Flow) else a.value if isinstance(a, Parameter) else a for a in args
     ]  # fmt: skip
     tensors = [value for value in values if isinstance(value, Tensor)]
-    known = node.target(*values, **kwargs)  # type: ignore[operator]
+    known = operation.on(*values)
     unknown = torch.zeros((), dtype=torch.bool)
     for value in tensors:
         unknown = unknown | value.isnan()
     known = known.masked_fill(unknown, torch.nan)
-    if _name(node) == "mul":
+    if operation.name == "mul":
         for value in tensors:
             known = torch.where(value == 0, 0.0, known)
     labels = _joined(context, flows, shape)
@@ -160,7 +196,7 @@ def _joined(context: Context, flows: Sequence[Flow], shape: tuple[int, ...]) -> 
             result = labels
         else:
             context.labels.join(result, labels)
-            result = torch.broadcast_tensors(result, labels)[0]
+            result = result.expand(torch.broadcast_shapes(result.shape, labels.shape))
     assert result is not None
     return result
 
@@ -178,14 +214,16 @@ def _cut_vector(context: Context, parameter: Parameter, labels: Tensor, shape: t
             context.labels.keep(labels)
 
 
-def move(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def move(context: Context, operation: Operation) -> Result:
     """Follow channels through an operation that moves values."""
+    args = operation.args
     flow = context.whole(args[0]) if isinstance(args[0], Parameter) else args[0]
-    if _name(node) == "slice":
+    if operation.name == "slice":
         axis, step = (*args[1:2], 0)[0], (*args[4:5], 1)[0]
         if step != 1 and compressed(flow.labels).shape[axis] > 1:
             return None
-    labels, known = (node.target(tensor, *args[1:], **kwargs) for tensor in (flow.labels, flow.known))  # type: ignore[operator]
+    contiguous = "view" in operation.name
+    labels, known = (operation.on(t.contiguous() if contiguous else t) for t in (flow.labels, flow.known))
     if isinstance(labels, Tensor):
         return _flow(labels, known)
     return tuple(_flow(*pair) for pair in zip(labels, known, strict=True))
@@ -195,28 +233,22 @@ def _flow(labels: Tensor, known: Tensor) -> Flow:
     return Flow(compressed(labels).expand(labels.shape), compressed(known).expand(known.shape))
 
 
-def cat(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
-    """Follow channels through a concatenation."""
-    flows = [context.whole(part) if isinstance(part, Parameter) else part for part in args[0]]
-    dim = (*args[1:2], 0)[0]
-    axis = dim % len(flows[0].shape)
-    labels = [flow.labels for flow in flows]
-    for other in labels[1:]:  # along the other axes a channel of one part is the same channel of all
-        for along_axis in range(other.dim()):
-            if along_axis != axis and any(compressed(part).shape[along_axis] > 1 for part in (labels[0], other)):
-                if compressed(labels[0]).shape[axis] > 1 or compressed(other).shape[axis] > 1:
-                    return None
-                context.labels.join(labels[0].narrow(axis, 0, 1), other.narrow(axis, 0, 1))
-    return _flow(torch.cat(labels, axis), torch.cat([flow.known for flow in flows], axis))
+def cat(context: Context, operation: Operation) -> Result:
+    """Follow channels through a concatenation along their axis."""
+    flows = [context.whole(part) if isinstance(part, Parameter) else part for part in operation.args[0]]
+    axis = (*operation.args[1:2], 0)[0] % len(flows[0].shape)
+    if any(along(flow.labels, axis) is None for flow in flows):
+        return None
+    return _flow(torch.cat([flow.labels for flow in flows], axis), torch.cat([flow.known for flow in flows], axis))
 
 
-def pad(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def pad(context: Context, operation: Operation) -> Result:
     """Give new channels that a padding adds labels of their own."""
-    flow, widths = args[0], args[1]
-    is_constant = _name(node) == "constant_pad_nd" or (*args[2:3], "constant")[0] == "constant"
+    flow, widths = operation.args[:2]
+    is_constant = operation.name == "constant_pad_nd" or (*operation.args[2:3], "constant")[0] == "constant"
     if not isinstance(flow, Flow) or not is_constant or min(widths) < 0:
         return None
-    shape, labels = node_shape(node), compressed(flow.labels)
+    shape, labels = operation.shape, compressed(flow.labels)
     for number in range(len(widths) // 2):
         axis = len(shape) - 1 - number
         if labels.shape[axis] > 1:
@@ -226,34 +258,32 @@ def pad(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[st
                 sizes[axis] = width
                 parts.append(spread(context.labels.fresh(width), axis, tuple(sizes)))
             labels = torch.cat([parts[0], labels, parts[1]], axis)
-    return Flow(labels.expand(shape), node.target(flow.known, *args[1:], **kwargs))  # type: ignore[operator]
+    return Flow(labels.expand(shape), operation.on(flow.known))
 
 
-def pool(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def pool(context: Context, operation: Operation) -> Result:
     """Follow channels through a pooling of positions, which leaves a constant channel as it is."""
-    labels, shape = context.channels(args[0], 1), node_shape(node)
-    known = constant_along(args[0], 1)
-    if _name(node) == "avg_pool2d":  # it may count padded zeros
+    flow, shape = operation.args[0], operation.shape
+    labels, known = context.channels(flow, 1), constant_along(flow, 1)
+    if operation.name == "avg_pool2d":  # it may count padded zeros
         known = torch.where(known == 0, known, torch.nan)
     return Flow(spread(labels, 1, shape), spread(known, 1, shape))
 
 
-def mean(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def mean(context: Context, operation: Operation) -> Result:
     """Follow channels through a mean over other axes."""
-    axes, keepdim = args[1], (*args[2:3], False)[0]
-    axes = [axis % len(args[0].shape) for axis in ([axes] if isinstance(axes, int) else axes)]
-    labels = compressed(args[0].labels)
+    flow, axes, keepdim = (*operation.args, False)[:3]
+    labels = compressed(flow.labels)
     if any(labels.shape[axis] > 1 for axis in axes):
-        return None
-    shape = node_shape(node)
-    if not keepdim:
-        labels = labels.squeeze(axes)
-    return Flow(labels.expand(shape), args[0].known.mean(axes, keepdim=keepdim))
+        context.labels.keep(labels)
+        labels = labels.narrow(0, 0, 1).new_full((1,) * labels.dim(), STAYS)
+    labels = labels if keepdim else labels.squeeze(axes)
+    return Flow(labels.expand(operation.shape), flow.known.mean(axes, keepdim=keepdim))
 
 
-def batch_norm(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def batch_norm(context: Context, operation: Operation) -> Result:
     """Connect the parameters of a BatchNorm in eval mode with its channels."""
-    flow, weight, bias, running_mean, running_var, _, eps = args
+    flow, weight, bias, running_mean, running_var, _, eps = operation.args
     if not all(isinstance(p, Parameter) for p in (running_mean, running_var)):
         return None
     labels = context.channels(flow, 1)
@@ -267,38 +297,40 @@ def batch_norm(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Map
     return Flow(spread(labels, 1, flow.shape), spread(known, 1, flow.shape)), None, None
 
 
-def linear(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def linear(context: Context, operation: Operation) -> Result:
     """Record that a linear layer reads its input channels."""
-    flow, weight, bias = (*args, None)[:3]
+    flow, weight, bias = (*operation.args, None)[:3]
     if not isinstance(flow, Flow) or not isinstance(weight, Parameter):
         return None
-    return _product(context, node, (flow, weight, bias), len(flow.shape) - 1, groups=1, folds=True)
+    return _product(context, operation, (flow, weight, bias), len(flow.shape) - 1, groups=1, folds=True)
 
 
-def convolution(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def convolution(context: Context, operation: Operation) -> Result:
     """Record that a convolution reads its input channels; the channels of a group stay together."""
-    flow, weight, bias, _, padding, _, groups = (*args, *(None, [1], [0], [1], 1)[len(args) - 2 :])
+    args = operation.args
+    flow, weight, bias, _, padding, _, groups = (*args, *CONVOLUTION[len(args) :])
     if not isinstance(flow, Flow) or not isinstance(weight, Parameter):
         return None
     folds = not isinstance(padding, str) and not any([padding] if isinstance(padding, int) else padding)
-    return _product(context, node, (flow, weight, bias), 1, groups, folds=folds)
+    return _product(context, operation, (flow, weight, bias), 1, groups, folds=folds)
 
 
 def _product(
-    context: Context, node: fx.Node, operands: tuple[Flow, Parameter, Parameter | None], axis: int, groups: int,
-    *, folds: bool,
+    context: Context, operation: Operation, operands: tuple[Flow, Parameter, Parameter | None], axis: int,
+    groups: int, *, folds: bool,
 ) -> Result:  # fmt: skip
     flow, weight, bias = operands
     inputs, known = context.channels(flow, axis), constant_along(flow, axis)
     count = weight.value.shape[0]
     outputs = context.labels.fresh(count)
     context.cut(weight, 0, outputs)
+    context.layers[weight.name] = outputs
     if isinstance(bias, Parameter):
         context.cut(bias, 0, outputs)
     rows = weight.value.flatten(2) if weight.value.dim() > 2 else weight.value.unsqueeze(2)
     if groups == 1:
         context.cut(weight, 1, inputs)
-        context.reads.append(Read(node, inputs, outputs, rows, known, folds))
+        context.reads.append(Read(operation.node, inputs, outputs, rows, known, folds))
     else:
         by_group = inputs.view(groups, -1)
         context.labels.join(by_group, by_group[:, :1])
@@ -306,15 +338,16 @@ def _product(
     read = known.view(groups, -1).repeat_interleave(count // groups, dim=0)
     is_constant = ((rows == 0).all(dim=2) | (read == 0)).all(dim=1)
     shift = bias.value if isinstance(bias, Parameter) else torch.zeros(count)
-    shape = node_shape(node)
+    shape = operation.shape
     return Flow(spread(outputs, axis, shape), spread(torch.where(is_constant, shift, torch.nan), axis, shape))
 
 
-def attention(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Result:
+def attention(context: Context, operation: Operation) -> Result:
     """Connect queries, keys, values and outputs of each head of attention: a head is removed as a whole."""
-    if len(args) > 3 or set(kwargs) - {"scale", "is_causal"} or not all(isinstance(a, Flow) for a in args):
+    args = operation.args
+    if len(args) > 3 or set(operation.kwargs) - {"scale", "is_causal"} or not all(isinstance(a, Flow) for a in args):
         return None
-    value, shape = args[2], node_shape(node)
+    value, shape = args[2], operation.shape
     if any(operand.shape[:-2] != shape[:-2] for operand in args):
         return None
     heads = [operand.labels.flatten(-2) for operand in args]
@@ -324,10 +357,6 @@ def attention(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Mapp
     known = value.known.narrow(-2, 0, 1)
     is_zero = (value.known == 0).all(dim=-2, keepdim=True)
     return Flow(first.unsqueeze(-1).expand(shape), torch.where(is_zero, known, torch.nan).expand(shape))
-
-
-def _name(node: fx.Node) -> str:
-    return str(node.target).split(".")[1]
 
 
 #: The rule of every operation that has one, by its name without the overload.
