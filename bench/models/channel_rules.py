@@ -38,9 +38,9 @@ class Parameter:
     value: Tensor
 
 
-def node_shape(node: fx.Node) -> tuple[int, ...]:
-    """Return the shape of a node's tensor for the example's batch size."""
-    return tuple(size if isinstance(size, int) else size.node.hint for size in node.meta["val"].shape)
+def tensor_shape(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of a traced tensor for the batch size of the example."""
+    return tuple(size if isinstance(size, int) else size.node.hint for size in tensor.shape)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Operation:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of its tensor for the batch size of the example."""
-        return node_shape(self.node)
+        return tensor_shape(self.node.meta["val"])
 
     def on(self, *operands: Any) -> Any:
         """Compute it on other operands, in place of the first ones."""

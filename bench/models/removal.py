@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 
-from bench.models.channel_labels import STAYS, Flow, Labels
-from bench.models.channel_rules import RULES, Context, Operation, Parameter, Read, Result, node_shape
+from bench.models.channel_labels import STAYS, Flow
+from bench.models.channel_rules import RULES, Context, Operation, Parameter, Read, Result, tensor_shape
 
 #: Operations whose second argument is the shape of the result.
 SIZED = ("_unsafe_view", "expand", "reshape", "view")
@@ -123,7 +123,7 @@ def follow_channels(graph: fx.GraphModule) -> tuple[Context, dict[fx.Node, Resul
     values: dict[fx.Node, Any] = {}
     for node in graph.graph.nodes:
         if node.op == "placeholder":
-            values[node] = _whole(node_shape(node))
+            values[node] = _whole(tensor_shape(node.meta["val"]))
         elif node.op == "get_attr":
             values[node] = Parameter(node.target, operator.attrgetter(node.target)(graph).detach())
         elif node.op == "call_function":
@@ -147,8 +147,8 @@ def _result(context: Context, node: fx.Node, args: Sequence[Any], kwargs: Any) -
         return found
     _keep(context, (args, kwargs.values()))
     if isinstance(meta, Tensor):
-        return _whole(node_shape(node))
-    return tuple(_whole(node_shape(node, one)) if isinstance(one, Tensor) else None for one in meta)
+        return _whole(tensor_shape(meta))
+    return tuple(_whole(tensor_shape(one)) if isinstance(one, Tensor) else None for one in meta)
 
 
 def _keep(context: Context, operands: Any) -> None:
@@ -234,11 +234,11 @@ class _Cuts:
             box = ~removed
             for axis, kept in enumerate(self.kept(flow)):
                 box = box | ~kept.view([-1 if place == axis else 1 for place in range(removed.dim())])
-            if not bool(box.all()) or not self._fits(node, flow):
+            if not bool(box.all()) or not self._fits(node):
                 found |= set(roots[removed].tolist())
         return found
 
-    def _fits(self, node: fx.Node, flow: Flow) -> bool:
+    def _fits(self, node: fx.Node) -> bool:
         """Whether an operation that cuts an axis in parts of one size still can."""
         name = str(node.target).split(".")[1] if node.op == "call_function" and "." in str(node.target) else ""
         parts = self.flows[node]

@@ -129,7 +129,7 @@ def export_cell(opened: OpenStudy, name: str, output: Path) -> Verification:
         If the cell is not done, or the reloaded model differs from the row on any test image.
     """
     if output.suffix != ".safetensors":
-        raise UserError(f"{output}: name a .safetensors file")
+        raise UserError(f"{output}: name a .safetensors file (or, with --compact, a .pt2 file)")
     cell = opened.find_cell(name)
     row = finished_row(opened, cell)
     pruned, normalisation = repaired_network(opened, row)
