@@ -8,7 +8,7 @@ zeros from it: the channels are zero, or a constant that the bias can hold, or t
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 
 from bench.models.channel_labels import STAYS, Flow
-from bench.models.channel_rules import RULES, Context, Operation, Parameter, Read, Result, tensor_shape
+from bench.models.channel_rules import RULES, Context, Operation, Parameter, Read, tensor_shape
 
 #: Operations whose second argument is the shape of the result.
 SIZED = ("_unsafe_view", "expand", "reshape", "view")
@@ -90,7 +90,7 @@ def remove_channels(model: nn.Module, example: Tensor) -> Removal:
     >>> [(layer.layer, layer.before, layer.after) for layer in removal.layers]
     [('0', 4, 2), ('3', 2, 2)]
     """
-    masked = _export(model, example)
+    masked = _export(model, example).run_decompositions({})  # without in-place operations; all others stay
     graph: Any = masked.module()
     context, flows = follow_channels(graph)
     cuts = _Cuts(context, flows)
@@ -100,11 +100,10 @@ def remove_channels(model: nn.Module, example: Tensor) -> Removal:
 
 
 def _export(model: nn.Module, example: Tensor) -> ExportedProgram:
-    # without in-place operations, and otherwise with the operations that the network calls
-    return export(model, (example,), dynamic_shapes=({0: Dim("batch")},)).run_decompositions({})
+    return export(model, (example,), dynamic_shapes=({0: Dim("batch")},))
 
 
-def follow_channels(graph: fx.GraphModule) -> tuple[Context, dict[fx.Node, Result]]:
+def follow_channels(graph: fx.GraphModule) -> tuple[Context, dict[fx.Node, Any]]:
     """Connect the channels of all tensors of an exported network.
 
     Parameters
@@ -117,7 +116,7 @@ def follow_channels(graph: fx.GraphModule) -> tuple[Context, dict[fx.Node, Resul
     context : Context
         Labels, cuts of parameters, and the layers that read channels.
     flows : dict
-        Node -> the `Flow` of its tensor, or a tuple of these.
+        Node -> the `Flow` of its tensor or a tuple of these, a `Parameter`, or a number.
     """
     context = Context()
     values: dict[fx.Node, Any] = {}
@@ -174,7 +173,7 @@ class _Cuts:
         Node -> flow.
     """
 
-    def __init__(self, context: Context, flows: dict[fx.Node, Result]) -> None:
+    def __init__(self, context: Context, flows: Mapping[fx.Node, Any]) -> None:
         self.context, self.flows = context, flows
         self._roots = context.labels.roots()
         self._stays = {STAYS}
@@ -299,37 +298,33 @@ def _resize(node: fx.Node, cuts: _Cuts) -> None:
     """Rewrite the sizes and places among the arguments of a node."""
     name = str(node.target).split(".")[1] if isinstance(node.target, torch._ops.OpOverload) else ""
     flow, source = cuts.flows[node], cuts.flows.get(node.args[0]) if isinstance(node.args[0], fx.Node) else None
-    args = list(node.args)
+    args: list[Any] = list(node.args)
     if not isinstance(source, Flow):
         return
     if name in SIZED and isinstance(flow, Flow):
         args[1] = [
             new if isinstance(size, int) and size >= 0 else size
-            for size, new in zip(_list(args[1]), cuts.shape(flow), strict=True)
+            for size, new in zip(list(args[1]), cuts.shape(flow), strict=True)
         ]
     elif name in ("slice", "select"):
-        axis = int(args[1]) if len(args) > 1 else 0  # type: ignore[arg-type]
+        axis = int(args[1]) if len(args) > 1 else 0
         before = cuts.kept(source)[axis].cumsum(0).tolist()
         args[2:4] = [
             place if not isinstance(place, int) else before[place - 1] if 0 < place <= len(before) else place
             for place in args[2:4]
         ]
     elif name in ("conv1d", "conv2d") and len(args) > 6 and args[6] != 1:
-        weight = cuts.flows[args[1]]  # type: ignore[index]
+        weight = cuts.flows[args[1]]
         args[6] = cuts.shape(source)[1] // weight.value.shape[1]
     elif name in ("pad", "constant_pad_nd") and isinstance(flow, Flow):
-        widths = _list(args[1])
+        widths = list(args[1])
         for number in range(len(widths) // 2):
             left, right = widths[2 * number : 2 * number + 2]
             kept = cuts.kept(flow)[-1 - number]
             widths[2 * number : 2 * number + 2] = [int(kept[:left].sum()), int(kept[len(kept) - right :].sum())]
         args[1] = widths
     elif name in ("split", "split_with_sizes") and isinstance(flow, tuple):
-        axis = int(args[2]) if len(args) > 2 else 0  # type: ignore[arg-type]
+        axis = int(args[2]) if len(args) > 2 else 0
         sizes = [cuts.shape(part)[axis] for part in flow if isinstance(part, Flow)]
         args[1] = sizes if name == "split_with_sizes" else sizes[0]
     node.args = tuple(args)
-
-
-def _list(argument: Any) -> list[Any]:
-    return list(argument)

@@ -42,7 +42,7 @@ COMPARED_PARTS = 2
 SMALLEST = 1e-30
 #: Timed passes of each network: at least so many, and more until so many seconds have passed.
 LEAST_ROUNDS = 5
-MOST_ROUNDS = 100
+MOST_ROUNDS = 50
 SECONDS = 2.0
 CPU = torch.device("cpu")
 
@@ -99,7 +99,7 @@ def compact_cell(opened: OpenStudy, name: str, output: Path) -> tuple[CompactNet
         raise UserError(f"cell {short} is the dense network, nothing is pruned; choose another cell")
     row = finished_row(opened, cell)
     model, normalisation = repaired_network(opened, row)
-    model = model.to(CPU, torch.float32, memory_format=torch.contiguous_format).eval()
+    model = model.to(CPU, torch.float32).to(memory_format=torch.contiguous_format).eval()
     test = row.dataset.test
     images = normalise(test.images[: COMPARED_PARTS * max(COMPARED_BATCHES)], normalisation, CPU)
     removal = _removal(model, images[:2], row.model.title)
@@ -188,11 +188,12 @@ def describe_compact(output: Path, network: CompactNetwork, evaluation: Evaluati
         ),
         f"latency: median, {network.threads} thread{'s' * (network.threads != 1)} of {network.device}",
     ]  # fmt: skip
-    stay = [layer for layer in network.layers if layer.zero]
-    if stay:
-        count = sum(layer.zero for layer in stay)
-        listed = ", ".join(f"{layer.layer} {layer.zero} of {layer.after}" for layer in stay)
-        lines.append(f"{count} channels are zero, but stay, because they are coupled to channels that stay: {listed}")
+    if any(layer.zero for layer in network.layers):
+        listed = ", ".join(f"{layer.layer} ({layer.zero} of {layer.after})" for layer in network.layers if layer.zero)
+        lines.append(
+            f"channels whose weights are all zero, but which stay, because they are added to channels that stay or "
+            f"hold a constant that is read: {listed}"
+        )
     return "\n".join(lines)
 
 
@@ -205,7 +206,7 @@ def largest_difference(masked: nn.Module, compact: nn.Module, images: Tensor) ->
     found = []
     with torch.inference_mode():
         for batch in COMPARED_BATCHES:
-            for part in images.split(batch)[:COMPARED_PARTS]:
+            for part in torch.split(images, batch)[:COMPARED_PARTS]:
                 expected = masked(part)
                 found.append((compact(part) - expected).abs().max() / expected.abs().max().clamp_min(SMALLEST))
     return float(torch.stack(found).max())
@@ -289,7 +290,7 @@ def _evaluate(network: nn.Module, values: Any, test: ImageSet, normalisation: No
     with torch.inference_mode():
         correct = torch.cat([
             network(normalise(images, normalisation, CPU)).argmax(dim=1) == labels
-            for images, labels in zip(test.images.split(128), test.labels.split(128), strict=True)
+            for images, labels in zip(torch.split(test.images, 128), torch.split(test.labels, 128), strict=True)
         ])  # fmt: skip
     stored = torch.from_numpy(np.unpackbits(np.frombuffer(values["correct"], np.uint8), count=len(correct)))
     return Evaluation(
