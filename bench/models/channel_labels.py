@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ class Labels:
     def join(self, one: Tensor, other: Tensor) -> None:
         """Mark channels as removable only together, element by element; the shapes are broadcast."""
         one, other = compressed(one), compressed(other)
-        shape = torch.broadcast_shapes(one.shape, other.shape)
+        shape = np.broadcast_shapes(one.shape, other.shape)
         pairs = zip(one.expand(shape).flatten().tolist(), other.expand(shape).flatten().tolist(), strict=True)
         for left, right in dict.fromkeys(pairs):
             low, high = sorted((self._root(left), self._root(right)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -196,7 +197,7 @@ def _joined(context: Context, flows: Sequence[Flow], shape: tuple[int, ...]) -> 
             result = labels
         else:
             context.labels.join(result, labels)
-            result = result.expand(torch.broadcast_shapes(result.shape, labels.shape))
+            result = result.expand(np.broadcast_shapes(result.shape, labels.shape))
     assert result is not None
     return result
 
