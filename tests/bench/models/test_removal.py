@@ -9,7 +9,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from bench.models.cifar import CifarResNet
-from bench.models.digits import digits_cnn
 from bench.models.macs import count_macs
 from bench.models.masking import apply_masks
 from bench.models.removal import remove_channels
@@ -52,9 +51,7 @@ def channels_left(net, example):
     return {layer.layer: layer.after for layer in removal.layers}, removal
 
 
-@pytest.mark.parametrize(
-    ("make", "channels", "size"), [(digits_cnn, 1, 8), (vit, 1, 8), (lambda: CifarResNet(1, 10), 3, 16)]
-)
+@pytest.mark.parametrize(("make", "channels", "size"), [(vit, 1, 8), (lambda: CifarResNet(1, 10), 3, 16)])
 def test_masked_networks(make, channels, size):
     torch.manual_seed(0)
     net, example = trained(make()), torch.rand(2, channels, size, size)
