@@ -38,6 +38,7 @@ class Meta(BaseModel):
     provenance: dict[str, Any]
     counters: dict[str, Any]
     schema_version: int | None = Field(None, alias="schema")
+    compact: tuple[CompactNetwork, ...] = ()
 
 
 class _Sized(BaseModel):

@@ -11,7 +11,6 @@ from torch.export import Dim, export
 from bench.models.channel_rules import RULES
 from bench.models.removal import follow_channels
 
-
 CONSTANTS = {
     "relu": (torch.relu, 0.0),
     "sigmoid": (torch.sigmoid, 0.5),
