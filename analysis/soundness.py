@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.types import AXES
+from bench.store.compact import CompactNetwork
 
 STATES = ("done", "failed", "skipped", "running")
 _NAMED = (

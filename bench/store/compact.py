@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
 from bench.core.errors import UserError
 from bench.store.files import read_file, write_file
@@ -14,15 +14,15 @@ FOLDER = "compact"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Latency(_Frozen):
     """Median duration of a forward pass, in milliseconds, of the masked and of the compact network."""
 
-    batch: int
-    masked: float
-    compact: float
+    batch: PositiveInt
+    masked: PositiveFloat
+    compact: PositiveFloat
 
 
 class Layer(_Frozen):
@@ -63,10 +63,10 @@ class CompactNetwork(_Frozen):
     file: str
     sha256: str
     bytes: int
-    dense_parameters: int
-    parameters: int
-    dense_macs: float
-    macs: float
+    dense_parameters: PositiveInt
+    parameters: PositiveInt
+    dense_macs: PositiveFloat
+    macs: PositiveFloat
     layers: tuple[Layer, ...]
     latency: tuple[Latency, ...]
     threads: int
