@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
-from analysis.formats import NONE, count, decimal, percent, where
+from analysis.formats import count, decimal, percent, where
 from analysis.frames import done
 from analysis.report.layout import Section, Table
 from bench.store.compact import CompactNetwork
@@ -32,22 +35,22 @@ def physical_removal(data: StudyData) -> Section | None:
     if rows.empty:
         return None
     frame = pd.DataFrame([_line(row, networks[row["cell"]]) for row in rows.to_dict("records")])
-    machines = sorted({f"{one.device}, {count(one.threads)} threads, torch {one.torch}" for one in networks.values()})
+    machines = sorted({f"{one.device}, {count(one.threads)} thread(s), torch {one.torch}" for one in networks.values()})
     text = (
-        "`prunebench prune --compact` wrote these networks without the pruned channels. The outputs of each equal those "
-        "of the masked network.",
+        "`prunebench prune --compact` wrote these networks without the pruned channels. The outputs of each equal "
+        "those of the masked network.",
         f"Latency was measured on: {'; '.join(machines)}.",
     )
     table = Table("compact", "Size and speed of compact networks", frame, caption=CAPTION)
     return Section("compact", "Physical removal", text, (), (table,), exploratory=True)
 
 
-def _line(row: dict[str, object], network: CompactNetwork) -> dict[str, str]:
+def _line(row: Mapping[Any, Any], network: CompactNetwork) -> dict[str, str]:
     zero = sum(layer.zero for layer in network.layers)
     return {
         "Cell": network.cell[:12],
         "Setting": where(row),
-        "Train seed": NONE if pd.isna(row["train_seed"]) else str(row["train_seed"]),  # type: ignore[call-overload]
+        "Train seed": count(row["train_seed"]),
         "Accuracy (%)": percent(network.accuracy),
         "Parameters": count(network.parameters),
         "Ratio of parameters": decimal(network.dense_parameters / network.parameters),
