@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.types import AXES
+from bench.store.compact import CompactNetwork
 
 STATES = ("done", "failed", "skipped", "running")
 _NAMED = (
@@ -38,6 +39,7 @@ class Meta(BaseModel):
     provenance: dict[str, Any]
     counters: dict[str, Any]
     schema_version: int | None = Field(None, alias="schema")
+    compact: tuple[CompactNetwork, ...] = ()
 
 
 class _Sized(BaseModel):

@@ -18,6 +18,7 @@ from analysis.networks import counts_all_products, granularities, pruned_network
 from analysis.records import ClaimResult
 from analysis.report import plots, search_plots
 from analysis.report.across import across_settings, same_images
+from analysis.report.compact import physical_removal
 from analysis.report.drawing import file_name
 from analysis.report.layout import Section, Table
 from analysis.report.mechanism import alignment, complexity, kappa_of_sparsity
@@ -81,6 +82,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
             (Table("overlap", "Mask overlap", tables.overlap_table(rows), True),), exploratory=True,
         ),
         alignment(data),
+        physical_removal(data),
         _emp(rows, methods),
         across_settings(rows, methods),
         same_images(rows, compared),

@@ -97,7 +97,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class _Row:
+class FinishedRow:
     """A finished cell with its stored values, its model and its data set."""
 
     cell: Cell
@@ -129,28 +129,20 @@ def export_cell(opened: OpenStudy, name: str, output: Path) -> Verification:
         If the cell is not done, or the reloaded model differs from the row on any test image.
     """
     if output.suffix != ".safetensors":
-        raise UserError(f"{output}: name a .safetensors file")
+        raise UserError(f"{output}: name a .safetensors file (or, with --compact, a .pt2 file)")
     cell = opened.find_cell(name)
-    row = _row(opened, cell)
-    group = next(g for g in opened.plan.groups if g.id == cell.group)
-    dense = obtain_dense(
-        row.model, row.dataset, cell.train_seed, opened.registry, folder=opened.study.folder,
-        artifacts=Artifacts.of(opened.study.folder), device=torch.device(opened.settings.device),
-        memory_format=opened.settings.memory_format,
-    )  # fmt: skip
-    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, opened.registry, opened.settings, Counter())
-    pipeline.remember([row.values])
-    pruned = pipeline.repaired_model(cell)
+    row = finished_row(opened, cell)
+    pruned, normalisation = repaired_network(opened, row)
     about = {
-        **_facts(row, dense.normalisation, opened.settings),
-        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, dense.normalisation, opened.settings),
+        **row_facts(row, normalisation, opened.settings),
+        "accuracy_float32": _plain_accuracy(pruned, row.dataset.test, normalisation, opened.settings),
         "architecture": _architecture(row, opened),
     }
     about["example"] = _example(about["architecture"]["kind"], output.name, opened.settings.batch)
     unverified = output.with_name(f"{output.stem}.unverified.safetensors")
     save_checkpoint(pruned.state_dict(), unverified, {}, about)
     load_into(pruned, load_checkpoint(unverified), unverified)
-    found = _verified(pruned, row, dense.normalisation, opened.settings)
+    found = _verified(pruned, row, normalisation, opened.settings)
     describe_verification(unverified, found)
     unverified.replace(output)
     return found
@@ -184,7 +176,7 @@ def verify_file(opened: OpenStudy, place: Path, name: str | None = None) -> Veri
         raise UserError(f"{place}: its cell is not in the plan of {opened.study.folder}; give the study it is from")
     if name is not None and opened.find_cell(name).id != cell.id:
         raise UserError(f"{place}: holds cell {cell.id[:12]}, not {opened.find_cell(name).id[:12]}")
-    row = _row(opened, cell)
+    row = finished_row(opened, cell)
     if not len(normalisation.mean) == len(normalisation.std) == row.dataset.in_chans:
         raise UserError(f"{place}: its mean and std are not of the {row.dataset.in_chans} channels of {cell.dataset}")
     network = build_model(row.model, opened.registry, row.dataset, seed=0)
@@ -223,7 +215,14 @@ def split_hash(split: ImageSet) -> str:
     return sha.hexdigest()
 
 
-def _row(opened: OpenStudy, cell: Cell) -> _Row:
+def finished_row(opened: OpenStudy, cell: Cell) -> FinishedRow:
+    """Return the row of a cell with its data; the settings of the study are applied to this process.
+
+    Raises
+    ------
+    UserError
+        If the cell is skipped or not done.
+    """
     study = opened.study
     with closing(open_store(study.folder)) as store:
         values = store.row(cell.id)
@@ -235,10 +234,24 @@ def _row(opened: OpenStudy, cell: Cell) -> _Row:
     apply_settings(opened.settings)
     data: DataSpec = next(d for d in study.file.data if d.title == cell.dataset)
     model = next(m for m in study.file.models if m.title == cell.model)
-    return _Row(cell, values, model, load_dataset(data, study.folder))
+    return FinishedRow(cell, values, model, load_dataset(data, study.folder))
 
 
-def _verified(model: nn.Module, row: _Row, normalisation: Normalisation, settings: Settings) -> Verification:
+def repaired_network(opened: OpenStudy, row: FinishedRow) -> tuple[nn.Module, Normalisation]:
+    """Return the masked, repaired network of a row, in eval mode, and the normalisation of its inputs."""
+    cell = row.cell
+    group = next(g for g in opened.plan.groups if g.id == cell.group)
+    dense = obtain_dense(
+        row.model, row.dataset, cell.train_seed, opened.registry, folder=opened.study.folder,
+        artifacts=Artifacts.of(opened.study.folder), device=torch.device(opened.settings.device),
+        memory_format=opened.settings.memory_format,
+    )  # fmt: skip
+    pipeline = Pipeline(group, dense, row.dataset, row.model.exclude, opened.registry, opened.settings, Counter())
+    pipeline.remember([row.values])
+    return pipeline.repaired_model(cell), dense.normalisation
+
+
+def _verified(model: nn.Module, row: FinishedRow, normalisation: Normalisation, settings: Settings) -> Verification:
     """Evaluate a network in the precision of its row, and in float32."""
     try:
         found = Evaluator(
@@ -261,7 +274,8 @@ def _plain_accuracy(model: nn.Module, test: ImageSet, normalisation: Normalisati
     return Evaluator(model, test, normalisation, plain).evaluate(model).accuracy
 
 
-def _facts(row: _Row, normalisation: Normalisation, settings: Settings) -> dict[str, Any]:
+def row_facts(row: FinishedRow, normalisation: Normalisation, settings: Settings) -> dict[str, Any]:
+    """Return what an exported file records of its row."""
     values = row.values
     return {
         "mean": normalisation.mean,
@@ -286,7 +300,7 @@ def _facts(row: _Row, normalisation: Normalisation, settings: Settings) -> dict[
     }
 
 
-def _architecture(row: _Row, opened: OpenStudy) -> dict[str, Any]:
+def _architecture(row: FinishedRow, opened: OpenStudy) -> dict[str, Any]:
     """Return how the network is built: by timm, by an installed module, or by source code, which is included."""
     spec = row.model
     function, args = constructor_of(spec, opened.registry, row.dataset)

@@ -20,6 +20,7 @@ from bench.core.method import Method
 from bench.core.types import AXES, BASELINE, Axis
 from bench.store import schema
 from bench.store.cell import search_label
+from bench.store.compact import read_compact
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.methods import earlier_methods, read_methods
@@ -47,7 +48,7 @@ class StudyData:
     meta : mapping
         Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
         ``registered``, ``settings``, ``provenance``, ``counters``, ``schema`` (version that the rows were written
-        with).
+        with), and ``compact`` (records of compact networks) if there are any.
     curves : DataFrame
         The columns of `schema.CURVES`; empty where the study has no feature scorer.
     alignment, units : DataFrame
@@ -91,6 +92,8 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
     meta = {name: study[name] for name in ("name", "description", "profile", "study_hash", "claims_hash", "registered")}
     meta |= {name: json.loads(study[name] or "{}") for name in ("study", "provenance", "counters")}
     meta["schema"] = store.schema
+    compact = [one.model_dump(mode="json") for one in read_compact(folder) if one.cell in set(frame["cell"])]
+    meta |= {"compact": compact} if compact else {}
     return StudyData(
         rows=frame,
         checks=checks[checks["cell"].isin(frame["cell"])].reset_index(drop=True),
