@@ -175,7 +175,7 @@ class _Groups:
             places[name] = torch.tensor([[place + shift[layer_of[place]] for place in group] for group in of])
         stem = self._channels.stem
         coupling = Coupling(UnitSpace("group", tuple(units), stem), places, self._vectors(shift, layer_of))
-        return UnitSpace("group", layers, stem, coupling)
+        return UnitSpace("group", layers, stem, coupling=coupling)
 
     def _vectors(self, shift: Mapping[int, int], layer_of: Sequence[int]) -> dict[str, Tensor]:
         """Return for every value of a BatchNorm a member channel that it normalises, -1 if none."""

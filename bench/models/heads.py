@@ -155,7 +155,7 @@ def head_space(found: Sequence[Projections], stem: str) -> UnitSpace:
         units.append(PrunableLayer(name, first.shape, (one.heads,), parameter=first.parameter, layout=first.layout))
         members[name] = torch.cat(places, dim=1)
     coupling = Coupling(UnitSpace("head", tuple(units), stem), members)
-    return UnitSpace("head", tuple(layers), stem, coupling)
+    return UnitSpace("head", tuple(layers), stem, coupling=coupling)
 
 
 def _candidates(model: nn.Module, inventory: Inventory) -> tuple[list[Projections], dict[str, str]]:

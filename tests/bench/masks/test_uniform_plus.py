@@ -18,9 +18,9 @@ from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.units import find_units
 
 
-def _units(*sizes: int, stem: str | None = "layer0", heads: tuple[str, ...] = ()) -> UnitSpace:
+def _units(*sizes: int, stem: str | None = "layer0", classifier: tuple[str, ...] = ()) -> UnitSpace:
     layers = tuple(PrunableLayer(f"layer{i}", (n, 1), (n, 1)) for i, n in enumerate(sizes))
-    return UnitSpace("weight", layers, stem, heads)
+    return UnitSpace("weight", layers, stem, classifier)
 
 
 def test_the_first_layer_is_dense_and_the_others_have_one_share() -> None:
@@ -101,13 +101,15 @@ def test_a_total_that_cannot_be_reached_is_skipped_with_the_reason(
 
 
 @given(
-    sizes=st.lists(st.integers(1, 500), min_size=1, max_size=7), heads=st.sets(st.integers(0, 6)),
+    sizes=st.lists(st.integers(1, 500), min_size=1, max_size=7), classifier=st.sets(st.integers(0, 6)),
     stem=st.booleans(), sparsity=st.integers(0, 999).map(lambda thousandths: thousandths / 1000),
 )  # fmt: skip
-def test_the_total_is_exact_and_the_rules_hold(sizes: list[int], heads: set[int], stem: bool, sparsity: float) -> None:
-    units = replace(_units(*sizes), stem="layer0" if stem else None, classifier=tuple(f"layer{i}" for i in heads))
+def test_the_total_is_exact_and_the_rules_hold(
+    sizes: list[int], classifier: set[int], stem: bool, sparsity: float
+) -> None:
+    units = replace(_units(*sizes), stem="layer0" if stem else None, classifier=tuple(f"layer{i}" for i in classifier))
     total = keep_count(sum(sizes), sparsity)
-    least = [n if stem and i == 0 else -(-n // 5) if i in heads else 0 for i, n in enumerate(sizes)]
+    least = [n if stem and i == 0 else -(-n // 5) if i in classifier else 0 for i, n in enumerate(sizes)]
     try:
         keep = uniform_plus(units, None, sparsity, None).keep.tolist()
     except NotApplicable:
@@ -115,7 +117,7 @@ def test_the_total_is_exact_and_the_rules_hold(sizes: list[int], heads: set[int]
         return
     assert sum(keep) == total
     assert all(k >= low for k, low in zip(keep, least, strict=True))
-    free = [(k, n) for i, (k, n) in enumerate(zip(keep, sizes, strict=True)) if k != least[i] or i not in heads]
+    free = [(k, n) for i, (k, n) in enumerate(zip(keep, sizes, strict=True)) if k != least[i] or i not in classifier]
     free = free[1:] if stem else free
     kept, size = sum(k for k, _ in free), sum(n for _, n in free)
     assert all(abs(k - Fraction(kept * n, size)) < 2 for k, n in free)

@@ -6,21 +6,17 @@ were computed from them.
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
 from bench.core.types import Granularity
 from bench.models.units import find_units
 from bench.models.view import Calibration, ModelView
-from bench.plugins.catalogue import make_registry
 
 #: Images of the draw, and of a batch of it; 3 classes of 16 images each.
 IMAGES, BATCH, CLASSES = 48, 8, 3
@@ -92,15 +88,3 @@ def halved(net: nn.Sequential) -> nn.Sequential:
         layer.weight.data[magnitude < magnitude.median()] = 0
     convolutions[1].weight.data[0] = 0
     return net
-
-
-def needs(function: Callable[..., Any], option: str) -> pytest.MarkDecorator:
-    """Return a mark that skips a test while the function lacks an option."""
-    missing = option not in inspect.signature(function).parameters
-    return pytest.mark.skipif(missing, reason=f"{function.__name__} has no option {option}")
-
-
-def needs_version(kind: str, name: str, version: int) -> pytest.MarkDecorator:
-    """Return a mark that skips a test while a method of the catalogue has an earlier version."""
-    earlier = make_registry().get(kind, name).version < version
-    return pytest.mark.skipif(earlier, reason=f"{kind} {name} is not at version {version}")

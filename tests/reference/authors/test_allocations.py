@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from importlib.util import find_spec
 from math import floor, prod
 
 import pytest
@@ -20,11 +19,12 @@ from bench.masks.erk import densities, erk
 from bench.masks.lamp import lamp
 from bench.masks.n_m import n_m
 from bench.masks.order import keep_order
+from bench.masks.uniform_plus import uniform_plus
 from bench.models.tensors import MaskSet, ScoreMap
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import Calibration, ModelView
 from bench.scorers.magnitude import l2, magnitude
-from tests.reference.authors.inputs import draw, needs_version, network, stored, view_of
+from tests.reference.authors.inputs import draw, network, stored, view_of
 from tests.reference.authors.inputs import uniform as uniform_values
 
 VALUES = stored("allocations")
@@ -75,12 +75,9 @@ def test_masks_are_those_of_the_lamp_repository(allocation: Allocation, name: st
     _assert_masks(allocation, float(sparsity), VALUES[name]["kept"][sparsity])
 
 
-@pytest.mark.skipif(find_spec("bench.masks.uniform_plus") is None, reason="there is no allocation uniform_plus")
 @pytest.mark.parametrize("sparsity", ["0.5", "0.6"])
 def test_uniform_plus_is_that_of_the_lamp_repository_up_to_the_rounding_of_a_layer(sparsity: str) -> None:
     """Theirs rounds each layer by itself and so keeps one more of 204 weights than requested at 0.5."""
-    from bench.masks.uniform_plus import uniform_plus
-
     view = view_of(network())
     ours = uniform_plus(view.units, ScoreMap(view.magnitudes()), float(sparsity), view).keep.tolist()
     theirs = [flags.count("1") for flags in VALUES["uniform_plus"]["kept"][sparsity].values()]
@@ -147,7 +144,6 @@ def test_emp_of_a_layer_is_the_authors(case: str) -> None:
     assert _flags(masks["0"]) == VALUES["emp_layer"]["kept"][case]
 
 
-@needs_version("allocation", "emp", 2)
 @pytest.mark.parametrize("case", VALUES["emp_output"]["kept"])
 def test_emp_of_output_rows_is_the_authors(case: str) -> None:
     """By magnitude, and by magnitude times the norm of the inputs (Wanda)."""

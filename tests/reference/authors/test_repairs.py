@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from bench.models.tensors import MaskSet
 from bench.models.units import find_units
 from bench.models.view import Calibration
-from bench.repairs import recalibration
 from bench.repairs.correction import Order, RepairContext, repair
-from bench.repairs.recalibration import cumulative
+from bench.repairs.recalibration import cumulative, reset_ema
 from bench.repairs.reconstruct import reconstruct
 from bench.repairs.statistics import channel_moments
-from tests.reference.authors.inputs import draw, halved, needs_version, network, plain_network, stored
+from tests.reference.authors.inputs import draw, halved, network, plain_network, stored
 
 VALUES = stored("repairs")
 #: Where the copies of the draw, which make up their one batch, leave a difference; see README.md.
@@ -45,7 +44,6 @@ def _affine(context: RepairContext, name: str) -> tuple[Tensor, Tensor]:
     return factor, after.bias - factor * before.bias.detach()
 
 
-@needs_version("correction", "repair", 2)
 def test_sequential_repair_is_the_authors() -> None:
     """The outputs agree, and in every channel that is not dead the affine map."""
     context, values = _context(), VALUES["repair"]["one_batch"]
@@ -94,9 +92,8 @@ def test_cumulative_is_pytorchs_update_bn() -> None:
         assert torch.equal(ours.get_buffer(name), statistics)
 
 
-@pytest.mark.skipif(not hasattr(recalibration, "reset_ema"), reason="there is no recalibration reset_ema")
 def test_reset_ema_is_obcs_batchnorm_tuning() -> None:
-    _assert_statistics(recalibration.reset_ema, VALUES["reset_ema"])
+    _assert_statistics(reset_ema, VALUES["reset_ema"])
 
 
 def test_reconstruct_is_a_least_squares_fit_with_a_constant() -> None:

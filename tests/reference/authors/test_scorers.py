@@ -23,7 +23,7 @@ from bench.scorers.lamp import lamp
 from bench.scorers.obs import inverse_diagonal, obs
 from bench.scorers.synflow import synflow, synflow_oneshot
 from bench.scorers.wanda import wanda
-from tests.reference.authors.inputs import draw, needs, needs_version, network, plain_network, stored, uniform, view_of
+from tests.reference.authors.inputs import draw, network, plain_network, stored, uniform, view_of
 
 VALUES = stored("scorers")
 #: The values are stored with 12 significant digits.
@@ -64,20 +64,18 @@ def test_fisher_is_woodfishers_diagonal_pruner() -> None:
         torch.testing.assert_close(scores[name].flatten(), theirs, rtol=PRECISION, atol=1e-14)
 
 
-@pytest.mark.parametrize("temperature", [1, pytest.param(200, marks=needs(grasp, "temperature"))])
+@pytest.mark.parametrize("temperature", [1, 200])
 def test_grasp_is_wangs_up_to_sign_and_scale(temperature: int) -> None:
     """Their gradients are sums over two halves of the draw, 2 g and then 2 (H (2 g)), with the sign reversed."""
-    options = {} if temperature == 1 else {"temperature": temperature}
     view, values = view_of(network()), VALUES[f"grasp_{temperature}"]
-    scores = grasp(view, draw(), None, **options)
+    scores = grasp(view, draw(), None, temperature=temperature)
     _assert_equal(scores, values["scores"], factor=-1 / 4)
     _assert_kept(_global_masks(view, scores, 103), values["kept"])  # 102 to remove; the last of them is kept
 
 
-@pytest.mark.parametrize("temperature", [1, pytest.param(200, marks=needs(grasp, "temperature"))])
+@pytest.mark.parametrize("temperature", [1, 200])
 def test_grasp_is_tanakas_up_to_their_normalisation(temperature: int) -> None:
-    options = {} if temperature == 1 else {"temperature": temperature}
-    scores = grasp(view_of(network()), draw(), None, **options)
+    scores = grasp(view_of(network()), draw(), None, temperature=temperature)
     total = torch.stack([score.sum() for score in scores.values()]).sum().abs() + 1e-10
     normalised = {name: score / total for name, score in scores.items()}
     _assert_equal(normalised, VALUES[f"grasp_synflow_{temperature}"]["scores"])
@@ -90,7 +88,6 @@ def test_synflow_keeps_the_weights_of_prune_loop() -> None:
     _assert_kept(_global_masks(view, scores, 51), VALUES["synflow"]["kept"])
 
 
-@needs_version("scorer", "taylor", 2)
 @pytest.mark.parametrize("method", ["gate", "batchnorm"])
 def test_taylor_of_channels_is_nvidias_gate_behind_the_batchnorm(method: str) -> None:
     """Methods 22 and 31 are the same function: the gradient of a gate is gamma g_gamma + beta g_beta."""
@@ -99,7 +96,6 @@ def test_taylor_of_channels_is_nvidias_gate_behind_the_batchnorm(method: str) ->
     _assert_equal({name: scores[name] for name in values}, values)
 
 
-@needs_version("scorer", "taylor", 2)
 def test_taylor_without_batchnorm_is_nvidias_gate_behind_the_convolution() -> None:
     _assert_equal(taylor(view_of(plain_network(), "channel"), draw(), None), VALUES["taylor"]["plain"])
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.scorers.search.dbo import avoid, breed, forage, roll, steal
-from tests.reference.authors.inputs import needs, stored
+from tests.reference.authors.inputs import stored
 
 VALUES = stored("searches")["dbo"]
 DIMENSIONS = 4
@@ -80,13 +80,12 @@ def test_brood(beetles: dict[str, Array]) -> None:
     np.testing.assert_allclose(moved, _places("rolling", "brood"), rtol=1e-10)
 
 
-@pytest.mark.parametrize("case", ["rolling", pytest.param("negative", marks=needs(breed, "published"))])
+@pytest.mark.parametrize("case", ["rolling", "negative"])
 def test_small_beetles(case: str, beetles: dict[str, Array]) -> None:
     """The second case has negative coordinates, whose bounds stay as they are printed."""
-    options = {"published": True} if case == "negative" else {}
     best = beetles["best"] if case == "negative" else np.abs(beetles["best"])
     draws = Draws(_draws(case, "randn")[:6], _draws(case, "rand")[22:28])
-    moved = forage(beetles["x"][13:19], best, R, draws, **options)
+    moved = forage(beetles["x"][13:19], best, R, draws, published=case == "negative")
     np.testing.assert_allclose(moved, _places(case, "small"), rtol=1e-10)
 
 
