@@ -153,9 +153,11 @@ def test_option_of_asr_is_validated_by_the_registry() -> None:
 
 @pytest.mark.parametrize("method", [*WITH_FACTORS, reconstruct])
 def test_order_is_an_option_of_every_correction(method: Callable[..., dict[str, Tensor]]) -> None:
+    """Only `repair` goes layer after layer by default, as its authors do."""
     plugin = Plugin("correction", method.__name__, method)
-    assert plugin.resolve({}).options["order"] == "parallel"
-    assert plugin.resolve({"order": "sequential"}).label == f"{method.__name__}(order=sequential)"
+    default, other = ("sequential", "parallel") if method is repair else ("parallel", "sequential")
+    assert plugin.resolve({}).options["order"] == default
+    assert plugin.resolve({"order": other}).label == f"{method.__name__}(order={other})"
     with pytest.raises(UserError, match="order"):
         plugin.resolve({"order": "backwards"})
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.core.registry import Plugin
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet
 from bench.models.unit_space import PrunableLayer
@@ -159,10 +158,6 @@ def test_a_kept_channel_that_is_dead_has_its_dense_mean(
     assert found["0"].mean.tolist() == [0.0] * 3
     torch.testing.assert_close(found["2"].mean[:3], context.dense["2"].mean[:3], rtol=0, atol=1e-12)
     assert float(found["2"].mean[3]) == 0
-
-
-def test_layers_are_repaired_one_after_the_other_by_default() -> None:
-    assert Plugin("correction", "repair", repair).resolve({}).options == {"order": "sequential"}
 
 
 def test_factors_are_withheld_where_a_shift_need_not_cancel(

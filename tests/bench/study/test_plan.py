@@ -192,13 +192,17 @@ def test_a_study_of_too_many_cells_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_ids_of_the_digits_template_never_change():
-    """Stored rows are found by them: a change makes every finished study new, as store schema 2 did."""
+    """Stored rows are found by them: a change makes every finished study new, as store schema 2 did.
+
+    A raised version of a method changes those of its own cells: of 46,840, version 2 of `taylor`, `emp` and `repair`
+    changed 4,360.
+    """
     folder = Path(__file__).parents[3] / "bench" / "study" / "templates" / "digits"
     registry = make_registry(folder)
     plan = make_plan(load_study(folder, registry), registry, "float32", {"digits": FACTS}, lambda m, *_: {"m": m.name})
     ids = "".join(cell.id for cell in plan.cells())
     assert (
-        hashlib.sha256(ids.encode()).hexdigest() == "b5943d05cb719715cc58b751b814aeebc494850ee93b45567b985ee8d1487136"
+        hashlib.sha256(ids.encode()).hexdigest() == "86ff931c4c8e63109b02b5beb2bedfdeb587c75ce7c177f31107f2ca2401c3ee"
     )
     cell = next(cell for cell in plan.cells() if cell.correction.name == "asr")
     values = {
