@@ -87,8 +87,8 @@ class IdxSource:
                 raise UserError(
                     f"data folder {self.folder}: {FILES[place + 1]} has the label {classes.max()}; expected 0 to 9"
                 )
-        train_classes, test_classes = (torch.from_numpy(part.astype(np.int64)) for part in (labels, test_labels))
-        facts = Facts((images.shape[1], images.shape[2]), 1, CLASSES, train_classes, test_classes)
+        train, test = (torch.from_numpy(classes.astype(np.int64)) for classes in (labels, test_labels))
+        facts = Facts((images.shape[1], images.shape[2]), 1, CLASSES, train, test)
         return Raw.of(facts, torch.from_numpy(np.concatenate([images, test_images]))[:, None])
 
     def _arrays(self) -> Iterator[Bytes]:

@@ -108,22 +108,28 @@ def test_next_to_every_speed_up_stands_what_is_left_dense(study, network, with_n
     assert "Warning" not in latex
 
 
-def test_layers_that_a_pattern_leaves_dense_count_for_its_rows_alone(study, network, with_networks):
+@pytest.mark.parametrize(
+    ("allocation", "reason"),
+    [("2:4", "pattern does not fit"), ("n:m(n=1)", "pattern does not fit"), ("uniform_plus", "kept dense")],
+)
+def test_layers_that_an_allocation_leaves_dense_count_for_its_rows_alone(
+    study, network, with_networks, allocation, reason
+):
     data = with_networks(study(**SMALL, granularities=("weight",)), cnn=network(head=4))
     plain = data.rows[data.rows["allocation"].eq("uniform")].iloc[:1].assign(
-        allocation="2:4", notes=json.dumps({"dense_layers": ["0.fc1"]}), cell="2" * 64, position=len(data.rows)
+        allocation=allocation, notes=json.dumps({"dense_layers": ["0.fc1"]}), cell="2" * 64, position=len(data.rows)
     )  # fmt: skip
     rows = pd.concat([data.rows, plain], ignore_index=True)
     pruned = pruned_networks(rows, read_networks(data))
-    assert [one.name for one in pruned] == ["cnn on digits, weight", "cnn on digits, weight, 2:4"]
+    assert [one.name for one in pruned] == ["cnn on digits, weight", f"cnn on digits, weight, {allocation}"]
     assert [one.dense_macs for one in pruned] == pytest.approx([0.04, 0.52])
     frame = settings_table(rows, pruned)
     assert dict(zip(frame["Allocation"], frame["MACs left dense (%)"], strict=True)) == {
-        "uniform": "4.0", "global": "4.0", "2:4": "52.0",
+        "uniform": "4.0", "global": "4.0", allocation: "52.0",
     }  # fmt: skip
     assert warnings(pruned) == [
-        "cnn on digits: under allocation 2:4 52 % of the MACs are left dense at granularity weight: "
-        "pattern does not fit (48 %), head (4.0 %)."
+        f"cnn on digits: under allocation {allocation} 52 % of the MACs are left dense at granularity weight: "
+        f"{reason} (48 %), head (4.0 %)."
     ]
 
 

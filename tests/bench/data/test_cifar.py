@@ -10,6 +10,8 @@ from torchvision import datasets
 
 from bench.core.errors import UserError
 from bench.data.cifar import SUPERCLASSES, TorchvisionSource
+from bench.data.load import load_dataset
+from bench.study.spec import DataSpec
 
 
 @pytest.fixture
@@ -132,3 +134,50 @@ def test_labels_that_are_not_there(name, labels, message, tmp_path):
     for act in (TorchvisionSource(name, tmp_path, labels).facts, TorchvisionSource(name, tmp_path, labels).read):
         with pytest.raises(UserError, match=message):
             act()
+
+
+@pytest.fixture
+def whole_cifar100(tmp_path, monkeypatch):
+    """Three train images and one test image of each class, in torchvision's files below the home folder."""
+    pixels = np.random.default_rng(1).integers(0, 256, (400, 3072), dtype=np.uint8)
+    fine = np.arange(400) % 100
+    folder = tmp_path / ".cache" / "prunebench" / datasets.CIFAR100.base_folder
+    folder.mkdir(parents=True)
+    names = sorted(name for names in SUPERCLASSES.values() for name in names)
+    contents = {"meta": {"fine_label_names": names, "coarse_label_names": list(SUPERCLASSES)}}
+    for name, part in (("train", slice(300)), ("test", slice(300, 400))):
+        coarse = [COARSE[label] for label in fine[part]]
+        contents[name] = {"data": pixels[part], "fine_labels": fine[part].tolist(), "coarse_labels": coarse}
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+        md5 = hashlib.md5((folder / name).read_bytes()).hexdigest()
+        if name == "meta":
+            monkeypatch.setattr(datasets.CIFAR100, "meta", {**datasets.CIFAR100.meta, "md5": md5})
+        else:
+            monkeypatch.setattr(datasets.CIFAR100, f"{name}_list", [[name, md5]])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return pixels.reshape(400, 3, 32, 32), fine, names
+
+
+@pytest.mark.parametrize("labels", ["fine_label", "coarse_label"])
+def test_both_routes_to_cifar100_give_the_same_images_and_classes(
+    whole_cifar100, tmp_path, encode, write_parquet, labels
+):
+    pixels, fine, names = whole_cifar100
+    contents, copy = [encode(image.transpose(1, 2, 0)) for image in pixels], tmp_path / "copy"
+    copy.mkdir()
+    coarse = np.array(COARSE)[fine]
+    chosen, classes = (fine, names) if labels == "fine_label" else (coarse, list(SUPERCLASSES))
+    other = {"coarse_label": coarse} if labels == "fine_label" else {"fine_label": fine}
+    for name, part in (("train", slice(300)), ("test", slice(300, 400))):
+        more = {key: values[part] for key, values in other.items()}
+        write_parquet(copy / f"{name}-0.parquet", contents[part], chosen[part], classes, labels, more)
+    spec = DataSpec(name="cifar100", labels=labels, calibration=50, search=50)
+    download, local = (load_dataset(spec.model_copy(update={"path": path}), tmp_path) for path in (None, str(copy)))
+    assert download.classes == local.classes == tuple(classes)
+    assert download.normalisation == local.normalisation
+    assert download.test.labels.tolist() == local.test.labels.tolist() == chosen[300:].tolist()
+    np.testing.assert_array_equal(download.test.images, pixels[300:])
+    np.testing.assert_array_equal(local.test.images, pixels[300:])
+    for dataset in (download, local):
+        assert [len(part) for part in (dataset.fit, dataset.calibration, dataset.search)] == [200, 50, 50]

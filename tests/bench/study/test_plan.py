@@ -191,13 +191,13 @@ def test_a_study_of_too_many_cells_is_refused(tmp_path, monkeypatch):
         plan_of(tmp_path)
 
 
-def test_the_ids_of_the_digits_template_never_change():
+def test_the_ids_of_the_committed_digits_study_never_change():
     """Stored rows are found by them: a change makes every finished study new, as store schema 2 did.
 
     A raised version of a method changes those of its own cells: of 46,840, version 2 of `taylor`, `emp` and `repair`
     changed 4,360.
     """
-    folder = Path(__file__).parents[3] / "bench" / "study" / "templates" / "digits"
+    folder = Path(__file__).parents[3] / "reports" / "digits"
     registry = make_registry(folder)
     plan = make_plan(load_study(folder, registry), registry, "float32", {"digits": FACTS}, lambda m, *_: {"m": m.name})
     ids = "".join(cell.id for cell in plan.cells())
