@@ -27,6 +27,7 @@ def dsnot(
     cycles: Annotated[int, Field(ge=0)] = 50,
     threshold: Annotated[float, Field(ge=0)] = 0.1,
     variance_power: Annotated[float, Field(ge=0)] = 1.0,
+    same_sign: bool = False,
 ) -> ScoreMap:
     """Score a mask of which some weights were exchanged, to bring the expected output of every row to the dense one.
 
@@ -53,6 +54,8 @@ def dsnot(
         positions.
     variance_power : float
         p (the authors' default).
+    same_sign : bool
+        Whether a row ends before an exchange that changes the sign of its error (off in the authors' code by default).
 
     Returns
     -------
@@ -67,9 +70,11 @@ def dsnot(
 
     Notes
     -----
-    As the authors' code by default, a row goes on where an exchange changed the sign of its error. Unlike there, it
-    ends where no weight is left that reduces the error (theirs then prunes without regrowing), and the variance is that
-    of the whole draw (theirs is the mean over sequences).
+    Unlike in the authors' code, a row ends where no weight is left that reduces the error (theirs then prunes without
+    regrowing), and the variance is that of the whole draw (theirs is the mean over sequences).
+
+    The defaults are meant for rows of thousands of weights, of which 50 exchanges change a percent. In a convolution
+    of 144 weights per output they may replace all kept weights.
     """
     refinement = Refinement("dsnot", start, view, calibration, generator, sparsity)
     for layers in runs_of_layers(view.units.layers, PART):
@@ -82,12 +87,20 @@ def dsnot(
             change = rows * (moments.first / len(calibration))[group]
             gain = change / variance.pow(variance_power)[group]
             cost = rows.abs() * squares.sqrt()[group]
-            kept = exchange(refinement.kept(layer), change, gain, cost, cycles, threshold)
+            kept = exchange(refinement.kept(layer), change, gain, cost, cycles, threshold, same_sign)
             refinement.refined(layer, kept)
     return refinement.scores()
 
 
-def exchange(kept: Tensor, change: Tensor, gain: Tensor, cost: Tensor, cycles: int, threshold: float) -> Tensor:
+def exchange(
+    kept: Tensor,
+    change: Tensor,
+    gain: Tensor,
+    cost: Tensor,
+    cycles: int,
+    threshold: float,
+    same_sign: bool = False,
+) -> Tensor:
     """Exchange kept and removed weights of every row until the sum of `change` over the removed ones is small.
 
     Parameters
@@ -100,7 +113,7 @@ def exchange(kept: Tensor, change: Tensor, gain: Tensor, cost: Tensor, cycles: i
         Of the sign of `change`; the removed weight with the largest absolute value is regrown first.
     cost : Tensor
         The kept weight with the smallest value is pruned first.
-    cycles, threshold
+    cycles, threshold, same_sign
         As for `dsnot`.
 
     Returns
@@ -120,6 +133,7 @@ def exchange(kept: Tensor, change: Tensor, gain: Tensor, cost: Tensor, cycles: i
     every = torch.arange(len(kept), device=kept.device)
     to_regrow, to_prune = ~kept, kept.clone()
     error = (change * to_regrow).sum(dim=1)
+    first = error.sign()
     active = torch.ones_like(error, dtype=torch.bool)
     for _ in range(cycles):
         sign = torch.where(error > 0, 1.0, -1.0).to(change.dtype).unsqueeze(1)
@@ -128,10 +142,13 @@ def exchange(kept: Tensor, change: Tensor, gain: Tensor, cost: Tensor, cycles: i
         regrown = (gain * sign).masked_fill(~useful, -torch.inf).argmax(dim=1)
         pruned = cost.masked_fill(~harmless, torch.inf).argmin(dim=1)
         active = active & (error.abs() > threshold) & useful[every, regrown] & harmless[every, pruned]
+        after = error + change[every, pruned] - change[every, regrown]
+        if same_sign:
+            active = active & (after.sign() == first)
         if not bool(active.any()):
             break
         rows, grow, prune = every[active], regrown[active], pruned[active]
         kept[rows, grow], kept[rows, prune] = True, False
         to_regrow[rows, grow], to_prune[rows, prune] = False, False
-        error = error + torch.where(active, change[every, pruned] - change[every, regrown], 0)
+        error = torch.where(active, after, error)
     return kept

@@ -99,3 +99,11 @@ def test_other_starts_give_other_masks(start: str) -> None:
     )
     masks = [dsnot(view, draw, None, 0.5, start=name)["0"] >= 1 for name in ("wanda", start)]
     assert not torch.equal(*masks)
+
+
+def test_a_row_may_end_before_its_error_changes_sign() -> None:
+    change = torch.tensor([[3.0, 1.0, -1.0, -2.0, 5.0]], dtype=torch.float64)
+    kept = torch.tensor([[False, False, True, True, True]])
+    cost = torch.tensor([[9.0, 9.0, 2.0, 1.0, 0.5]])
+    assert torch.equal(exchange(kept, change, change, cost, 50, 0.1, same_sign=True), kept)
+    assert not torch.equal(exchange(kept, change, change, cost, 50, 0.1), kept)

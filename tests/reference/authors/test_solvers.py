@@ -88,6 +88,6 @@ def test_dsnot_exchanges_what_the_authors_exchange(case: dict[str, Any]) -> None
     """One sequence of 24 tokens, for which their variance is that of the draw."""
     inputs = _numbers(22, 1, 24, 128) * (0.5 + _numbers(23, 128).abs()) + 0.5 * _numbers(24, 128)
     view, draw = _view(nn.Linear(128, 4, bias=False), _numbers(21, 4, 128), inputs)
-    options = {name: case[name] for name in ("start", "cycles", "threshold", "variance_power")}
+    options = {name: case[name] for name in ("start", "cycles", "threshold", "variance_power", "same_sign")}
     kept = dsnot(view, draw, None, case["sparsity"], **options)["0"] >= 1
     assert _text(kept) == case["kept"]
