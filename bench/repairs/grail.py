@@ -1,4 +1,4 @@
-"""GRAIL: the layers that read removed channels learn to do without them (METHODS section 9).
+"""GRAIL: weights that read removed channels, refitted by a ridge regression on the kept ones (METHODS section 9).
 
 A layer that reads removed channels is a *consumer*. Its weights are refitted by a ridge regression of all its dense
 input channels on the kept ones. Nothing else of the network changes.
