@@ -87,7 +87,7 @@ def test_scores_of_coupled_channels_become_means_and_those_of_units_stay():
     assert found.ranked(PAIRS) is found
     plain = scores()
     assert plain.ranked(UNITS) is plain
-    with pytest.raises(CellError, match="other layers than the model"):
+    with pytest.raises(CellError, match="expected"):
         plain.ranked(PAIRS)
 
 

@@ -41,6 +41,7 @@ def inputs_of(net: nn.Module, name: str, x: Tensor) -> Tensor:
     return found[0]
 
 
+@torch.no_grad()
 def test_is_the_mean_over_images_and_queries_of_the_largest_probability():
     net, calibration = sharpened(digits_vit()), draw((6, 1, 8, 8))
     scores = attention_score(view_of(net, calibration), calibration, torch.Generator())
