@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from analysis import frames
@@ -280,6 +282,20 @@ _SPEEDUP: tuple[tuple[str, str], ...] = (
     ("unit", "What is kept or removed as a whole: a weight or a channel, by granularity."),
 )
 
+#: Granularities that reports explain only where a study has them.
+_COUPLED: Mapping[str, tuple[str, str]] = {
+    "head": (
+        "head",
+        "Granularity: whole attention heads are removed: their queries, keys and values, and the weights of the output "
+        "projection that read them. A score is the mean over the head's rows.",
+    ),
+    "group": (
+        "group",
+        "Granularity: output channels that only leave the network together, as those of a residual stage, are removed "
+        "together. A score is the mean over the members.",
+    ),
+}
+
 
 def glossary(rows: pd.DataFrame, methods: Methods, *, all_products: bool = True) -> list[tuple[str, str]]:
     """Return the words that a report on these rows uses, with their meaning, in alphabetical order.
@@ -294,6 +310,7 @@ def glossary(rows: pd.DataFrame, methods: Methods, *, all_products: bool = True)
         Whether their speed-up counts all products; False for store schema 1.
     """
     words = dict(_WORDS + (_SPEEDUP if all_products else _SPEEDUP_OF_SCHEMA_1))
+    words |= dict(_COUPLED[name] for name in rows["granularity"].dropna().unique() if name in _COUPLED)
     if len(frames.searched(rows)):
         words |= dict(_SEARCH_WORDS)
     for kind in ("allocation", "correction", "recalibration", "scorer", "search"):

@@ -8,8 +8,7 @@ from bench.core.registry import Plugin
 from bench.plugins.looks import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, look
 
 WEIGHTS, CHANNELS = ("weight",), ("channel",)
-HEADS, STRUCTURES = ("head",), ("channel", "head", "group")
-ANY = ("weight", *STRUCTURES)
+HEADS, ANY = ("head",), ("weight", "channel", "head", "group")
 HAN = "Han et al. 2015"
 LEMMA = "arXiv 2605.09345, Lemma 1"
 SICS, SICS_OURS = "arXiv 2605.09345; formula ours", "arXiv 2605.09345 (as a control); formula ours"
@@ -74,7 +73,7 @@ SCORERS = (
         glossary="logarithm of the per-layer rank", complexity=0,
     ),
     _scorer(
-        "l2", "magnitude:l2", "root mean square of the filter", "none", "Li et al. 2017", granularities=STRUCTURES,
+        "l2", "magnitude:l2", "root mean square of the filter", "none", "Li et al. 2017", granularities=CHANNELS,
         family=WEIGHTS_ALONE, look=look(GREEN, "D", "dashed"), glossary="root mean square of a channel",
     ),
     _scorer(
@@ -151,7 +150,7 @@ SCORERS = (
     _scorer(
         "activation", "activation:activation", "mean abs activation, before the non-linearity", "one forward pass",
         "ours",
-        granularities=("channel", "group"), family=INPUTS, look=look(RED, "2", "solid"),
+        granularities=CHANNELS, family=INPUTS, look=look(RED, "2", "solid"),
         glossary="mean absolute activation of a channel",
     ),
     _scorer(

@@ -25,7 +25,7 @@ def activation(view: ModelView, calibration: Calibration, generator: torch.Gener
     NotApplicable
         For weights, which have no activation of their own.
     """
-    if view.granularity == "weight":
+    if view.granularity != "channel":
         raise NotApplicable("activation scores channels; a single weight has no activation of its own")
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(view.units.names, 0)

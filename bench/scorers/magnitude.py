@@ -65,7 +65,7 @@ def l2(view: ModelView, calibration: Calibration, generator: torch.Generator) ->
     NotApplicable
         For weights, where it is the magnitude itself.
     """
-    if view.granularity == "weight":
+    if view.granularity != "channel":
         raise NotApplicable("l2 scores channels; for a single weight it is the magnitude")
     return ScoreMap({name: view.reduce(name, view.weight(name).square()).sqrt() for name in view.units.names})
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
 
 from bench.core.errors import UserError
+from bench.core.types import Granularity
 from prunebench.cli.options import AsJson
 from prunebench.cli.output import make_console, print_json, print_network
 
@@ -79,8 +80,9 @@ def _check_model(name: str, data: str, *, as_json: bool) -> None:
     from bench.study.spec import DataSpec, ModelSpec
 
     folder = Path.cwd()
-    network = check_network(ModelSpec(name=name), make_registry(folder), data_facts(DataSpec(name=data), folder))
-    described = network.describe(data, name, ("weight", "channel"))
+    facts, every = data_facts(DataSpec(name=data), folder), get_args(Granularity)
+    network = check_network(ModelSpec(name=name), make_registry(folder), facts, granularities=every)
+    described = network.describe(data, name, every)
     if as_json:
         print_json({**described, "notes": network.notes})
         return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from bench.core.types import Settings
 from bench.data.dataset import Dataset
@@ -68,3 +70,16 @@ def shared(session, dataset, dense, cells) -> SharedValues:
     return SharedValues(
         cells[0].group, dense, dataset, ("head",), session.registry, SETTINGS, Counter(), cells[0].calibration
     )
+
+
+@pytest.fixture
+def coupled(session, dataset, dense, cells) -> Callable[[nn.Module], SharedValues]:
+    """Return the shared values of an untrained network, at granularities ``head`` and ``group``, too."""
+
+    def make(model: nn.Module) -> SharedValues:
+        return SharedValues(
+            cells[0].group, replace(dense, model=model.eval()), dataset, ("head",), session.registry, SETTINGS,
+            Counter(), cells[0].calibration, ("head", "group"),
+        )  # fmt: skip
+
+    return make

@@ -7,6 +7,8 @@ import torch
 
 from bench.measure.mask_facts import MaskFacts
 from bench.measure.working_model import WorkingModel
+from bench.models.cifar import cifar_resnet20
+from bench.models.digits import digits_vit
 from bench.models.tensors import MaskSet
 
 
@@ -49,3 +51,27 @@ def test_an_emptied_layer_is_named_by_its_count_and_leaves_nothing_to_compute_be
     masks = masks_of(units, lambda layer: torch.full(layer.unit_shape, layer.name != first))
     assert facts.of(masks)["emptied_layers"] == 1
     assert facts.of(masks)["speedup"] > 1
+
+
+def test_heads_are_counted_as_units_and_their_rows_and_columns_as_parameters(coupled):
+    shared = coupled(digits_vit())
+    units = shared.units("head")
+    kept = torch.tensor([False] * 4 + [True, False, True, True] + [True] * 4)
+    found = MaskFacts(shared, WorkingModel(shared.dense.model)).of(MaskSet.from_flat(units.ranked, kept).members(units))
+    assert found["sparsity_achieved"] == pytest.approx(5 / 12)
+    assert (found["emptied_layers"], found["exact_removal"]) == (1, True)
+    parameters = list(shared.dense.model.parameters())
+    zeros = sum(int((p == 0).sum()) for p in parameters) + 5 * 4 * 16 * 64  # rows of q, k and v, columns of proj
+    total = sum(p.numel() for p in parameters)
+    assert found["sparsity_parameters"] == pytest.approx(zeros / total)
+    macs = shared.macs().total
+    assert found["speedup"] == pytest.approx(macs / (macs - 5 * 4 * 16 * 64 * 16))  # 16 tokens
+
+
+def test_removed_groups_save_what_reads_them(coupled):
+    shared = coupled(cifar_resnet20(in_chans=1))
+    units = shared.units("group")
+    kept = torch.arange(units.ranked.total) % 2 == 0
+    found = MaskFacts(shared, WorkingModel(shared.dense.model)).of(MaskSet.from_flat(units.ranked, kept).members(units))
+    assert found["sparsity_achieved"] == 0.5
+    assert 3.9 < found["speedup"] < 4.1

@@ -7,11 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.core.errors import NotApplicable
 from bench.masks.build import build_masks
 from bench.masks.order import keep_order
 from bench.measure.scoring import Scoring
+from bench.models.cifar import cifar_resnet20
+from bench.models.digits import digits_cnn, digits_vit
 from bench.models.tensors import FeatureMap
 from bench.scorers.gradient import taylor
+
+
+def cifar_grey():
+    return cifar_resnet20(in_chans=1)
 
 
 @pytest.fixture
@@ -74,3 +81,43 @@ def test_fusion_weights_are_an_argument(shared, cells, session):
         for name, scores in scoring.scores(cell, weights).items():
             assert torch.equal(scores, expected[name])
     assert shared.counters["score_passes"] == 1
+
+
+COUPLED = [("head", digits_vit, 12), ("group", digits_cnn, 176), ("group", cifar_grey, 400)]
+
+
+@pytest.mark.parametrize(("granularity", "make", "units"), COUPLED)
+@pytest.mark.parametrize("scorer", ["random", "magnitude", "taylor"])
+def test_budgets_of_coupled_units_are_exact(coupled, cells, granularity, make, units, scorer):
+    shared = coupled(make())
+    scoring = Scoring(shared)
+    for allocation, sparsity in (("uniform", 0.5), ("global", 0.75)):
+        cell = replace(
+            pick(cells, scorer="magnitude"), granularity=granularity, sparsity=sparsity,
+            scorer=shared.resolve("scorer", scorer), allocation=shared.resolve("allocation", allocation),
+        )  # fmt: skip
+        found = scoring.masked(cell, None)
+        chosen = found.masks.counted
+        assert chosen.units is shared.units(granularity).ranked
+        assert (chosen.units.total, chosen.kept) == (units, round((1 - sparsity) * units))
+        members = shared.units(granularity).coupling.named(shared.units(granularity))
+        for unit, kept in zip(members, chosen.flat.tolist(), strict=True):
+            assert {bool(found.masks[layer][channel]) for layer, channel in unit} == {kept}
+        assert found.overlap == 1 or scorer != "magnitude"
+
+
+def test_emp_counts_heads(coupled, cells):
+    shared = coupled(digits_vit())
+    for scorer in ("magnitude", "attention_score"):
+        cell = replace(
+            pick(cells, scorer="magnitude"), granularity="head", sparsity=None,
+            scorer=shared.resolve("scorer", scorer), allocation=shared.resolve("allocation", "emp"),
+        )  # fmt: skip
+        masked = Scoring(shared).masked(cell, None)
+        assert sum(part["k"] for part in masked.notes["emp"].values()) == masked.masks.counted.kept
+
+
+def test_a_network_without_attention_has_no_heads_to_score(coupled, cells):
+    cell = replace(pick(cells, scorer="magnitude"), granularity="head")
+    with pytest.raises(NotApplicable, match="nothing to prune at granularity head"):
+        Scoring(coupled(digits_cnn())).masked(cell, None)

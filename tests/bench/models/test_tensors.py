@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
 from bench.core.errors import CellError
-from bench.models.tensors import MaskSet, ScoreMap
-from bench.models.unit_space import PrunableLayer, UnitSpace
+from bench.models.tensors import FeatureMap, MaskSet, ScoreMap
+from bench.models.unit_space import Coupling, PrunableLayer, UnitSpace
 
 UNITS = UnitSpace("weight", (PrunableLayer("a", (2, 3), (2, 3)), PrunableLayer("b", (4,), (4,))))
 
@@ -68,3 +68,42 @@ def test_overlap_is_the_jaccard_index_and_digest_tells_masks_apart(first, second
     assert ours.overlap(UNITS.flatten(theirs).nonzero().squeeze(1)) == pytest.approx(expected)
     assert (ours.digest() == theirs.digest()) == (first == second)
     assert ours.kept == sum(first)
+
+
+#: Two units of two channels each, in two layers; the third channel of the second layer belongs to none.
+PAIRS = UnitSpace(
+    "group", (PrunableLayer("a", (2, 1), (2,)), PrunableLayer("b", (3, 1), (3,))),
+    coupling=Coupling(UnitSpace("group", (PrunableLayer("pair", (2, 1), (2,)),)),
+                      {"pair": torch.tensor([[0, 3], [1, 2]])}),
+)  # fmt: skip
+
+
+def test_scores_of_coupled_channels_become_means_and_those_of_units_stay():
+    channels = {"a": torch.tensor([1.0, 2.0]).double(), "b": torch.tensor([6.0, 5.0, 9.0]).double()}
+    found = ScoreMap(channels, secondary=channels, notes={"k": 1}).ranked(PAIRS)
+    assert (found["pair"].tolist(), dict(found.notes)) == ([3.0, 4.0], {"k": 1})
+    assert found.secondary is not None
+    assert found.secondary["pair"].tolist() == [3.0, 4.0]
+    assert found.ranked(PAIRS) is found
+    plain = scores()
+    assert plain.ranked(UNITS) is plain
+    with pytest.raises(CellError, match="expected"):
+        plain.ranked(PAIRS)
+
+
+def test_features_of_coupled_channels_become_means():
+    features = {"a": torch.tensor([[1.0, 2.0], [0.0, 0.0]]).double(),
+                "b": torch.tensor([[6.0, 5.0, 9.0], [1.0, 2.0, 9.0]]).double()}  # fmt: skip
+    found = FeatureMap(("x", "y"), features).ranked(PAIRS)
+    assert found.features["pair"].tolist() == [[3.0, 4.0], [1.0, 0.5]]
+    assert found.ranked(PAIRS) is found
+
+
+def test_masks_of_units_are_those_of_all_their_channels():
+    chosen = MaskSet.from_flat(PAIRS.ranked, torch.tensor([True, False]))
+    found = chosen.members(PAIRS)
+    assert found.flat.tolist() == [True, False, False, True, True]
+    assert (found.counted, found.units) == (chosen, PAIRS)
+    plain = masks([True] * 10)
+    assert plain.members(UNITS) is plain
+    assert plain.counted is plain

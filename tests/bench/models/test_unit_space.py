@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.core.errors import NotApplicable
-from bench.models.unit_space import Layout, PrunableLayer, UnitSpace
+from bench.models.unit_space import Coupling, Layout, PrunableLayer, UnitSpace
 
 SPACE = UnitSpace("weight", (PrunableLayer("a", (2, 3), (2, 3)), PrunableLayer("b", (4,), (4,))))
 
@@ -46,3 +46,18 @@ def test_a_layer_whose_uses_do_not_agree_has_no_channels():
 def test_the_weight_of_a_layer_is_found_under_its_name_or_its_own_path():
     assert PrunableLayer("conv", (1, 1), (1,)).parameter == "conv.weight"
     assert PrunableLayer("in_proj", (1, 1), (1,), parameter="in_proj").parameter == "in_proj"
+
+
+def test_members_of_coupled_units_are_named_by_layer_and_channel():
+    channels = UnitSpace("group", (PrunableLayer("a", (1, 1), (1,)), PrunableLayer("b", (2, 1), (2,))))
+    units = UnitSpace("group", (PrunableLayer("pair", (1, 1), (1,)),))
+    coupling = Coupling(units, {"pair": torch.tensor([[0, 2]])})
+    assert coupling.named(channels) == [(("a", 0), ("b", 1))]
+    assert coupling.channels(torch.tensor([False]), 3).tolist() == [False, True, False]
+    assert coupling.means(torch.tensor([[1.0, 9.0, 2.0], [0.0, 0.0, 1.0]]))["pair"].tolist() == [[1.5], [0.5]]
+
+
+def test_the_channels_that_a_reader_reads():
+    layer = PrunableLayer("qkv", (4, 1), (4,), read=(3, 2))
+    assert layer.read_of(torch.arange(4)).tolist() == [3, 2]
+    assert PrunableLayer("fc1", (4, 1), (4,)).read_of(torch.arange(4)).tolist() == [0, 1, 2, 3]
