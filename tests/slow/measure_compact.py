@@ -70,7 +70,7 @@ def main() -> None:
         images = torch.rand(128, *example.shape[1:])
         before, after = (sum(p.numel() for p in one.parameters()) for one in (net, compact))
         left = compact_macs(removal, example)
-        latency = [median_latencies((masked, compact), images[:batch]) for batch in (1, 128)]
+        latency = [median_latencies((masked, compact), images[:batch], rounds=3) for batch in (1, 128)]
         print(
             f"{name} | {macs.total / 1e6:.1f} M | {macs.speedup:.2f} | {macs.total / left:.2f} | "
             f"{before / after:.2f} | " + " | ".join(f"{a / b:.2f} ({a:.2f} / {b:.2f})" for a, b in latency)
