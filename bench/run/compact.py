@@ -213,7 +213,7 @@ def largest_difference(masked: nn.Module, compact: nn.Module, images: Tensor) ->
 
 
 def median_latencies(
-    networks: Sequence[nn.Module], images: Tensor, seconds: float = SECONDS,
+    networks: Sequence[nn.Module], images: Tensor, seconds: float = SECONDS, rounds: int = LEAST_ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:  # fmt: skip
     """Return the median duration of a forward pass of each network, in milliseconds; the networks alternate.
@@ -225,7 +225,9 @@ def median_latencies(
     images : Tensor
         One batch.
     seconds : float
-        Passes are repeated until so many seconds have passed, but at least `LEAST_ROUNDS` times.
+        Passes are repeated until so many seconds have passed, but at least `rounds` times.
+    rounds : int
+        Least number of timed passes of each network.
     clock : callable
         Returns seconds.
     """
@@ -234,7 +236,7 @@ def median_latencies(
         for network in networks:
             network(images)
         begun = clock()
-        while len(durations[0]) < LEAST_ROUNDS or (clock() - begun < seconds and len(durations[0]) < MOST_ROUNDS):
+        while len(durations[0]) < rounds or (clock() - begun < seconds and len(durations[0]) < MOST_ROUNDS):
             for network, own in zip(networks, durations, strict=True):
                 start = clock()
                 network(images)

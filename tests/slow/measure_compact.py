@@ -69,9 +69,10 @@ def main() -> None:
         masked, compact = removal.masked.module(), removal.compact.module()
         images = torch.rand(128, *example.shape[1:])
         before, after = (sum(p.numel() for p in one.parameters()) for one in (net, compact))
-        latency = [median_latencies((masked, compact), images[:batch]) for batch in (1, 128)]
+        left = compact_macs(removal, example)
+        latency = [median_latencies((masked, compact), images[:batch], rounds=3) for batch in (1, 128)]
         print(
-            f"{name} | {macs.total / 1e6:.1f} M | {macs.speedup:.2f} | {macs.total / compact_macs(removal, example):.2f} | "
+            f"{name} | {macs.total / 1e6:.1f} M | {macs.speedup:.2f} | {macs.total / left:.2f} | "
             f"{before / after:.2f} | " + " | ".join(f"{a / b:.2f} ({a:.2f} / {b:.2f})" for a, b in latency)
             + f" | {largest_difference(net, compact, images[:6]):.1e} | {sum(one.zero for one in removal.layers)}",
             flush=True,
