@@ -156,7 +156,7 @@ SCORERS = (
     _scorer(
         "attention_score", "attention:attention_score", "mean over images and queries of the largest probability",
         "one forward pass", "ours; named as a criterion by Wang et al. 2026 (arXiv 2509.25606)", granularities=HEADS,
-        family=INPUTS, look=look(GREEN, "4", "dashed"),
+        family=INPUTS, look=look(GREEN, "*", "solid"),
         glossary="largest attention probability of a query, its mean for a head",
     ),
     _scorer(

@@ -77,8 +77,9 @@ def test_taylor_of_channels(draw: Calibration) -> None:
         plain.zero_grad()
         F.cross_entropy(plain(draw.images[part]), draw.labels[part]).backward()
         for name in scores:
-            weight = plain.get_submodule(name).weight
-            squares[name] = squares[name] + (weight.grad * weight).detach().double().sum(dim=(1, 2, 3)) ** 2
+            batchnorm = plain.get_submodule(name.replace("conv", "bn").replace("downsample.0", "downsample.1"))
+            gate = batchnorm.weight.grad * batchnorm.weight + batchnorm.bias.grad * batchnorm.bias
+            squares[name] = squares[name] + gate.detach().double() ** 2
     for name, score in scores.items():
         expected = squares[name] / 3
         torch.testing.assert_close(score, expected, rtol=1e-2, atol=1e-5 * float(expected.max()))

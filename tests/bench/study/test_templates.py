@@ -51,8 +51,9 @@ def test_the_committed_report_is_that_of_the_template(tmp_path):
 def test_the_digits_template_only_adds_to_the_committed_study():
     """The committed report stays a part of what the template would run: its rows would be found again."""
     changes = list(ndiff(lines(ROOT / "reports", "digits"), lines(TEMPLATES, "digits")))
-    assert [line for line in changes if line.startswith("-")] == ["-     allocations: [uniform, global]"]
-    assert "+     allocations: [uniform, global, uniform_plus]" in changes
+    longer = [line[2:-1] for line in changes if line.startswith("-")]  # lists in one line, without their bracket
+    assert [line.split(":")[0].strip() for line in longer] == ["corrections", "recalibrations", "allocations"]
+    assert all(any(line.startswith(f"+ {start}, ") for line in changes) for start in longer)
     assert quick_cells(ROOT / "reports" / "digits") < quick_cells(TEMPLATES / "digits")
     claims = [(folder / "digits" / "claims.yaml").read_text() for folder in (ROOT / "reports", TEMPLATES)]
     assert claims[0] == claims[1]
