@@ -43,7 +43,7 @@ class IdxSource:
 
     @classmethod
     def find(cls, folder: Path) -> IdxSource | None:
-        """Return the source in `folder`, or below it as torchvision stores it; None if none of the files is there."""
+        """Return the source in `folder`, or below it as torchvision stores it; None if it has none of the files."""
         for place in (folder, folder / BELOW):
             if any(_path(place, name) is not None for name in FILES):
                 return cls(place)
@@ -127,7 +127,7 @@ class DownloadedSource:
         Raises
         ------
         UserError
-            If the data are not there and cannot be downloaded.
+            If the data are not available and cannot be downloaded.
         """
         folder = self.root / BELOW
         try:
