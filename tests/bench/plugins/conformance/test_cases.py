@@ -38,8 +38,11 @@ def allocation(units, scores, sparsity, view): ...
 def own_sparsity(units, scores, sparsity: None, view): ...
 
 
-def test_both_networks_are_tried_at_both_granularities(benches):
-    expected = ["DigitsCNN, weight", "DigitsCNN, channel", "VisionTransformer, weight", "VisionTransformer, channel"]
+def test_both_networks_are_tried_at_every_granularity_of_one_layer_and_the_transformer_with_heads(benches):
+    expected = [
+        "DigitsCNN, weight", "DigitsCNN, channel", "VisionTransformer, weight", "VisionTransformer, channel",
+        "VisionTransformer, head",
+    ]  # fmt: skip
     assert [str(bench) for bench in benches] == expected
     assert {len(bench.calibration) for bench in benches} == {64}
 
