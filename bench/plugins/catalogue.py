@@ -175,7 +175,7 @@ CORRECTIONS = (
         "Tang et al. 2026", look(SKY, "p", "solid"),
         "weights that read removed channels fitted anew by a ridge regression on the kept channels",
         cost="one dense pass; sequential: two per layer that reads removed channels (ResNet-20: 2 s and 60 s)",
-        moments=2**30, granularities=("channel",),
+        moments=2**30, granularities=("channel", "head", "group"),
     ),
 )  # fmt: skip
 
