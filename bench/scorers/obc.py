@@ -127,7 +127,8 @@ def removal_losses(rows: Tensor, hessian: Tensor, damping: float) -> tuple[Tenso
     live = rows.masked_fill(dead[group], 0)
     at_once = max(1, (GPU_HELD if rows.is_cuda else HELD) // (8 * k * k))
     parts = [
-        _remove(row, inverse, least, of) for row, of in zip(live.split(at_once), group.split(at_once), strict=True)
+        _remove(row, inverse, least, of)
+        for row, of in zip(torch.split(live, at_once), torch.split(group, at_once), strict=True)
     ]
     losses, order = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     step = torch.arange(k, dtype=losses.dtype, device=losses.device).expand_as(losses)

@@ -112,7 +112,7 @@ def swap(kept: Tensor, rows: Tensor, gram: Tensor, swaps: int | None = None) -> 
     if keep == 0 or removed == 0:
         return kept
     at_once = max(1, (GPU_HELD if rows.is_cuda else HELD) // (8 * keep * removed))
-    parts = zip(kept.split(at_once), rows.split(at_once), strict=True)
+    parts = zip(torch.split(kept, at_once), torch.split(rows, at_once), strict=True)
     return torch.cat([_swap(mask, weights, gram, keep, swaps) for mask, weights in parts])
 
 
