@@ -308,11 +308,10 @@ def _resize(node: fx.Node, cuts: _Cuts) -> None:
         ]
     elif name in ("slice", "select"):
         axis = int(args[1]) if len(args) > 1 else 0
-        before = cuts.kept(source)[axis].cumsum(0).tolist()
-        args[2:4] = [
-            place if not isinstance(place, int) else before[place - 1] if 0 < place <= len(before) else place
-            for place in args[2:4]
-        ]
+        before = [0, *cuts.kept(source)[axis].cumsum(0).tolist()]
+        for number, place in enumerate(args[2:4], start=2):
+            if isinstance(place, int) and place < len(before):
+                args[number] = before[place if place >= 0 else max(0, place + len(before) - 1)]
     elif name in ("conv1d", "conv2d") and len(args) > 6 and args[6] != 1:
         weight = cuts.flows[args[1]]
         args[6] = cuts.shape(source)[1] // weight.value.shape[1]

@@ -209,6 +209,26 @@ def test_nothing_is_removed_of_a_network_without_zeros():
     assert list(left.values()) == [6, 8, 6, 3]
 
 
+class Parts(nn.Module):
+    """Cuts its channels in parts, counted from either end."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3)
+        self.last = nn.Linear(7, 3)
+
+    def forward(self, x):
+        x = self.first(x).mean((2, 3))
+        return self.last(torch.cat([x[:, -4:-1], x[:, 1:4], x[:, -1:]], dim=1))
+
+
+def test_parts_are_cut_at_the_same_channels():
+    net = Parts().eval()
+    zero(net.first.weight, net.first.bias, rows=[2, 4])
+    left, _ = channels_left(net, torch.rand(2, 1, 8, 8))
+    assert left["first"] == 3  # the first channel is in no part
+
+
 class Unknown(nn.Module):
     """Sorts its channels, for which there is no rule."""
 
