@@ -36,16 +36,17 @@ def grail(
     context: RepairContext,
     *,
     damping: Annotated[float, Field(ge=0)] = 1e-3,
-    order: Order = "parallel",
+    order: Order = "sequential",
 ) -> dict[str, Tensor]:
     """Refit the weights that read removed channels, by a ridge regression on the kept channels (Tang et al. 2026).
 
     With k the kept input channels of a consumer, its weights W become W B on them, where
     B = X_d X_p[k]^T (X_p[k] X_p[k]^T + lambda I)^-1 minimises norm(X_d - B X_p[k])^2 + lambda norm(B)^2.
     X_d holds the input channels of the dense model, one column per image and position; a convolution applies the same B
-    at every position of its kernel. X_p is X_d for ``parallel``, so that B = G[:, k] (G[k, k] + lambda I)^-1 with the
-    Gram matrix G: the authors' code for ResNets and ViTs. For ``sequential`` X_p is what the pruned model gives, its
-    layers before this one already refitted (ours).
+    at every position of its kernel. For ``sequential`` X_p is what the pruned model gives, its layers before this one
+    already refitted: the consumers follow each other in forward order, as the blocks of the authors' code for language
+    models. For ``parallel`` X_p is X_d, so that B = G[:, k] (G[k, k] + lambda I)^-1 with the Gram matrix G: the authors'
+    code for ResNets and ViTs.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def grail(
         What to work on, of channels or other units that are removed as a whole.
     damping : float
         lambda as a share of the mean of diag(X_p[k] X_p[k]^T); the authors' code has 1e-3. With 0, the pseudo-inverse.
-    order : {"parallel", "sequential"}
-        One pass over the dense model for as many consumers as `HELD` allows, or two passes per consumer.
+    order : {"sequential", "parallel"}
+        Two passes per consumer, or one pass over the dense model for as many consumers as `HELD` allows.
 
     Returns
     -------

@@ -58,7 +58,7 @@ def test_weights_are_those_of_the_authors() -> None:
     masks, model = MaskSet(units, kept), copy.deepcopy(net)
     apply_masks(model, units, masks)
     draw = Calibration(images, torch.zeros(8, dtype=torch.int64), 4)
-    grail(RepairContext(model, {}, units, masks, draw, net))
+    grail(RepairContext(model, {}, units, masks, draw, net), order="parallel")
 
     convolution = model[2].weight[KEPT["2"]][:, KEPT["0"]].flatten(2)
     torch.testing.assert_close(convolution, torch.tensor(CONVOLUTION), rtol=1e-4, atol=1e-5)
