@@ -74,6 +74,23 @@ def test_masked_networks(make, channels, size):
             assert left[layer.name] == int(kept[layer.name].sum())
 
 
+@pytest.mark.parametrize(
+    ("granularity", "make", "channels", "size"),
+    [("head", vit, 1, 8), ("group", vit, 1, 8), ("group", lambda: CifarResNet(1, 10), 3, 16)],
+)
+def test_of_units_that_are_removed_as_a_whole_nothing_stays(granularity, make, channels, size):
+    torch.manual_seed(0)
+    net, example = trained(make()), torch.rand(2, channels, size, size)
+    units = find_units(net, granularity, (), example)
+    kept = torch.rand(units.ranked.total, generator=torch.Generator().manual_seed(1)) > 0.5
+    masks = MaskSet.from_flat(units.ranked, kept).members(units)
+    apply_masks(net, units, masks)
+    left, removal = channels_left(net, example)
+    assert all(layer.zero == 0 for layer in removal.layers)
+    assert 0 < removal.removed == int((~masks.flat).sum())
+    assert {name: left[name] for name in units.names} == {name: int(masks[name].sum()) for name in units.names}
+
+
 def test_zero_padded_shortcuts_shift_the_channels():
     """Channel 3 of the first stage is channel 11 of the second and 27 of the third."""
     net = trained(CifarResNet(1, 10))
