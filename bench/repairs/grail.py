@@ -45,8 +45,8 @@ def grail(
     X_d holds the input channels of the dense model, one column per image and position; a convolution applies the same B
     at every position of its kernel. For ``sequential`` X_p is what the pruned model gives, its layers before this one
     already refitted: the consumers follow each other in forward order, as the blocks of the authors' code for language
-    models. For ``parallel`` X_p is X_d, so that B = G[:, k] (G[k, k] + lambda I)^-1 with the Gram matrix G: the authors'
-    code for ResNets and ViTs.
+    models. For ``parallel`` X_p is X_d, so that B = G[:, k] (G[k, k] + lambda I)^-1 with the Gram matrix G, as in the
+    authors' code for ResNets and ViTs.
 
     Parameters
     ----------
