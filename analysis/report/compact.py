@@ -35,9 +35,12 @@ def physical_removal(data: StudyData) -> Section | None:
     if rows.empty:
         return None
     frame = pd.DataFrame([_line(row, networks[row["cell"]]) for row in rows.to_dict("records")])
-    machines = sorted({f"{one.device}, {count(one.threads)} thread(s), torch {one.torch}" for one in networks.values()})
+    machines = sorted({
+        f"{one.device}, {count(one.threads)} thread{'s' * (one.threads != 1)}, torch {one.torch}"
+        for one in networks.values()
+    })  # fmt: skip
     text = (
-        "`prunebench prune --compact` wrote these networks without the pruned channels. The outputs of each equal "
+        "The command prune with --compact wrote these networks without their pruned channels. The outputs of each equal "
         "those of the masked network.",
         f"Latency was measured on: {'; '.join(machines)}.",
     )

@@ -38,7 +38,7 @@ def test_sizes_and_latencies_are_ratios(data):
     assert set(frame["Ratio of latency, batch 1"]) == {"1.25 (2.00 / 1.60 ms)"}
     assert set(frame["Ratio of latency, batch 128"]) == {"3.00 (9.00 / 3.00 ms)"}
     assert set(frame["Zero channels that stay"]) == {"1"}
-    assert "a processor, 2 thread(s), torch 2.9" in section.text[1]
+    assert "a processor, 2 threads, torch 2.9" in section.text[1]
 
 
 def test_a_study_without_compact_networks_has_no_section(study):
