@@ -40,8 +40,8 @@ def physical_removal(data: StudyData) -> Section | None:
         for one in networks.values()
     })  # fmt: skip
     text = (
-        "The command prune with --compact wrote these networks without their pruned channels. The outputs of each equal "
-        "those of the masked network.",
+        "The command prune with --compact wrote these networks without their pruned channels. The outputs of each "
+        "equal those of the masked network.",
         f"Latency was measured on: {'; '.join(machines)}.",
     )
     table = Table("compact", "Size and speed of compact networks", frame, caption=CAPTION)
