@@ -137,7 +137,7 @@ SCORERS = (
     ),
     _scorer(
         "ria", "ria:ria", "(abs(w_ij) / sum_i abs(w_ij) + abs(w_ij) / sum_j abs(w_ij)) norm2(x_j)^(1/2)",
-        "one forward pass", "Zhang et al. 2024 (Plug-and-Play)", family=INPUTS, look=look(ORANGE, "v", "solid"),
+        "one forward pass", "Zhang et al. 2024 (Plug-and-Play)", family=INPUTS, look=look(GREY, "v", "solid"),
         glossary="weight relative to its row and its column, times the square root of the input norm",
     ),
     _scorer(
