@@ -81,7 +81,7 @@ class IdxSource:
                 raise UserError(
                     f"data folder {self.folder}: {FILES[place]} has {len(part)} images of {height}x{width} pixels, "
                     f"{FILES[place + 1]} {len(classes)} labels; expected one label per image, and one size for "
-                    f"training and test images; copy all four files anew"
+                    f"training and test images; copy all four files again"
                 )
             if classes.max(initial=0) >= len(CLASSES):
                 raise UserError(
@@ -151,9 +151,9 @@ def _read(path: Path, dimensions: int) -> Bytes:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {error}; copy the file anew") from error
+        raise UserError(f"{path}: cannot be read: {error}; copy the file again") from error
     header = 4 + 4 * dimensions
     shape = np.frombuffer(content[4:header], ">u4").tolist() if content[:4] == bytes([0, 0, 8, dimensions]) else []
     if len(shape) != dimensions or len(content) != header + prod(shape):
-        raise UserError(f"{path}: is no complete idx file of bytes in {dimensions} dimensions; copy the file anew")
+        raise UserError(f"{path}: is no complete idx file of bytes in {dimensions} dimensions; copy the file again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

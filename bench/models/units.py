@@ -122,7 +122,7 @@ def examine(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...]
 def dense_reasons(
     model: nn.Module, inventory: Inventory, granularity: Granularity, exclude: tuple[str, ...]
 ) -> dict[str, str | None]:
-    """Say for every weight of a network why it has no units, or None if it has; see `examine`."""
+    """Return for every weight of a network the reason why it has no units, or None if it has units; see `examine`."""
     return examine(model, granularity, exclude, inventory).reasons
 
 

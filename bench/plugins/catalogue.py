@@ -173,7 +173,7 @@ CORRECTIONS = (
     _correction(
         "grail", "grail:grail", "W G_.k (G_kk + lambda I)^-1, lambda = 0.001 mean diag G_kk, k kept inputs",
         "Tang et al. 2026", look(SKY, "p", "solid"),
-        "weights that read removed channels fitted anew by a ridge regression on the kept channels",
+        "weights that read removed channels, refitted by a ridge regression on the kept channels",
         cost="two passes per layer that reads removed channels (ResNet-20: 60 s); parallel: one dense pass (2 s)",
         moments=2**30, granularities=("channel", "head", "group"),
     ),

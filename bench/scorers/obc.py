@@ -108,7 +108,7 @@ def removal_losses(rows: Tensor, hessian: Tensor, damping: float) -> tuple[Tenso
 
     Examples
     --------
-    Two inputs that are almost equal: the second weight takes over from the first, and its removal costs both.
+    Two inputs that are almost equal: the second weight compensates for the first, and its removal loses both.
 
     >>> rows, hessian = torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[[2.0, 1.9], [1.9, 2.0]]]).double()
     >>> removal_losses(rows, hessian, damping=0)

@@ -168,7 +168,7 @@ def bounds(centre: Array, R: float, *, published: bool = False) -> tuple[Array, 
     """Return the bounds clip(centre (1 - R)) and clip(centre (1 + R)), sorted in each coordinate.
 
     With `published` they stay as they are printed. A negative coordinate then has its lower bound above its upper one,
-    and clipping to both gives the upper one, whatever is clipped (`numpy.clip` and the authors' ``Bounds`` alike).
+    and clipping any value to both gives the upper one (`numpy.clip`, and ``Bounds`` of the authors' MATLAB code).
 
     Examples
     --------
