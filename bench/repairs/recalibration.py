@@ -84,10 +84,9 @@ def reset_ema(
     NotApplicable
         If the model has no BatchNorm.
     """
-    layers = batchnorm_layers(model)
-    for layer in layers:
+    for layer in batchnorm_layers(model):
         layer.reset_running_stats()
-    _run(model, layers, itertools.islice(itertools.cycle(_full_batches(calibration)), batches), momentum)
+    ema(model, calibration, momentum=momentum, batches=batches)
 
 
 def kept_of_reset(momentum: float, batches: int) -> float:
