@@ -119,13 +119,6 @@ def examine(model: nn.Module, granularity: Granularity, exclude: tuple[str, ...]
     return Examined(channels.reasons | reasons, units)
 
 
-def dense_reasons(
-    model: nn.Module, inventory: Inventory, granularity: Granularity, exclude: tuple[str, ...]
-) -> dict[str, str | None]:
-    """Return for every weight of a network the reason why it has no units, or None if it has units; see `examine`."""
-    return examine(model, granularity, exclude, inventory).reasons
-
-
 def _space(
     granularity: Granularity,
     model: nn.Module,

@@ -5,7 +5,7 @@ import torch
 
 from bench.models.dense import obtain_dense
 from bench.models.digits import digits_mlp
-from bench.models.units import dense_reasons, find_units, take_inventory
+from bench.models.units import examine, find_units, take_inventory
 from bench.models.view import normalise
 from bench.store.files import Artifacts
 from bench.study.spec import ModelSpec
@@ -35,5 +35,5 @@ def test_the_units_of_the_mlp():
     assert {layer.name: (layer.unit_shape, layer.partner) for layer in hidden.layers} == {
         "1": ((128,), "3"), "3": ((128,), "5"),
     }  # fmt: skip
-    reasons = dense_reasons(network, take_inventory(network, example), "channel", ("head",))
+    reasons = examine(network, "channel", ("head",), take_inventory(network, example)).reasons
     assert (reasons["5"] or "").startswith("cut along")  # its own reader is the head

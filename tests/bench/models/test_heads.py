@@ -14,7 +14,7 @@ from bench.models.heads import MIXED_HEADS, OTHER_FORM, find_heads, head_space
 from bench.models.inventory import take_inventory
 from bench.models.masking import apply_masks
 from bench.models.tensors import MaskSet
-from bench.models.units import dense_reasons, examine, find_units
+from bench.models.units import examine, find_units
 from bench.models.view import ModelView
 
 HEADS, WIDTH = 4, 16
@@ -153,7 +153,7 @@ def test_however_the_weights_are_held(form):
 @pytest.mark.parametrize("form", ["normalised", "mixed"])
 def test_heads_that_depend_on_each_other_are_none(form):
     net = Classifier(form).eval()
-    reasons = dense_reasons(net, take_inventory(net, IMAGES), "head", ("head",))
+    reasons = examine(net, "head", ("head",), take_inventory(net, IMAGES)).reasons
     assert reasons["attention.projections.0"] == reasons["attention.out"] == MIXED_HEADS
 
 

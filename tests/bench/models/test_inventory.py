@@ -22,7 +22,7 @@ from torch import nn
 
 from bench.models.build import seeded
 from bench.models.inventory import take_inventory
-from bench.models.units import dense_reasons, find_units
+from bench.models.units import examine, find_units
 
 
 def test_a_matrix_whose_columns_are_the_outputs():
@@ -150,7 +150,7 @@ def test_a_weight_and_its_transpose():
     assert prunable(net) == {"encoder": 2 * 48, "head": 80}
     assert find_units(net, "weight", (), images()).total == 48 + 80
     inventory = take_inventory(net, images())
-    assert (dense_reasons(net, inventory, "channel", ())["encoder"] or "").startswith("irregular use")
+    assert (examine(net, "channel", (), inventory).reasons["encoder"] or "").startswith("irregular use")
     check_halved(net, half=96 + 80)
 
 

@@ -16,7 +16,7 @@ from bench.models.counts import keep_count
 from bench.models.kan import KAN, SplineLayer, b_splines, digits_kan
 from bench.models.masking import apply_masks
 from bench.models.tensors import ScoreMap
-from bench.models.units import dense_reasons, find_units, take_inventory
+from bench.models.units import examine, find_units, take_inventory
 from bench.models.view import ModelView
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
@@ -80,7 +80,7 @@ def test_all_its_weights_are_found_with_their_shapes_and_products(network: KAN) 
 
 
 def test_it_has_no_channels_and_says_why(network: KAN) -> None:
-    reasons = dense_reasons(network, take_inventory(network, EXAMPLE), "channel", ("head",))
+    reasons = examine(network, "channel", ("head",), take_inventory(network, EXAMPLE)).reasons
     for name in ("layers.0.base", "layers.0.spline"):
         assert "no channel units: these are channels of convolutions" in (reasons[name] or "")
     with pytest.raises(UserError, match="KAN has nothing to prune at granularity 'channel'"):

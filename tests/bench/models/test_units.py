@@ -12,7 +12,7 @@ from bench.core.errors import UserError
 from bench.models.digits import digits_vit
 from bench.models.inventory import take_inventory
 from bench.models.unchanged import left_behind, marks
-from bench.models.units import dense_reasons, find_units
+from bench.models.units import examine, find_units
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_patch_embedding_has_no_channel_units(name, args, stem):
     net = timm.create_model(name, num_classes=10, **args).eval()
     x = images(side=32)
     assert stem not in channels(net, x)
-    reasons = dense_reasons(net, take_inventory(net, x), "channel", ())
+    reasons = examine(net, "channel", (), take_inventory(net, x)).reasons
     assert (reasons[stem] or "").startswith("residual stream")
 
 
