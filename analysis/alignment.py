@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from analysis import frames
+from analysis.evidence import frames
 from analysis.stats.intervals import t_interval
 from bench.core.types import AXES
 from bench.store.reader import StudyData

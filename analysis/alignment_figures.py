@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import frames
+from analysis.evidence import frames
 from analysis.figures import facets
 from analysis.formats import percent
 from analysis.style import styled

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames
 from analysis.alignment import MEASURES
+from analysis.evidence import frames
 from analysis.formats import NONE, count, decimal, percent
 
 _KEYS = [*frames.SETTING, *frames.METHOD]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import frames
+from analysis.evidence import frames
 from analysis.formats import count
 from bench.store.reader import StudyData
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames
+from analysis.evidence import frames
 from analysis.stats.correction import adjust
 from analysis.stats.paired import compare
 

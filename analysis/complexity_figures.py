@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from analysis.complexity import PAPER
 from analysis.complexity_study import RAW, SMOOTH
+from analysis.evidence.methods import Methods
 from analysis.formats import percent
-from analysis.methods import Methods
 
 _GREY = "#555555"
 #: kappa -> the scorer whose look it has.

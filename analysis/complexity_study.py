@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from analysis import frames
 from analysis.complexity import Complexity, complexity, premium
-from analysis.fusion import search_name
+from analysis.evidence import frames
+from analysis.evidence.fusion import search_name
 
 #: Complexity by design -> its scorers, named before the data: those of claim P3.
 CLASSES: Mapping[int, tuple[str, ...]] = MappingProxyType({1: ("v1", "v1b_var", "v1d_range"), 2: ("a5", "a5_log6")})

@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.complexity import PAPER, Change
 from analysis.complexity_study import RAW, SMOOTH, Setting
+from analysis.evidence.fusion import is_equal
 from analysis.formats import NONE, count, decimal, p_value, percent, points, span
-from analysis.fusion import is_equal
 from analysis.kappa.curves import ScorerComplexity
 from analysis.kappa_tables import degree, scorer_title
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.comparisons import SAME_MASK
+from analysis.evidence.methods import Methods
 from analysis.formats import percent, points
-from analysis.methods import Methods
 
 #: Facets side by side.
 _COLUMNS = 3

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames
+from analysis.evidence import frames
+from analysis.evidence.fusion import search_name
 from analysis.formats import NONE, count, decimal, percent
-from analysis.fusion import search_name
 from analysis.kappa.approximation import INTERPOLATED, LARGEST
 from analysis.kappa.curves import Curves, DrawsInterval, ScorerComplexity, worst
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import frames
 from analysis.claims.prospects import Prospect
+from analysis.claims.records import ClaimResult, PartResult, Record
+from analysis.evidence import frames
+from analysis.evidence.fusion import is_equal, small_budgets
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, span, where
-from analysis.fusion import is_equal, small_budgets
-from analysis.records import ClaimResult, PartResult, Record
 from bench.store import dense_accuracy
 from bench.store.cell import FULL_BUDGET
 from bench.store.reader import StudyData

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import frames
-from analysis.methods import Methods
+from analysis.evidence import frames
+from analysis.evidence.methods import Methods
 from analysis.stats.mixed import Effect, Mixed, contrast, mixed
 from analysis.stats.power import attainable_p
 from analysis.stats.profiles import InterquartileMean, iqm_interval, performance_profile

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import frames
+from analysis.claims.records import CONFIRMATORY_MODELS
+from analysis.evidence import frames
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, span
 from analysis.overview import ALPHA, Common, FamilyModel, Ranking, interquartile_means
-from analysis.records import CONFIRMATORY_MODELS
 from analysis.stats.mixed import CHI_SQUARE_MODELS
 
 

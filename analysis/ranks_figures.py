@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.methods import Methods
+from analysis.evidence.methods import Methods
 
 
 def critical_difference(mean_ranks: pd.Series, groups: Sequence[Sequence[str]], axes: Axes, methods: Methods) -> None:

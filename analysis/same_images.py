@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import frames
+from analysis.evidence import frames
 from analysis.stats.correction import adjust
 from analysis.stats.images import crossed_intervals, mcnemar, unpack
 

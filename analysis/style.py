@@ -1,7 +1,7 @@
 """Colours, markers and lines of figures, readable in greyscale and to colour-blind people.
 
-The record of a method has its look (`analysis.methods.Methods.look`); here are those of names without one. The colours
-are those of Okabe and Ito (2008), "Color Universal Design".
+The record of a method has its look (`analysis.evidence.methods.Methods.look`); here are those of names without one. The
+colours are those of Okabe and Ito (2008), "Color Universal Design".
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis import frames
 from analysis.comparisons import SAME_MASK
+from analysis.evidence import frames
+from analysis.evidence.fusion import is_equal, search_name
+from analysis.evidence.networks import PrunedNetwork
 from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span
-from analysis.fusion import is_equal, search_name
-from analysis.networks import PrunedNetwork
 from analysis.stats.intervals import bca_coverage
 from bench.store.network import Network, units_text
 from bench.store.reader import StudyData
@@ -169,7 +169,7 @@ def search_table(found: pd.DataFrame, escapes: pd.DataFrame, gains: pd.DataFrame
     Parameters
     ----------
     found : DataFrame
-        What `analysis.fusion.searches` returned.
+        What `analysis.evidence.fusion.searches` returned.
     escapes, gains : DataFrame
         What `analysis.comparisons.searched_escapes` and `search_gains` returned.
     """
@@ -240,7 +240,7 @@ def emp_table(kept: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     kept : DataFrame
-        What `analysis.emp.emp_rows` returned.
+        What `analysis.evidence.emp.emp_rows` returned.
     """
     keys = [*frames.SETTING, *frames.METHOD]
     frame = frames.summarise(frames.per_model(kept, "change"), "change")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis import narrate
+from analysis.claims.records import ClaimResult, Record
 from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span, where
-from analysis.records import ClaimResult, Record
 
 
 def verdict_table(results: Sequence[ClaimResult]) -> pd.DataFrame:

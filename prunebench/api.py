@@ -55,7 +55,7 @@ def load(folder: str | Path, profile: str | None = None) -> StudyData:
     >>> evidence.meta["name"], sorted(evidence.rows["granularity"].dropna().unique())
     ('digits', ['channel', 'weight'])
     """
-    from analysis.load import load as read
+    from analysis.evidence.load import load as read
 
     return read(Path(folder), profile)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.claims.read import claims_hash
 from analysis.claims.schema import claims_path
-from analysis.evidence_files import refuse_without_evidence
+from analysis.evidence.files import refuse_without_evidence
 from bench.plugins.catalogue import make_registry
 from bench.study.load import check_study
 

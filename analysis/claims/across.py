@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.claims.contrasts import SEED, Estimate, default_margin, known_classes, open_record
+from analysis.claims.records import Record, number
 from analysis.claims.samples import Sample, axis_samples, samples
 from analysis.claims.schema import (
     AcrossPart,
@@ -26,7 +27,6 @@ from analysis.claims.schema import (
     Trend,
 )
 from analysis.claims.values import WORDS
-from analysis.records import Record, number
 from analysis.stats.degenerate import at_chance, classify
 from analysis.stats.equivalence import tost
 from analysis.stats.intervals import t_interval

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.claims.records import CONFIRMATORY_MODELS, Record, Size, number
 from analysis.claims.samples import Sample, samples
 from analysis.claims.schema import AcrossPart, Claim, MeanPart
-from analysis.records import CONFIRMATORY_MODELS, Record, Size, number
 from analysis.stats.degenerate import at_chance
 from analysis.stats.effects import dz_interval
 from analysis.stats.equivalence import tost

@@ -9,12 +9,12 @@ from analysis.claims.across import across_estimates
 from analysis.claims.contrasts import Estimate, mean_estimates
 from analysis.claims.identities import identity_records
 from analysis.claims.read import Claims, read_claims
+from analysis.claims.records import ClaimResult, PartResult, Record, Verdict, versions
 from analysis.claims.schema import Claim, Combination, Contrast, IdentityPart, Part, Reevaluation
 from analysis.claims.select import in_setting, lacking, missing
 from analysis.claims.settle import settle
 from analysis.claims.values import LACKING
-from analysis.load import data_hash
-from analysis.records import ClaimResult, PartResult, Record, Verdict, versions
+from analysis.evidence.load import data_hash
 from bench.store.reader import StudyData
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import frames
+from analysis.claims.records import Record, Verdict
 from analysis.claims.schema import EmpBeta, EmpBound, IdentityPart, MaskIdentity, Reevaluation, RepairIdentity
 from analysis.claims.select import describe, labels, select
-from analysis.emp import emp_rows
-from analysis.records import Record, Verdict
+from analysis.evidence import frames
+from analysis.evidence.emp import emp_rows
 from analysis.stats.degenerate import RESOLUTION
 from bench.store.reader import StudyData
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import frames
 from analysis.claims.schema import AnyOf, Contrast, Differs, Part, Term, Terms
 from analysis.claims.select import describe, labels, select
 from analysis.claims.values import WORDS, with_value
 from analysis.errors import AnalysisError
+from analysis.evidence import frames
 
 #: Keys of a setting that a part may leave to its arms.
 _KEYS: tuple[str, ...] = (*frames.SETTING, *frames.METHOD)

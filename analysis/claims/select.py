@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import frames
 from analysis.claims.schema import (
     AnyOf,
     Claim,
@@ -21,6 +20,7 @@ from analysis.claims.schema import (
     Terms,
     Values,
 )
+from analysis.evidence import frames
 
 
 def labels(column: pd.Series, wanted: Values) -> list[Any]:

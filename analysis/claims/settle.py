@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.claims.contrasts import Estimate
-from analysis.records import Record, Verdict, number
+from analysis.claims.records import Record, Verdict, number
 from analysis.stats.correction import Correction, adjust, holm_alphas
 from analysis.stats.intervals import models_to_decide, t_interval
 from analysis.stats.power import Test, attainable_p

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.fusion import overfit
-from analysis.fusion import searches as read_searches
+from analysis.evidence.fusion import overfit
+from analysis.evidence.fusion import searches as read_searches
 
 #: Why a row may lack a value, said where no row has it.
 LACKING: dict[str, str] = {
@@ -41,8 +41,8 @@ def with_value(rows: pd.DataFrame, name: str) -> pd.Series:
         Rows of the store.
     name : str
         ``accuracy``; ``change``: accuracy minus that of the dense model without recalibration; ``overfit``: see
-        `analysis.fusion.overfit`, for rows without repair; ``above_dense``, ``coexisting``, ``variance_loss``: of
-        the channels of a corrected cell, see the notes of its row. All are fractions.
+        `analysis.evidence.fusion.overfit`, for rows without repair; ``above_dense``, ``coexisting``,
+        ``variance_loss``: of the channels of a corrected cell, see the notes of its row. All are fractions.
     """
     return _VALUES[name](rows).astype("float64")
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis import frames, fusion
+from analysis.evidence import frames, fusion
+from analysis.evidence.methods import Methods
 from analysis.kappa.approximation import EPS, Basis, FloatArray, scaled
 from analysis.kappa.curves import SMOOTH_DEGREE, Curves, drawdown, kappa
-from analysis.methods import Methods
 from bench.store.reader import StudyData
 
 
@@ -45,8 +45,8 @@ def fused(
     Returns
     -------
     DataFrame
-        What `analysis.fusion.searches` returned, ``by_design``, ``kappa`` and ``drawdown`` (of the fused curve scaled
-        to [0, 1]); both NaN for a scorer without a curve: the fake is no function of the rank.
+        What `analysis.evidence.fusion.searches` returned, ``by_design``, ``kappa`` and ``drawdown`` (of the fused
+        curve scaled to [0, 1]); both NaN for a scorer without a curve: the fake is no function of the rank.
     """
     found = fusion.searches(data.rows)
     known = {(curves.scorer, curves.sparsity, curves.draw): curves for curves in study_curves(data)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis import frames
-from analysis.methods import Methods
+from analysis.evidence import frames
+from analysis.evidence.methods import Methods
 from analysis.overview import commons, family_model, ranking, widest
 from analysis.overview_tables import (
     attainable_sentence,

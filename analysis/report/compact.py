@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.evidence.frames import done
 from analysis.formats import count, decimal, percent, where
-from analysis.frames import done
 from analysis.report.layout import Section, Table
 from bench.store.compact import CompactNetwork
 from bench.store.reader import StudyData

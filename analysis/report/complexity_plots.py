@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from analysis import complexity_figures
 from analysis.complexity import curve
 from analysis.complexity_study import RAW, SMOOTH, Setting
+from analysis.evidence.methods import Methods
 from analysis.figures import facets
 from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import SMOOTH_DEGREE, Curves, ScorerComplexity, kappa_map
 from analysis.kappa_figures import approximations, kappa_maps
-from analysis.methods import Methods
 from analysis.report.drawing import Facet, Plot, finish
 from analysis.style import styled
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames, fusion, narrate, tables
+from analysis import narrate, tables
 from analysis.checklist import checklist
+from analysis.claims.records import ClaimResult
 from analysis.comparisons import escapes, repair_gains, search_gains, searched_escapes
-from analysis.emp import emp_rows
+from analysis.evidence import frames, fusion
+from analysis.evidence.emp import emp_rows
+from analysis.evidence.methods import Methods
+from analysis.evidence.networks import counts_all_products, granularities, pruned_networks, read_networks, warnings
 from analysis.formats import NONE
-from analysis.methods import Methods
-from analysis.networks import counts_all_products, granularities, pruned_networks, read_networks, warnings
-from analysis.records import ClaimResult
 from analysis.report import plots, search_plots
 from analysis.report.across import across_settings, same_images
 from analysis.report.compact import physical_removal

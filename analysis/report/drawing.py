@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from analysis import frames
+from analysis.evidence import frames
+from analysis.evidence.methods import Methods
 from analysis.figures import facets, legend
-from analysis.methods import Methods
 from analysis.style import styled
 
 SPARSITY = "Sparsity (% of prunable units removed)"

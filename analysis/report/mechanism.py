@@ -6,13 +6,13 @@ from analysis import complexity_tables
 from analysis.alignment import alignments
 from analysis.alignment_figures import alignment as draw_alignment
 from analysis.alignment_tables import alignment_table
+from analysis.claims.records import CONFIRMATORY_MODELS
 from analysis.complexity_study import study_complexity
+from analysis.evidence.methods import Methods
 from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import DRAWDOWN, SMOOTH_DEGREE, measure
 from analysis.kappa.study import fused, fused_summary, study_curves
 from analysis.kappa_tables import fused_table, kappa_table
-from analysis.methods import Methods
-from analysis.records import CONFIRMATORY_MODELS
 from analysis.report import complexity_plots
 from analysis.report.drawing import by_space, facets_of, finish
 from analysis.report.layout import Section, Table, known

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.evidence.methods import Methods
 from analysis.figures import facets
-from analysis.methods import Methods
 from analysis.overview import Common, Ranking, profiles
 from analysis.overview_tables import scope_title
 from analysis.ranks_figures import critical_difference, performance_profile

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import frames
+from analysis.evidence import frames
+from analysis.evidence.methods import Methods
 from analysis.figures import change_against_sparsity, facets, heat, legend, lines
-from analysis.methods import Methods
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
 

@@ -14,10 +14,10 @@ import jinja2
 
 from analysis import narrate
 from analysis.claims.decide import decide_claims
+from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
-from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
-from analysis.records import ClaimResult
+from analysis.evidence.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.report.content import sections
 from analysis.report.layout import Section
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
@@ -86,7 +86,7 @@ def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
     Parameters
     ----------
     data : StudyData
-        The evidence, as `analysis.load` returns it.
+        The evidence, as `analysis.evidence.load` returns it.
     results : sequence of ClaimResult
         The decided claims.
 

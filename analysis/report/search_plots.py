@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import frames
+from analysis.evidence import frames
+from analysis.evidence.fusion import histories, is_equal, search_name
+from analysis.evidence.methods import Methods
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.formats import percent
-from analysis.fusion import histories, is_equal, search_name
-from analysis.methods import Methods
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
 from bench.core.method import OTHER_FEATURES

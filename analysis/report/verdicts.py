@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from analysis import narrate, verdict_tables
+from analysis.claims.records import ClaimResult
 from analysis.formats import NONE
-from analysis.records import ClaimResult
 from analysis.report.layout import Section, Table, known
 from analysis.report.words import PAPERS
 from bench.store.reader import StudyData

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis import frames
-from analysis.methods import Methods, plain_name
+from analysis.evidence import frames
+from analysis.evidence.methods import Methods, plain_name
 
 #: arXiv number -> short title of a paper whose claims are shipped.
 PAPERS = {

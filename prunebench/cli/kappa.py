@@ -53,16 +53,16 @@ def kappa(
     as_json: AsJson = False,
 ) -> None:
     """Measure the complexity of score functions: kappa computed, next to kappa by design."""
-    from analysis.evidence_files import refuse_without_evidence
+    from analysis.evidence.files import refuse_without_evidence
 
     if study is not None:
         refuse_without_evidence(study)
+    from analysis.evidence.load import load
     from analysis.kappa.approximation import BASES
     from analysis.kappa.curves import kappa_map, measure, random_features
     from analysis.kappa.study import fused, fused_summary
     from analysis.kappa_figures import approximations, kappa_maps
     from analysis.kappa_tables import draws_table, fused_table, kappa_table, plain, scorer_title
-    from analysis.load import load
 
     if basis not in BASES:
         raise UserError(f"--basis {basis!r}: {suggest(basis, BASES)}")

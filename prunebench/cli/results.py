@@ -34,14 +34,14 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Decide the claims and print the verdicts."""
     from analysis.claims.read import read_claims
-    from analysis.evidence_files import refuse_without_evidence
+    from analysis.evidence.files import refuse_without_evidence
 
     refuse_without_evidence(study)
     stated = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.decide import decide
+        from analysis.evidence.load import load
         from analysis.formats import NONE
-        from analysis.load import load
         from analysis.verdict_tables import verdict_table
 
     frame = verdict_table(decide(load(study, profile), stated))
@@ -76,7 +76,7 @@ def power(
 ) -> None:
     """Show the least effect that each claim can detect, by number of models; no run is needed."""
     from analysis.claims.read import read_claims
-    from analysis.evidence_files import has_evidence, refuse_without_evidence
+    from analysis.evidence.files import has_evidence, refuse_without_evidence
     from prunebench.checks import check_study_folder
 
     claims = read_claims(study / "claims.yaml")
@@ -86,7 +86,7 @@ def power(
         check_study_folder(study, profile)
     with quick_imports():
         from analysis.claims.prospects import MODELS, prospects
-        from analysis.load import load
+        from analysis.evidence.load import load
         from analysis.narrate import power_lines
 
     own = load(study, profile).rows if has_evidence(study) else None

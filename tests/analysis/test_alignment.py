@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from analysis import frames
 from analysis.alignment import MEASURES, alignments, block_interval, pooled_correlations
 from analysis.alignment_figures import alignment, lanes
 from analysis.alignment_tables import alignment_table
+from analysis.evidence import frames
+from analysis.evidence.load import BESIDE
 from analysis.formats import NONE
-from analysis.load import BESIDE
 from bench.store.reader import StudyData, typed
 
 LAYERS = ("conv", "mid", "fc")

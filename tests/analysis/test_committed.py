@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.load import load, write_parquet
+from analysis.evidence.load import load, write_parquet
 from analysis.report.render import render_report
 
 pytestmark = pytest.mark.long

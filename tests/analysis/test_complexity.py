@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis import complexity_figures
 from analysis.complexity import PAPER, complexity, curve, locate_change, premium
-from analysis.methods import Methods
+from analysis.evidence.methods import Methods
 from bench.store.methods import earlier_methods
 
 GRID = (0.5, 0.6, 0.7, 0.8, 0.9)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from analysis import frames
 from analysis.complexity import Change
 from analysis.complexity_study import study_complexity
 from analysis.complexity_tables import (
@@ -20,6 +19,7 @@ from analysis.complexity_tables import (
     premium_sentence,
     premium_table,
 )
+from analysis.evidence import frames
 from analysis.kappa.curves import Curves, measure
 from analysis.kappa.study import fused as fused_curves
 from analysis.kappa.study import fused_summary

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.comparisons import escapes, searched_escapes
-from analysis.emp import emp_rows
+from analysis.evidence.emp import emp_rows
+from analysis.evidence.fusion import histories, searches
+from analysis.evidence.methods import Methods
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
-from analysis.fusion import histories, searches
-from analysis.methods import Methods
 from analysis.report import search_plots
 from analysis.report.plots import accuracy, emp, escape, overlap, repairs
 from analysis.style import styled

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import frames
-from analysis.methods import Methods
+from analysis.evidence import frames
+from analysis.evidence.methods import Methods
 from analysis.overview import (
     THRESHOLDS,
     commons,

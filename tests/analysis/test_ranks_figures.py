@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.methods import Methods
+from analysis.evidence.methods import Methods
 from analysis.ranks_figures import critical_difference, performance_profile
 from analysis.stats import profiles
 from analysis.style import styled

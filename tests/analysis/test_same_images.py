@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import frames
 from analysis.comparisons import escapes
+from analysis.evidence import frames
 from analysis.overview_tables import crossed_sentence, crossed_table, mcnemar_sentence, mcnemar_table, side_by_side
 from analysis.same_images import RESAMPLES, crossed, one_checkpoint
 from analysis.stats.images import crossed_intervals, unpack

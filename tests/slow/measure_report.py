@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from analysis.load import write_beside, write_parquet  # noqa: E402
+from analysis.evidence.load import write_beside, write_parquet  # noqa: E402
 from tests.analysis.conftest import synthetic, with_features  # noqa: E402
 
 #: Rows of one seed of the study below.

@@ -31,8 +31,8 @@ from analysis.claims.across import across_estimates
 from analysis.claims.contrasts import Estimate, mean_estimates
 from analysis.claims.prospects import prospects
 from analysis.claims.read import Claims, read_claims
+from analysis.claims.records import ClaimResult, Record
 from analysis.claims.schema import Combination, Contrast
-from analysis.records import ClaimResult, Record
 from analysis.stats.effects import dz_interval
 from analysis.stats.mixed import mixed
 from analysis.stats.paired import compare

@@ -12,7 +12,7 @@ import pytest
 from analysis.claims.decide import decide as decide_all
 from analysis.claims.include import GROUP
 from analysis.claims.read import read_claims
-from analysis.records import ClaimResult, Record
+from analysis.claims.records import ClaimResult, Record
 from bench.store.reader import StudyData
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from analysis.claims.decide import decide as decide_all
 from analysis.claims.read import claims_hash, read_claims
+from analysis.claims.records import ClaimResult
 from analysis.formats import where
-from analysis.records import ClaimResult
 from bench.store.reader import StudyData
 
 PAPERS = "include: [sics, asr]\nadjust:\n  P2: {margin: 0.02, reason: 8 of 400 images}\n"

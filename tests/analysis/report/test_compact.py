@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from analysis.load import read_parquet, write_parquet
+from analysis.evidence.load import read_parquet, write_parquet
 from analysis.report.compact import physical_removal
 from bench.store.compact import CompactNetwork
 

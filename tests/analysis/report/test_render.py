@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.load import read_parquet, write_beside, write_parquet
+from analysis.evidence.load import read_parquet, write_beside, write_parquet
 from analysis.report import across
 from analysis.report.content import sections
 from analysis.report.render import render_report, template_environment

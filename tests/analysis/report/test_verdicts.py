@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.records import ClaimResult
+from analysis.claims.records import ClaimResult
 from analysis.report.verdicts import by_paper, verdict_rows, verdicts
 
 SICS, ASR = "arXiv 2605.09345, Lemma 1", "our reading of a question that arXiv 2605.21426 leaves open"

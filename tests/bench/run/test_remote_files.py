@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
-from analysis.load import BESIDE, load
+from analysis.evidence.load import BESIDE, load
 from bench.core.errors import UserError
 from bench.run.local import InProcessEngine
 from bench.store.files import Artifacts, write_file

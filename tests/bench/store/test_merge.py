@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from analysis.load import load
+from analysis.evidence.load import load
 from bench.core.errors import UserError
 from bench.store.database import DENSE, META, STUDIES, open_store
 from bench.store.merge import merge_study

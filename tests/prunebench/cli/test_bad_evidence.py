@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from analysis.load import load as read_evidence
-from analysis.load import write_parquet
+from analysis.evidence.load import load as read_evidence
+from analysis.evidence.load import write_parquet
 from tests.prunebench.cli.fuzzing import files_in, fuzz, mutated_files, shares, tree_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")

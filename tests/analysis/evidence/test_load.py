@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.load import BESIDE, load, read_parquet, write_beside, write_parquet
+from analysis.evidence.load import BESIDE, load, read_parquet, write_beside, write_parquet
 from analysis.report.render import render_report
 from bench.core.errors import UserError
 from bench.core.method import Method

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import frames
+from analysis.evidence import frames
 from bench.store.cell import FULL_BUDGET
 
 #: What names a search; its weights serve every repair.

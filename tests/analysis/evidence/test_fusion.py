@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import frames, fusion
 from analysis.comparisons import SAME_MASK, escapes, search_gains, searched_escapes
+from analysis.evidence import frames, fusion
 from analysis.tables import search_summary, search_table
 
 ESCAPE, GAIN, OVERFIT = {"v1": 0.02, "a5": -0.01}, 0.03, 0.015

@@ -10,9 +10,9 @@ import pytest
 
 from analysis.checklist import checklist
 from analysis.errors import AnalysisError
+from analysis.evidence.load import read_parquet, write_parquet
+from analysis.evidence.networks import PrunedNetwork, pruned_networks, read_networks, warnings
 from analysis.formats import NONE
-from analysis.load import read_parquet, write_parquet
-from analysis.networks import PrunedNetwork, pruned_networks, read_networks, warnings
 from analysis.report.content import sections
 from analysis.report.markup import latex_table, numeric_columns
 from analysis.report.render import render

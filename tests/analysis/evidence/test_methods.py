@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis.methods import Methods
+from analysis.evidence.methods import Methods
 from bench.core.method import Method
 from bench.store.methods import earlier_methods
 

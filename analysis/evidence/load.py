@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
-from analysis.evidence_files import PARQUET, refuse_without_evidence
-from analysis.soundness import Meta, fault, network_fault
+from analysis.evidence.files import PARQUET, refuse_without_evidence
+from analysis.evidence.validate import Meta, fault, network_fault
 from bench.core.method import dump_methods, load_methods
 from bench.store import schema
 from bench.store.files import arrow_schema

@@ -8,7 +8,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from analysis.records import Record, number, versions
+from analysis.claims.records import Record, number, versions
 
 KNOWN = {
     "claim": "P1", "part": "a", "kind": "identity", "estimand": "equal masks", "setting": {"model": "cnn"},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames
+from analysis.evidence import frames
 
 #: Kept mass this far below its bound is rounding, not a violation.
 _ROUNDING = 1e-9

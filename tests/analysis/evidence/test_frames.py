@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import frames
 from analysis.comparisons import SAME_MASK, escapes, repair_gains
+from analysis.evidence import frames
 from analysis.stats.intervals import bca_bounds, t_interval
 
 

@@ -43,7 +43,7 @@ class Record(_Frozen):
     in_paper_setting : bool
         Whether all rows used lie in the setting that the paper names.
     data_hash : str
-        `analysis.load.data_hash` of the evidence.
+        `analysis.evidence.load.data_hash` of the evidence.
     n : int
         Independently trained models.
     comparisons, mismatches : int or None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis import frames
+from analysis.evidence import frames
 from bench.store import schema
 from bench.store.network import ALLOWED, Network
 from bench.store.reader import StudyData

@@ -5,10 +5,11 @@ import math
 import pandas as pd
 import pytest
 
-from analysis import frames, narrate, tables
+from analysis import narrate, tables
 from analysis.checklist import checklist
 from analysis.comparisons import escapes, repair_gains
-from analysis.emp import emp_rows
+from analysis.evidence import frames
+from analysis.evidence.emp import emp_rows
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The evidence of a study: read once, validated once, filtered in one place."""
