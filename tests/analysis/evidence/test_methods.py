@@ -50,7 +50,7 @@ def test_kappa_by_design_is_the_papers():
 
 #: Module -> names of methods in its code, with the reason. "none", the absence of a method, is allowed anywhere.
 NAMED = {
-    "frames.py": {"magnitude", "random", "equal"},  # what every study is compared with
+    "evidence/frames.py": {"magnitude", "random", "equal"},  # what every study is compared with
     "claims/schema.py": {"magnitude"},  # default of a key of claims.yaml
     "complexity_study.py": {"v1", "v1b_var", "v1d_range", "a5", "a5_log6", "uniform"},  # claim P3
     "complexity.py": {"v1", "a5"},  # the pair of the paper's wiggle premium
@@ -60,7 +60,7 @@ NAMED = {
         "taylor", "wanda",
     },
     # no methods: a key of notes, ids of sections, columns, the key of a line, a kind of term
-    "emp.py": {"emp"}, "report/content.py": {"emp"}, "fusion.py": {"equal"}, "figures.py": {"equal"},
+    "evidence/emp.py": {"emp"}, "report/content.py": {"emp"}, "evidence/fusion.py": {"equal"}, "figures.py": {"equal"},
     "report/search_plots.py": {"equal"}, "complexity_tables.py": {"equal"},
     "stats/mixed.py": {"random"}, "stats/mixed_design.py": {"random"},
 }  # fmt: skip
