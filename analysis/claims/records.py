@@ -9,15 +9,20 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-Verdict: TypeAlias = Literal["supported", "refuted", "inconclusive", "not testable"]
-Kind: TypeAlias = Literal[
-    "identity", "superiority", "noninferiority", "equivalence", "trend", "sign change", "difference"
-]
-#: Where the paper's number lies: in our interval, or ours is smaller or larger.
+from analysis.claims.parts import Kind, Over, Role
+
+Verdict: TypeAlias = Literal["supported", "contradicted", "inconclusive", "not testable"]
+#: Position of the source's value relative to the 95 % interval.
 Size: TypeAlias = Literal["agrees", "smaller", "larger", "cannot tell"]
+Basis: TypeAlias = Literal["measured", "by construction"]
+#: Whether a setting can answer its question, and where that was judged.
+Gate: TypeAlias = Literal["", "informative", "not informative", "not judged"]
 
 #: Under this number of models a verdict reads "descriptive only".
 CONFIRMATORY_MODELS = 6
+
+#: One-sided error rate of every claim, in either direction.
+ALPHA = 0.025
 
 #: Libraries whose version a decision may depend on.
 LIBRARIES = ("numpy", "pandas", "scipy", "statsmodels")
@@ -28,20 +33,24 @@ class _Frozen(BaseModel):
 
 
 class Record(_Frozen):
-    """One decided question: one part of a claim in one setting.
+    """One decided question: one part of a claim in one setting, or in the mean over its settings.
 
-    Accuracies, differences, margins and tolerances are fractions. A number that does not apply is None.
+    Accuracies, differences, margins and tolerances are in percentage points. A number that does not apply is None.
 
     Attributes
     ----------
-    claim, part, kind : str
-        Which question; see `analysis.claims.schema`.
+    claim, part, role, over, kind : str
+        The question; see `analysis.claims.parts`.
     estimand : str
         What was estimated, in words.
     setting : dict
-        Column -> label; the data set and model at least.
+        Column -> label; the data set and model at least, except for a mean over settings.
+    settings : int
+        Settings that this record rests on: 1, or the number averaged within each model.
     in_paper_setting : bool
-        Whether all rows used lie in the setting that the paper names.
+        Whether all rows used lie in the setting that the source names.
+    differs : dict
+        Column -> label, where the setting is not the source's.
     data_hash : str
         `analysis.evidence.load.data_hash` of the evidence.
     n : int
@@ -49,7 +58,7 @@ class Record(_Frozen):
     comparisons, mismatches : int or None
         Identities: cells compared, and how many of them differ beyond the tolerance.
     counts : dict
-        What became of the other cells, and what else was counted; every one by its name.
+        Reason -> number of cells that are not used, and what else was counted.
     names : tuple of str
         Layers outside the scope of an identity.
     tolerance : float or None
@@ -59,54 +68,63 @@ class Record(_Frozen):
     statistic, df : float or None
         Of the deciding test.
     p, p_adjusted : float or None
-        One-sided, for the claim.
-    p_against, p_against_adjusted : float or None
-        One-sided, for its refutation.
-    family, family_size : str or None, int
-        What was corrected together (Holm).
-    alpha, level : float or None
-        One-sided alpha before correction; confidence level of `low`, `high`.
+        One-sided, for support; adjusted for the quantifier of the part.
+    p_contradiction, p_contradiction_adjusted : float or None
+        One-sided, for contradiction; adjusted for the quantifier and for the primary parts of the claim (Holm).
+    questions : int
+        Questions of the part that were decided together.
+    alpha : float
+        One-sided error rate that decides.
     effect, low, high : float or None
-        Mean paired difference with its t interval; identities: the largest absolute difference.
+        Mean paired difference with its 95 % interval; identities: the largest absolute difference.
+    low_repeated, high_repeated : float or None
+        Repeated interval of a study with two looks.
     margin, margin_reason : float or None, str
         As fixed before the data.
     d_z, d_z_low, d_z_high : float or None
-        Hedges-corrected effect size with its 95 % interval (noncentral t).
+        Standardised effect size with its 95 % interval.
     p_superior : float or None
         Share of models with a positive difference, ties counted one half.
     paper_value, size : float, str or None
-        The paper's number, and where it lies against our uncorrected 95 % interval; never a verdict.
-    scan : bool
-        Corrected by Benjamini and Hochberg; decides nothing.
+        The source's value, and its position relative to the 95 % interval; never a verdict.
     details : dict
-        What else the test found, by name.
-    planned_effect, power : float or None
-        In sd units; power of the deciding t test at it.
+        Further results of the test, by name.
+    planned_effect, planned_d, power : float or None
+        The planned effect, in points or standard deviations, and the power of the deciding test at it, with as many
+        models and questions as here.
     two_sided : dict
-        Two-sided p-value of every test against no difference; printed, not deciding.
+        Test -> two-sided p-value against no difference; printed, not deciding.
     disagree : bool
         Whether these fall on different sides of 0.05.
+    skewness : float or None
+        Of the differences.
     repetitions, seed : int or None
-        Of a random permutation test.
+        Of a random permutation or bootstrap test.
     category : str
         ``regular``, or the kind of degenerate data.
+    by_construction : str
+        Why the answer follows from definitions; empty where it is measured.
+    gate : str
+        Whether the setting is informative.
     descriptive : bool
         A statistical verdict from fewer than `CONFIRMATORY_MODELS` models.
-    models_needed : int or None
-        Inconclusive: models at which the interval would decide if mean and sd stayed.
     verdict, reason : str
-        The decision, and why where it needs saying.
+        The decision, and an explanation where it requires one.
     versions : dict
         Library -> version.
     """
 
-    claim: str
+    claim: str = ""
     part: str
+    role: Role = "primary"
+    over: Over = "every"
     kind: Kind
     estimand: str
     setting: dict[str, str | float]
-    in_paper_setting: bool
-    data_hash: str
+    settings: int = 1
+    in_paper_setting: bool = False
+    differs: dict[str, str | float] = {}
+    data_hash: str = ""
     n: int
     comparisons: int | None = None
     mismatches: int | None = None
@@ -118,15 +136,15 @@ class Record(_Frozen):
     df: float | None = None
     p: float | None = None
     p_adjusted: float | None = None
-    p_against: float | None = None
-    p_against_adjusted: float | None = None
-    family: str | None = None
-    family_size: int = 1
-    alpha: float | None = None
-    level: float | None = None
+    p_contradiction: float | None = None
+    p_contradiction_adjusted: float | None = None
+    questions: int = 1
+    alpha: float = ALPHA
     effect: float | None = None
     low: float | None = None
     high: float | None = None
+    low_repeated: float | None = None
+    high_repeated: float | None = None
     margin: float | None = None
     margin_reason: str = ""
     d_z: float | None = None
@@ -135,32 +153,119 @@ class Record(_Frozen):
     p_superior: float | None = None
     paper_value: float | None = None
     size: Size | None = None
-    scan: bool = False
     details: dict[str, float | int | str | None] = {}
     planned_effect: float | None = None
+    planned_d: float | None = None
     power: float | None = None
     two_sided: dict[str, float | None] = {}
     disagree: bool = False
+    skewness: float | None = None
     repetitions: int | None = None
     seed: int | None = None
     category: str = "regular"
+    by_construction: str = ""
+    gate: Gate = ""
     descriptive: bool = False
-    models_needed: int | None = None
     verdict: Verdict = "inconclusive"
     reason: str = ""
     versions: dict[str, str] = {}
 
+    @property
+    def reported_p(self) -> tuple[float | None, float | None]:
+        """Raw and adjusted p-value of the direction that the data point to: the smaller one."""
+        support, against = self.p, self.p_contradiction
+        if support is None or (against is not None and against < support):
+            return against, self.p_contradiction_adjusted
+        return support, self.p_adjusted
+
+
+class Reading(_Frozen):
+    """One combination of the choices that the source leaves open, and the outcome of a part under it.
+
+    Attributes
+    ----------
+    levels : dict
+        Choice -> level.
+    primary : bool
+        Whether this is the reading that decides.
+    verdict : str
+        Of the part under this reading.
+    by_construction : str
+        Why the answer follows from definitions; such a reading decides nothing.
+    n, settings : int
+        Models, and settings that the effect is the mean of.
+    effect, low, high : float or None
+        Mean over the settings, within each model, with its 95 % interval; percentage points.
+    p, p_contradiction : float or None
+        Of the part under this reading.
+    """
+
+    levels: dict[str, str | float]
+    primary: bool
+    verdict: Verdict
+    by_construction: str = ""
+    n: int = 0
+    settings: int = 0
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_contradiction: float | None = None
+
+
+class Robustness(_Frozen):
+    """How the readings of a part compare.
+
+    Attributes
+    ----------
+    planned : int
+        Combinations of choices; those that the study has are in `readings`.
+    readings : tuple of Reading
+        Sorted by effect.
+    robust : bool
+        None contradicts after Holm's correction over readings, and at least half support.
+    depends_on : dict
+        Choice -> Holm-adjusted p-value of the paired contrast between its levels, where it is below 0.05.
+    """
+
+    planned: int
+    readings: tuple[Reading, ...]
+    robust: bool
+    depends_on: dict[str, float] = {}
+
+    def tally(self) -> dict[str, int]:
+        """Return verdict -> number of readings; readings that hold by construction are left out."""
+        measured = [reading.verdict for reading in self.readings if not reading.by_construction]
+        return {verdict: measured.count(verdict) for verdict in ("supported", "inconclusive", "contradicted")}
+
 
 class PartResult(_Frozen):
-    """A part of a claim with the records that decide it; one with `scan` is printed and decides nothing."""
+    """A part of a claim with the records that decide it.
+
+    Attributes
+    ----------
+    id, text, kind, role, over : str
+        As in the claims file.
+    verdict, reason : str
+    p, p_contradiction, p_contradiction_adjusted : float or None
+        One-sided, of the part; the last one after Holm's correction over the primary parts of the claim.
+    records : tuple of Record
+    robustness : Robustness or None
+        None for a part whose source leaves no choice open.
+    """
 
     id: str
     text: str
     kind: Kind
+    role: Role
+    over: Over
     verdict: Verdict
-    reason: str
-    scan: bool = False
+    reason: str = ""
+    p: float | None = None
+    p_contradiction: float | None = None
+    p_contradiction_adjusted: float | None = None
     records: tuple[Record, ...]
+    robustness: Robustness | None = None
 
 
 class ClaimResult(_Frozen):
@@ -171,11 +276,17 @@ class ClaimResult(_Frozen):
     id, text, source : str
         As in the claims file.
     verdict : str
-        Supported if every part is, refuted if any part is.
+        Of the primary parts.
+    scope : str
+        ``in the paper's setting``, or ``transfer`` with what differs; empty where nothing was tested.
+    basis : str
+        ``measured``, or ``by construction`` where the verdict follows from definitions.
+    models : int
+        Models that the smallest deciding record rests on.
+    robustness : str
+        In words; empty where the source leaves no choice open.
     notes : tuple of str
-        What must be read beside the verdict: ``descriptive only``, ``by identity only``, reasons.
-    setting : str
-        ``in the paper's setting`` or ``transfer``; empty where nothing was tested.
+        Caveats.
     registered : bool
         Whether the claims file had this hash before the first cell was run.
     claims_hash : str
@@ -187,15 +298,18 @@ class ClaimResult(_Frozen):
     text: str
     source: str
     verdict: Verdict
-    notes: tuple[str, ...]
-    setting: str
-    registered: bool
-    claims_hash: str
+    scope: str = ""
+    basis: Basis = "measured"
+    models: int = 0
+    robustness: str = ""
+    notes: tuple[str, ...] = ()
+    registered: bool = False
+    claims_hash: str = ""
     parts: tuple[PartResult, ...]
 
 
 def number(value: float) -> float | None:
-    """Return a float for a record: NaN, which JSON cannot say, becomes None.
+    """Return a float for a record; NaN, which JSON does not have, becomes None.
 
     Examples
     --------
@@ -206,5 +320,5 @@ def number(value: float) -> float | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that decisions depend on."""
+    """Return the versions of the libraries that decisions depend on."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}

@@ -1,4 +1,4 @@
-"""What a claim may be about besides the accuracy: numbers made from a row and its notes."""
+"""The numbers that a claim can be about: the accuracy, or a number made from a row and its notes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pandas as pd
 from analysis.evidence.fusion import overfit
 from analysis.evidence.fusion import searches as read_searches
 
-#: Why a row may lack a value, said where no row has it.
+#: Why a row may lack a value; shown where no row has it.
 LACKING: dict[str, str] = {
     "accuracy": "no accuracy",
     "change": "the dense model of these cells was not evaluated",
     "overfit": ("over-fit is not known: the dense models may have seen the search images, or nothing was searched"),
-    "above_dense": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
-    "coexisting": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
-    "variance_loss": "the rows do not tell the channels' variances; cells with a correction that are run anew do",
+    "above_dense": "these rows were computed before channel variances were stored; rerun the cells to test this",
+    "coexisting": "these rows were computed before channel variances were stored; rerun the cells to test this",
+    "variance_loss": "these rows were computed before channel variances were stored; rerun the cells to test this",
 }
 
 #: Name of a value in words.
@@ -42,9 +42,9 @@ def with_value(rows: pd.DataFrame, name: str) -> pd.Series:
     name : str
         ``accuracy``; ``change``: accuracy minus that of the dense model without recalibration; ``overfit``: see
         `analysis.evidence.fusion.overfit`, for rows without repair; ``above_dense``, ``coexisting``,
-        ``variance_loss``: of the channels of a corrected cell, see the notes of its row. All are fractions.
+        ``variance_loss``: of the channels of a corrected cell, see the notes of its row. All are in percentage points.
     """
-    return _VALUES[name](rows).astype("float64")
+    return 100 * _VALUES[name](rows).astype("float64")
 
 
 def _overfit(rows: pd.DataFrame) -> pd.Series:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.files import PARQUET, refuse_without_evidence
 from analysis.evidence.validate import Meta, fault, network_fault
 from bench.core.method import dump_methods, load_methods
@@ -28,7 +29,7 @@ BESIDE = {"curves": schema.CURVES, "alignment": schema.ALIGNMENT, "units": schem
 _ROWS = schema.ROWS + schema.DERIVED
 
 
-def load(folder: Path, profile: str | None = None) -> StudyData:
+def load(folder: Path, profile: str | None = None) -> Evidence:
     """Read the evidence of a study: its store and artifacts, or else the report's data files.
 
     Parameters
@@ -51,7 +52,7 @@ def load(folder: Path, profile: str | None = None) -> StudyData:
         if profile is not None and data.meta.get("profile") != profile:
             raise AnalysisError(f"{folder / PARQUET}: holds profile {data.meta.get('profile')!r}, not {profile!r}")
     beside: dict[str, Any] = {name: _beside(folder, name, data) for name in BESIDE}
-    return dataclasses.replace(data, **beside)
+    return Evidence.of(dataclasses.replace(data, **beside))
 
 
 def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:

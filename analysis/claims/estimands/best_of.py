@@ -1,0 +1,92 @@
+"""Best of several: at least one difference to a reference is positive."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from analysis.claims.arms import Sample, pairs_with, samples
+from analysis.claims.parts import Labels, Replacement, TestedPart, Value, Values, replace_labels
+from analysis.claims.questions import SEED, Question, left_out, open_record, summed_counts
+from analysis.claims.records import Record, number
+from analysis.claims.values import WORDS
+from analysis.evidence.evidence import Evidence
+from analysis.stats.degenerate import classify
+from analysis.stats.max_t import max_t
+from analysis.stats.paired import one_sided_p
+
+
+class AnyOf(TestedPart):
+    """At least one of several differences to `against` is positive, by the sign-flip max-T test.
+
+    The maximum is compared with the maxima under random signs, so choosing the best is paid for. It is contradicted
+    where every difference is negative.
+    """
+
+    estimand: Literal["any_of"]
+    kind: Literal["superiority"] = "superiority"
+    axis: Literal["scorer", "correction"] = "scorer"
+    of: tuple[str, ...] = Field(min_length=1)
+    against: str
+    value: Value = "accuracy"
+
+    @property
+    def gate_arm(self) -> Labels | None:
+        """The reference arm, unless another one is given."""
+        if self.gate is None and self.value == "accuracy":
+            return {self.axis: (self.against,)}
+        return super().gate_arm
+
+    def needs(self) -> list[tuple[str, Values]]:
+        """Return the filters, the labels compared and the reference."""
+        return [*super().needs(), *((self.axis, (name,)) for name in self.of), (self.axis, (self.against,))]
+
+    def replaced(self, replacement: Replacement) -> AnyOf:
+        """Return the part with replaced labels of `of` and `against`."""
+        (against,) = replace_labels((self.against,), replacement)
+        return self.model_copy(update={"of": replace_labels(self.of, replacement), "against": against})
+
+    def questions(self, evidence: Evidence) -> list[Question]:
+        """Return one question per setting of the columns other than the compared one."""
+        grouped: dict[str, list[Sample]] = {}
+        pairs = pairs_with(evidence, self, self.axis, self.of, self.against)
+        for sample in samples(evidence, self, pairs, self.value):
+            grouped.setdefault(repr(sorted(self._place(sample).items())), []).append(sample)
+        return [self._question(members) for members in grouped.values()]
+
+    def _place(self, sample: Sample) -> dict[str, str | float]:
+        compared = {"scorer", "method", self.axis}
+        return {key: value for key, value in sample.setting.items() if key not in compared}
+
+    def _question(self, members: list[Sample]) -> Question:
+        measured = [member for member in members if not member.by_construction] or members
+        names = [member.words.partition(" of ")[2].partition(" minus ")[0] for member in measured]
+        table = pd.concat([member.values for member in measured], axis=1, keys=names).dropna()
+        words = f"largest mean {WORDS[self.value]} of {', '.join(names)}, each minus {self.against}"
+        reason = members[0].by_construction if len(measured) == len(members) else ""
+        sample = Sample(
+            self._place(members[0]), pd.Series(dtype="float64"), words, summed_counts(measured),
+            min(member.images for member in measured), reason,
+        )  # fmt: skip
+        fields = open_record(self, sample, len(table)) | {"counts": left_out(sample, len(table))}
+        tested: dict[str, Any] = {
+            "test": "sign-flip max-T", "seed": SEED, "details": _means(table), "margin": 0.0,
+            "effect": number(float(table.mean().max())) if len(table) else None,
+        }  # fmt: skip
+        if len(table) < 2:
+            tested["category"] = classify(table.iloc[:, 0]) if len(table.columns) else "no data"
+        else:
+            values = table.to_numpy()
+            found = max_t(values, "greater", seed=SEED)
+            adjusted = {f"p of {name}": number(p) for name, p in zip(names, found.p_adjusted, strict=True)}
+            tested |= {
+                "p": number(found.p), "p_contradiction": max(one_sided_p(column, "less") for column in values.T),
+                "repetitions": found.repetitions, "category": found.category, "details": _means(table) | adjusted,
+            }  # fmt: skip
+        return Question(Record(**(fields | tested)), sample=sample)
+
+
+def _means(table: pd.DataFrame) -> dict[str, float | None]:
+    return {f"mean of {name}": number(value) for name, value in table.mean().items()}

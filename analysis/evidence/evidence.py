@@ -1,0 +1,111 @@
+"""The evidence of a study: one object, read and validated once, filtered in one place.
+
+`analysis.evidence.load.load` returns it. Claims are decided and reports are drawn from the same object; every filter
+is computed when it is first used and kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.evidence import frames
+from analysis.evidence.labels import matching_labels
+from analysis.evidence.methods import Methods
+from bench.store.reader import StudyData
+
+#: Sparsities closer than this are equal.
+SAME_SPARSITY = 1e-9
+
+
+class Evidence(StudyData):
+    """Rows, checks, dense models and provenance of a study, with the filtered frames that the analysis needs.
+
+    All accuracies in its frames are fractions, as stored.
+    """
+
+    @classmethod
+    def of(cls, data: StudyData) -> Evidence:
+        """Return the evidence that holds these data; `data` itself if it is evidence already."""
+        if isinstance(data, cls):
+            return data
+        return cls(**{field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
+
+    @cached_property
+    def known_methods(self) -> Methods:
+        """Records of the study's methods."""
+        return Methods(self.methods)
+
+    @cached_property
+    def classes(self) -> dict[str, int]:
+        """Data set -> number of classes, as far as the provenance has it."""
+        return {name: facts["num_classes"] for name, facts in self.meta["provenance"].get("datasets", {}).items()}
+
+    @cached_property
+    def pruned(self) -> pd.DataFrame:
+        """Planned rows of pruned models, in any state."""
+        return frames.pruned(self.rows)
+
+    @cached_property
+    def planned_labels(self) -> dict[str, list[Any]]:
+        """Column -> labels of the planned pruned rows, in order of appearance."""
+        return {name: list(self.pruned[name].dropna().unique()) for name in (*frames.SETTING, *frames.METHOD)}
+
+    def labels(self, column: str, requested: Sequence[str | int]) -> list[Any]:
+        """Return the labels of a column of the pruned rows that these names stand for."""
+        return matching_labels(self.planned_labels[column], requested)
+
+    def select(
+        self, where: Mapping[str, Sequence[str | int]], sparsities: Sequence[float] | tuple[float, float] | None = None,
+        *, between: bool = False,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Return the planned pruned rows that match all conditions.
+
+        Parameters
+        ----------
+        where : mapping of str to sequence
+            Column -> names; see `analysis.evidence.labels.matching_labels`.
+        sparsities : sequence of float, optional
+            Requested sparsities, fractions.
+        between : bool
+            Whether `sparsities` is a pair of limits, both included.
+        """
+        key = (tuple(sorted((column, tuple(names)) for column, names in where.items())), sparsities, between)
+        if key not in self._selections:
+            chosen = np.ones(len(self.pruned), dtype=np.bool_)
+            for column, names in where.items():
+                chosen &= self._matches(column, tuple(names), chosen)
+            if sparsities is not None:
+                chosen &= self._at(tuple(sparsities), between)
+            self._selections[key] = self.pruned[chosen]
+        return self._selections[key]
+
+    @cached_property
+    def _selections(self) -> dict[Any, pd.DataFrame]:
+        return {}
+
+    def _matches(self, column: str, names: tuple[str | int, ...], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows whose label is one that the names stand for among the chosen rows."""
+        values = self.pruned[column]
+        labels = matching_labels(values[chosen].dropna().unique(), names)
+        return values.isin(labels).to_numpy(dtype=np.bool_)
+
+    def _at(self, sparsities: tuple[float, ...], between: bool) -> NDArray[np.bool_]:
+        requested = self.pruned["sparsity"].to_numpy(dtype=np.float64, na_value=np.nan)
+        if between:
+            least, most = sparsities
+            return np.asarray((requested >= least - SAME_SPARSITY) & (requested <= most + SAME_SPARSITY))
+        gaps = np.abs(requested[:, None] - np.array(sparsities)[None, :])
+        return np.asarray((gaps <= SAME_SPARSITY).any(axis=1))
+
+    def first_models(self, number: int) -> Evidence:
+        """Return the evidence of the first models of every data set and architecture, in the order of the plan."""
+        first = self.rows.groupby(["dataset", "model", "train_seed"], sort=False, dropna=False)["position"].transform("min")
+        place = first.groupby([self.rows["dataset"], self.rows["model"]], sort=False).rank(method="dense")
+        return dataclasses.replace(self, rows=self.rows[place.le(number)].reset_index(drop=True))
