@@ -73,6 +73,52 @@ def at_chance(accuracy: float, classes: int, images: int) -> bool:
     return bool(accuracy <= chance + 2 * (chance * (1 - chance) / images) ** 0.5)
 
 
+def sd_floor(images: int) -> float:
+    """Return the least credible standard deviation of accuracies, in percentage points.
+
+    An accuracy is known to one image of the test set: rounding to steps of ``100 / images`` points has the standard
+    deviation ``(100 / images) / sqrt(12)`` of a uniform distribution. A smaller spread over models is chance.
+
+    Parameters
+    ----------
+    images : int
+        Number of test images.
+
+    Raises
+    ------
+    ValueError
+        If there is no image.
+
+    Examples
+    --------
+    >>> round(sd_floor(400), 4), round(sd_floor(10_000), 4)
+    (0.0722, 0.0029)
+    """
+    if images < 1:
+        raise ValueError(f"a test set has at least one image, got {images}")
+    return 100 / images / 12**0.5
+
+
+def share_that_may_differ(n: int) -> float:
+    """Return the 95 % upper limit of the share of models that differ, where none of `n` did.
+
+    Solves ``(1 - share)^n = 0.05`` (Clopper and Pearson 1934, Biometrika 26, 404, with no success, one-sided).
+
+    Raises
+    ------
+    ValueError
+        If there is no model.
+
+    Examples
+    --------
+    >>> [round(share_that_may_differ(n), 2) for n in (5, 10, 20)]
+    [0.45, 0.26, 0.14]
+    """
+    if n < 1:
+        raise ValueError(f"at least one model is needed, got {n}")
+    return float(1 - 0.05 ** (1 / n))
+
+
 def as_sample(values: ArrayLike) -> NDArray[np.float64]:
     """Return `values` as a float64 vector.
 

@@ -27,9 +27,9 @@ class Interval:
     Attributes
     ----------
     mean, sd : float
-        In the unit of the values; `sd` with n - 1 in the denominator.
+        In the unit of the values; `sd` with n - 1 in the denominator, raised to the least one that was given.
     low, high : float
-        Bounds. For constant data both are the constant, which the category says.
+        Bounds. For constant data both are the constant, unless a least standard deviation was given.
     level : float
         Confidence level, e.g. 0.95.
     n : int
@@ -47,7 +47,7 @@ class Interval:
     category: Category
 
 
-def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+def t_interval(values: ArrayLike, level: float = 0.95, least_sd: float = 0.0) -> Interval:
     """Student's t interval of the mean: ``mean +- t(1 - a/2, n - 1) sd / sqrt(n)``, a = 1 - level.
 
     Source: Student (1908), Biometrika 6, 1.
@@ -58,6 +58,8 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         One value per model.
     level : float
         Confidence level.
+    least_sd : float
+        Lower bound of the standard deviation, same unit; see `analysis.stats.degenerate.sd_floor`.
 
     Examples
     --------
@@ -75,9 +77,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     mean = float(sample.mean())
     if category == "one model":
         return Interval(mean, math.nan, math.nan, math.nan, level, n, category)
-    if category in ("identical", "constant"):
-        return Interval(mean, 0.0, mean, mean, level, n, category)
-    sd = float(sample.std(ddof=1))
+    sd = max(float(sample.std(ddof=1)) if category == "regular" else 0.0, least_sd)
     half = float(t_half_width(np.array([sd]), np.array([n]), level)[0])
     return Interval(mean, sd, mean - half, mean + half, level, n, category)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from analysis.stats.degenerate import Category, as_sample, classify
+from analysis.stats.degenerate import RESOLUTION, Category, as_sample, classify
 from analysis.stats.intervals import Interval, t_interval
 from analysis.stats.limits import EXACT_MODELS, WILCOXON_MODELS
 
@@ -114,8 +114,22 @@ def compare(differences: ArrayLike, level: float = 0.95, seed: int = 0) -> Paire
     )
 
 
-def paired_t(differences: ArrayLike, null: float = 0.0, alternative: Alternative = "two-sided") -> TestResult:
+def paired_t(
+    differences: ArrayLike, null: float = 0.0, alternative: Alternative = "two-sided", least_sd: float = 0.0
+) -> TestResult:
     """Student's t test that the mean paired difference is `null` (`scipy.stats.ttest_1samp`).
+
+    Parameters
+    ----------
+    differences : array_like, shape (n,)
+        One difference per model.
+    null : float
+        Mean under the null hypothesis, same unit.
+    alternative : str
+        ``two-sided``, ``greater`` or ``less``.
+    least_sd : float
+        Lower bound of the standard deviation, same unit; see `analysis.stats.degenerate.sd_floor`. With it, constant
+        differences have a p-value, too; the category remains ``constant``. Differences that are all zero have none.
 
     Examples
     --------
@@ -128,6 +142,12 @@ def paired_t(differences: ArrayLike, null: float = 0.0, alternative: Alternative
     sample = as_sample(differences)
     category = classify(sample)
     n = int(sample.size)
+    sd = float(sample.std(ddof=1)) if category == "regular" else 0.0
+    if category in ("regular", "constant") and sd < least_sd:
+        t = (float(sample.mean()) - null) / (least_sd / n**0.5)
+        below, above = float(stats.t.cdf(t, n - 1)), float(stats.t.sf(t, n - 1))
+        p = {"less": below, "greater": above, "two-sided": 2 * min(below, above)}[alternative]
+        return TestResult("paired t", t, float(n - 1), p, n, category)
     if category != "regular":
         return TestResult("paired t", math.nan, math.nan, math.nan, n, category)
     result = stats.ttest_1samp(sample, null, alternative=alternative)
@@ -150,6 +170,9 @@ def sign_flip(
     one. Up to 20 models all patterns are counted, exactly; beyond, `repetitions` random patterns give p =
     (b + 1) / (B + 1).
 
+    Constant differences that are not zero are tested, too: p is 2^-n one-sided where they lie on the side of the
+    alternative. Differences that are all zero have no p-value, for any `null`.
+
     Parameters
     ----------
     differences : array_like, shape (n,)
@@ -165,13 +188,16 @@ def sign_flip(
     --------
     >>> sign_flip([1.0, 2.0, 3.0]).p, sign_flip([1.0, 2.0, 3.0], alternative="greater").p
     (0.25, 0.125)
+    >>> sign_flip([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], alternative="greater").p
+    0.015625
     """
     sample = as_sample(differences)
     category = classify(sample)
     n = int(sample.size)
-    if category != "regular":
+    if category not in ("regular", "constant"):
         return TestResult("sign-flip", math.nan, math.nan, math.nan, n, category)
     shifted = sample - null
+    shifted[np.abs(shifted) <= RESOLUTION] = 0.0
     slack = TIE_TOLERANCE * float(np.abs(shifted).sum())
     if n <= EXACT_MODELS:
         p, drawn = _exact_share(shifted, alternative, slack), None

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.degenerate import RESOLUTION, as_sample, as_table, at_chance, classify, classify_table
+from analysis.stats.degenerate import (
+    RESOLUTION,
+    as_sample,
+    as_table,
+    at_chance,
+    classify,
+    classify_table,
+    sd_floor,
+    share_that_may_differ,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,28 @@ def test_guesses_are_at_chance_about_as_often_as_two_standard_errors_say(classes
     assert guessing[at].sum() == pytest.approx(stats.norm.cdf(2), abs=5e-3)
     assert at[0]
     assert not at[-1]
+
+
+def test_the_least_sd_is_that_of_rounding_to_images():
+    images = 250
+    accuracies = np.random.default_rng(20261129).uniform(50, 60, 100_000)
+    rounded = np.round(accuracies * images / 100) * 100 / images
+    assert (rounded - accuracies).std() == pytest.approx(sd_floor(images), rel=0.01)
+
+
+@pytest.mark.parametrize(("models", "percent"), [(5, 45), (10, 26), (20, 14)])
+def test_models_that_agree_leave_room_for_others(models, percent):
+    share = share_that_may_differ(models)
+    assert round(100 * share) == percent
+    assert stats.binom.pmf(0, models, share) == pytest.approx(0.05)
+    assert share == pytest.approx(stats.binomtest(0, models, alternative="less").proportion_ci(0.95).high)
+
+
+def test_nothing_is_computed_without_images_or_models():
+    with pytest.raises(ValueError, match="at least one image, got 0"):
+        sd_floor(0)
+    with pytest.raises(ValueError, match="at least one model is needed, got 0"):
+        share_that_may_differ(0)
 
 
 def test_other_shapes_are_refused():

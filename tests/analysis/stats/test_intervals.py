@@ -38,6 +38,15 @@ def test_t_interval_ignores_order_and_moves_with_the_data(values, random, shift)
     assert other.high - other.low == pytest.approx(one.high - one.low, abs=1e-9)
 
 
+@given(accuracies, st.floats(0.001, 0.5))
+def test_a_least_standard_deviation_widens_the_interval(values, least_sd):
+    found, plain = t_interval(values, least_sd=least_sd), t_interval(values)
+    assert found.sd == max(plain.sd, least_sd)
+    assert (found.mean, found.n, found.category) == (plain.mean, plain.n, plain.category)
+    half = float(t_half_width([found.sd], [len(values)])[0])
+    assert (found.low, found.high) == pytest.approx((plain.mean - half, plain.mean + half))
+
+
 def test_vectorised_half_width_equals_one_by_one():
     samples = [np.array([0.1, 0.2, 0.4]), np.array([0.5, 0.9, 0.2, 0.3])]
     half = t_half_width([s.std(ddof=1) for s in samples], [len(s) for s in samples])

@@ -129,7 +129,7 @@ def test_p_superior_counts_ties_one_half():
     assert math.isnan(p_superior([]))
 
 
-@pytest.mark.parametrize("values", [[], [0.1], [0.0, 0.0], [0.1, 0.1, 0.1], [0.1, float("nan")]])
+@pytest.mark.parametrize("values", [[], [0.1], [0.0, 0.0], [0.1, float("nan")]])
 def test_degenerate_differences_give_a_category_and_no_p(values):
     found = compare(values)
     for test in (found.t, found.sign_flip, found.wilcoxon):
@@ -153,3 +153,39 @@ def test_wilcoxon_sees_ties_and_zeros_through_rounding_noise():
     noisy = (200 + images) / 400 - 0.5  # the same differences, as accuracies give them
     assert (noisy != images / 400).any()
     assert wilcoxon(noisy).p == wilcoxon(images / 400).p == wilcoxon(images).p
+
+
+@pytest.mark.parametrize("models", [2, 5, 20])
+def test_constant_differences_are_decided_by_sign_flip(models):
+    values = np.full(models, -0.01)
+    assert sign_flip(values, alternative="less").p == 2.0**-models
+    assert sign_flip(values, alternative="greater").p == 1
+    assert sign_flip(values).p == 2.0 ** (1 - models)
+    assert sign_flip(values, null=-0.02, alternative="greater").p == 2.0**-models
+    assert sign_flip(values).category == "constant"
+
+
+def test_a_constant_at_the_null_hypothesis_is_no_evidence():
+    values = np.array([0.87, 0.57, 0.37]) - np.array([0.85, 0.55, 0.35])  # 0.02, but for the last bits
+    for alternative in ("two-sided", "greater", "less"):
+        assert sign_flip(values, 0.02, alternative).p == 1
+
+
+@given(differences, st.sampled_from(["two-sided", "greater", "less"]), st.floats(-0.05, 0.05))
+def test_a_least_standard_deviation_replaces_a_smaller_one(values, alternative, null):
+    sd, n = values.std(ddof=1), len(values)
+    plain = paired_t(values, null, alternative)
+    assume(plain.category == "regular")
+    assert paired_t(values, null, alternative, least_sd=sd / 2) == plain
+    floored = paired_t(values, null, alternative, least_sd=2 * sd)
+    assert floored.statistic == pytest.approx(plain.statistic / 2)
+    tails = {"greater": stats.t.sf(floored.statistic, n - 1), "less": stats.t.cdf(floored.statistic, n - 1)}
+    tails["two-sided"] = 2 * stats.t.sf(abs(floored.statistic), n - 1)
+    assert floored.p == pytest.approx(tails[alternative])
+
+
+def test_with_a_least_standard_deviation_constants_are_tested_and_zeros_are_not():
+    found = paired_t([0.1, 0.1, 0.1], least_sd=0.1)
+    assert found.category == "constant"
+    assert found.p == pytest.approx(2 * stats.t.sf(3**0.5, 2))
+    assert math.isnan(paired_t([0.0, 0.0, 0.0], least_sd=0.1).p)
