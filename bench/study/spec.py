@@ -145,6 +145,7 @@ class ModelSpec(_Frozen):
         None,
         description="of the dense model, in percentage points, such as 92.6; a warning is shown where it is missed by "
         "more than one point",
+        json_schema_extra={"exclusiveMinimum": 1, "maximum": 100},
     )
 
     @field_validator("expected_accuracy")
@@ -215,7 +216,7 @@ class Exclusion(_Frozen):
     """
 
     name: str
-    where: dict[str, Any]
+    where: dict[str, Any] = Field(json_schema_extra={"propertyNames": {"enum": list(AXIS_NAMES)}})
 
     @field_validator("where")
     @classmethod
@@ -372,8 +373,3 @@ def _with_variables(text: str) -> str:
     if missing:
         raise UserError(f"path {text!r}: the environment variable {missing[0]} is not set; set it to the folder meant")
     return re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m.group(1)], text)
-
-
-def study_schema() -> dict[str, Any]:
-    """JSON schema of study.yaml, for editors."""
-    return StudyFile.model_json_schema()
