@@ -37,7 +37,8 @@ def load(folder: str | Path, profile: str | None = None) -> StudyData:
     StudyData
         ``rows`` has one row per planned cell, ``dense`` one per dense model, ``checks`` one per cell that was
         evaluated again; ``meta`` is a mapping with the study, its settings and its provenance. ``curves``,
-        ``alignment`` and ``units`` are further frames, empty where the study has none.
+        ``alignment`` and ``units`` are further frames, empty where the study has none. Accuracies in all frames are
+        fractions from 0 to 1, as stored; study.yaml, claims.yaml and printed output have percentage points.
 
     Raises
     ------

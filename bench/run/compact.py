@@ -68,7 +68,7 @@ class Evaluation:
     images: int
 
     def __str__(self) -> str:
-        return f"cell {self.cell[:12]}: accuracy {self.file:.4f} in float32, the row has {self.row:.4f}"
+        return f"cell {self.cell[:12]}: accuracy {100 * self.file:.2f} % in float32, the row has {100 * self.row:.2f} %"
 
 
 def compact_cell(opened: OpenStudy, name: str, output: Path) -> tuple[CompactNetwork, Evaluation]:
@@ -166,7 +166,8 @@ def verify_compact(opened: OpenStudy, place: Path, name: str | None = None) -> E
     normalisation = Normalisation(mean=about["mean"], std=about["std"])
     found = _evaluate(network, row.values, row.dataset.test, normalisation, cell.id)
     if abs(found.file - known.accuracy) * found.images > _rounding(found.images):
-        raise UserError(f"{place}: {found}; the file had {known.accuracy:.4f} when it was written; write it again")
+        before = f"{100 * known.accuracy:.2f} %"
+        raise UserError(f"{place}: {found}; the file had {before} when it was written; write it again")
     return found
 
 

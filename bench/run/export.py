@@ -192,13 +192,16 @@ def describe_verification(place: Path, found: Verification) -> str:
     UserError
         With that line, if the file and the row differ.
     """
-    line = f"{place}: cell {found.cell[:12]}, {found.settings}: accuracy {found.file:.4f}, the row has {found.row:.4f}"
+    line = (
+        f"{place}: cell {found.cell[:12]}, {found.settings}: accuracy {100 * found.file:.2f} %, the row has "
+        f"{100 * found.row:.2f} %"
+    )
     if found.differing:
         raise UserError(
             f"{line}; {found.differing} of {found.images} test images differ: the file does not hold its network, "
             f"or the settings or library versions are not those of the run; export it again"
         )
-    return f"{line}; the example in the file (float32, contiguous) gives {found.float32:.4f}"
+    return f"{line}; the example in the file (float32, contiguous) gives {100 * found.float32:.2f} %"
 
 
 def split_hash(split: ImageSet) -> str:

@@ -129,7 +129,9 @@ def _explain(document: Document, error: ValidationError, profile: str | None) ->
     elif first["type"] == "missing":
         message = f"the key {str(loc[-1])!r} is missing"
     else:
-        message = f"{name}: {message} (got {reprlib.repr(first['input'])})" if name else message
+        given = reprlib.repr(first["input"])
+        given = "" if message.startswith(f"{given} ") else f" (got {given})"
+        message = f"{name}: {message}{given}" if name else message
     if profile is not None and loc and loc[0] in document.values["profiles"][profile]:
         loc = ("profiles", profile, *loc)
     return f"{document.place(*loc)}: {message}"

@@ -142,16 +142,20 @@ class ModelSpec(_Frozen):
     )
     exclude: tuple[str, ...] = Field(("head",), description="'head', 'stem' or name patterns left dense")
     expected_accuracy: float | None = Field(
-        None, description="of the dense model, a fraction; a warning is shown where it is missed by more than a point"
+        None,
+        description="of the dense model, in percentage points, such as 92.6; a warning is shown where it is missed by "
+        "more than one point",
+        json_schema_extra={"exclusiveMinimum": 1, "maximum": 100},
     )
 
     @field_validator("expected_accuracy")
     @classmethod
-    def _fraction(cls, value: float | None) -> float | None:
-        if value is not None and not 0 < value <= 1:
-            hint = f"; write {value / 100:g}" if 1 < value <= 100 else ""
-            raise ValueError(f"an accuracy is a fraction above 0 and up to 1{hint}")
-        return value
+    def _in_points(cls, value: float | None) -> float | None:
+        if value is None or 1 < value <= 100:
+            return value
+        if 0 < value <= 1:  # files of earlier versions have fractions
+            raise ValueError(f"{value:g} is a fraction; write {100 * value:g}, in percentage points")
+        raise ValueError(f"{value:g} is not an accuracy above 1 and up to 100, in percentage points; write 92.6")
 
     @field_validator("normalisation", mode="before")
     @classmethod
@@ -212,7 +216,7 @@ class Exclusion(_Frozen):
     """
 
     name: str
-    where: dict[str, Any]
+    where: dict[str, Any] = Field(json_schema_extra={"propertyNames": {"enum": list(AXIS_NAMES)}})
 
     @field_validator("where")
     @classmethod
@@ -299,15 +303,16 @@ class Study:
     values: Mapping[str, tuple[Any, ...]]
 
     def resolved(self) -> dict[str, Any]:
-        """Return the whole study as plain JSON values, defaults included."""
+        """Return the whole study as plain JSON values, defaults included; accuracies are fractions, as in the rows."""
         plain = self.file.model_dump(mode="json", exclude={"profiles"})
         for entry in plain["data"]:
             for key in ("labels", "limit"):  # newer keys: a study that does not use them keeps its hash
                 if entry[key] is None:
                     del entry[key]
         for model in plain["models"]:
-            if model["expected_accuracy"] is None:  # studies from before this key keep their hash
-                del model["expected_accuracy"]
+            expected = model.pop("expected_accuracy")
+            if expected is not None:  # studies from before this key keep their hash
+                model["expected_accuracy"] = expected / 100
         for axis in GRID:
             values = self.values[axis.name]
             if all(axis.is_omitted(value) for value in values):
@@ -368,8 +373,3 @@ def _with_variables(text: str) -> str:
     if missing:
         raise UserError(f"path {text!r}: the environment variable {missing[0]} is not set; set it to the folder meant")
     return re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m.group(1)], text)
-
-
-def study_schema() -> dict[str, Any]:
-    """JSON schema of study.yaml, for editors."""
-    return StudyFile.model_json_schema()

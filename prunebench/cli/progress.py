@@ -50,19 +50,27 @@ def show(
     profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one cell: its specification, row, training, traceback, and the command that reruns it."""
+    """Show one cell: its specification, row, training, traceback, and the command that reruns it.
+
+    With --json, the row is printed as it is stored: accuracies are fractions; `units` has the unit of every column.
+    """
     with quick_imports():
         from bench.store.cell import read_cell, read_history
+        from bench.store.schema import DERIVED, ROWS
 
+    units = {column.name: column.unit for column in (*ROWS, *DERIVED) if column.unit != "-"}
     found = read_cell(study, cell, profile)
     history = read_history(study, found["group"])
     if as_json:
-        print_json({**found, "history": history})
+        print_json({**found, "units": units, "history": history})
         return
     traceback = found.pop("traceback")
     table = Table(show_header=False, box=None, pad_edge=False)
     for key, value in found.items():
-        table.add_row(key, "" if value is None else str(value))
+        if value is not None and key.endswith("accuracy"):
+            table.add_row(key, f"{100 * value:.6g}", "%")
+        else:
+            table.add_row(key, "" if value is None else str(value), "" if value is None else units.get(key, ""))
     out = make_console()
     out.print(table)
     if history.get("loss") and found["scorer"] == "dense":

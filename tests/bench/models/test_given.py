@@ -188,7 +188,7 @@ def test_the_identity_changes_only_with_the_values(tmp_path, registry):
     assert identity(normalisation=FoundNormalisation(**values, source="somewhere")) == given
     assert identity(normalisation="dataset") == identity() != given
     assert identity(normalisation=Normalisation(mean=(0.25,), std=(0.6,))) != given
-    assert identity(expected_accuracy=0.9) == identity()
+    assert identity(expected_accuracy=90) == identity()
 
 
 #: Computed by the version before `normalisation: dataset` and `expected_accuracy` were keys.

@@ -28,7 +28,8 @@ def test_a_cell_is_written_verified_and_loaded(study, tmp_path, command):
     result = command("prune", study, row["cell"], "--compact", "-o", path)
     assert result.code == 0, result.err
     assert result.err == ""
-    assert f"accuracy {row['accuracy']:.4f} in float32, the row has {row['accuracy']:.4f}" in result.out
+    shown = f"{100 * row['accuracy']:.2f} %"
+    assert f"accuracy {shown} in float32, the row has {shown}" in result.out
     (network,) = read_compact(study)
     assert network.cell == row["cell"]
     assert network.parameters < 0.5 * network.dense_parameters

@@ -98,7 +98,7 @@ def test_a_file_is_verified(exported, finished_tiny, command):
     path, row, _ = exported
     result = command("prune", finished_tiny, "--verify", path)
     assert result.code == 0, result.err
-    assert result.out.count(f"{row['accuracy']:.4f}") == 3  # the file's, the row's, in float32
+    assert result.out.count(f"{100 * row['accuracy']:.2f} %") == 3  # the file's, the row's, in float32
     assert command("prune", finished_tiny, row["cell"], "--verify", path).code == 0
 
 
@@ -135,7 +135,7 @@ def test_a_changed_file_is_exit_code_2_and_one_line(exported, finished_tiny, tmp
     result = command("prune", finished_tiny, "--verify", resaved(path, tmp_path / "x", change))
     assert result.code == 2
     assert result.err.count("\n") == 1
-    assert f"the row has {row['accuracy']:.4f}; " in result.err
+    assert f"the row has {100 * row['accuracy']:.2f} %; " in result.err
     assert "of 400 test images differ: the file does not hold its network" in result.err
 
 
@@ -292,5 +292,6 @@ def test_a_row_in_another_precision_is_verified_in_it_and_shown_in_float32(colou
     assert follow(path, test)[0] == found["accuracy_float32"]
     result = command("prune", folder, "--verify", path)
     assert result.code == 0
-    assert f"bfloat16, channels_last: accuracy {row['accuracy']:.4f}, the row has {row['accuracy']:.4f}; " in result.out
-    assert f"gives {found['accuracy_float32']:.4f}" in result.out
+    shown = f"{100 * row['accuracy']:.2f} %"
+    assert f"bfloat16, channels_last: accuracy {shown}, the row has {shown}; " in result.out
+    assert f"gives {100 * found['accuracy_float32']:.2f} %" in result.out

@@ -91,7 +91,7 @@ def study(tmp_path):
 
 
 def test_run_status_and_report_show_the_warnings(study, command):
-    folder = study(trained=", expected_accuracy: 0.999")
+    folder = study(trained=", expected_accuracy: 99.9")
     ran = command("run", folder)
     assert ran.code == 0, ran.err
     warned = [line for line in ran.out.splitlines() if line.startswith("warning: ")]
@@ -114,14 +114,14 @@ def test_the_expected_accuracy_changes_no_cell_and_may_be_changed(study, command
     assert command("run", folder).code == 0
     assert "trained" not in "".join(json.loads(command("status", folder, "--json").out)["warnings"])
     before = json.loads(command("plan", folder, "--json").out)
-    study(trained=", expected_accuracy: 0.999")
+    study(trained=", expected_accuracy: 99.9")
     after = json.loads(command("plan", folder, "--json").out)
     assert (after["todo"], after["study_hash"]) == (0, before["study_hash"])
     again = command("run", folder)
     assert "0 cells done" in again.out
     assert "points below `expected_accuracy`, 99.9 %" in again.out
     assert "points below" in command("status", folder).out
-    study(trained=", expected_accuracy: 0.2")
+    study(trained=", expected_accuracy: 20")
     assert "points below" not in command("run", folder).out
     assert "points below" not in command("status", folder).out
 
@@ -129,17 +129,20 @@ def test_the_expected_accuracy_changes_no_cell_and_may_be_changed(study, command
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("92", "a fraction above 0 and up to 1; write 0.92 (got 92)"),
-        ("0", "a fraction above 0"),
+        ("0.926", "models.0.expected_accuracy: 0.926 is a fraction; write 92.6, in percentage points"),
+        ("1", "1 is a fraction; write 100, in percentage points"),
+        ("0", "0 is not an accuracy above 1 and up to 100, in percentage points; write 92.6"),
+        ("926", "926 is not an accuracy"),
         ("high", "valid number"),
     ],
 )
-def test_an_expected_accuracy_is_a_fraction(study, command, value, message):
+def test_an_expected_accuracy_is_in_percentage_points(study, command, value, message):
     result = command("plan", study(given=f", expected_accuracy: {value}"))
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert "line 4, column " in result.err
     assert message in result.err
+    assert result.err.count("0.926") <= 1
 
 
 def test_always_predicting_a_dominant_class_is_chance():

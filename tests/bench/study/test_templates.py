@@ -1,8 +1,7 @@
-"""The shipped templates, and the JSON schema beside them."""
+"""The shipped templates."""
 
 from __future__ import annotations
 
-import json
 from difflib import ndiff
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from bench.core.types import DataFacts
 from bench.plugins.catalogue import make_registry
 from bench.study.load import load_study
 from bench.study.plan import make_plan
-from bench.study.spec import study_schema
 from bench.study.templates import describe_template, new_study, template_names
 
 ROOT = Path(__file__).parents[3]
@@ -71,8 +69,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         new_study(tmp_path / "file" / "study", "digits", [], None)
-
-
-def test_the_published_schema_is_that_of_the_code():
-    published = json.loads((ROOT / "bench" / "study" / "study.schema.json").read_text())
-    assert published == json.loads(json.dumps(study_schema()))

@@ -18,7 +18,10 @@ def test_status_and_show(finished, command):
     assert "to do, of" in command("status", finished).out
     row = json.loads(command("show", finished, "0", "--json").out)
     assert row["scorer"] == "dense"
+    assert (row["units"]["accuracy"], row["units"]["n_test"]) == ("fraction", "images")
     shown = command("show", finished, row["cell"][:10])
+    assert re.search(rf"^accuracy +{100 * row['accuracy']:.6g} +%", shown.out, re.MULTILINE)
+    assert re.search(rf"^n_test +{row['n_test']} +images", shown.out, re.MULTILINE)
     assert f"--only cell={row['cell']}" in shown.out
     wrong = command("show", finished, "nonsense")
     assert wrong.code == 2

@@ -14,7 +14,7 @@ def test_prune_writes_a_model_that_does_what_the_row_says(finished, tmp_path, co
     out = tmp_path / "model.safetensors"
     result = command("prune", finished, row["cell"], "-o", out)
     assert result.code == 0, result.err
-    assert f"{row['accuracy']:.4f}" in result.out
+    assert f"{100 * row['accuracy']:.2f} %" in result.out
     with safe_open(out, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     zeros = sum(int((w == 0).sum()) for n, w in weights.items() if "num_batches" not in n and "running" not in n)
