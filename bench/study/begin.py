@@ -15,7 +15,7 @@ from bench.store.methods import write_methods
 from bench.study.plan import Plan, axis_values
 
 
-def register_study(
+def begin_study(
     store: Store,
     plan: Plan,
     settings: Settings,
