@@ -237,7 +237,7 @@ def run_session(
     from bench.run.progress import Reporter
     from bench.store.database import open_store
     from bench.store.merge import merge_study
-    from bench.study.registration import register_study
+    from bench.study.begin import begin_study
 
     study = session.plan.study
     claims = study.folder / "claims.yaml"
@@ -248,7 +248,7 @@ def run_session(
         for note in (*session.notes, *changed_inputs(store, session)):
             console.print(f"note: {note}", style="yellow")
         methods = session.registry.records(session.plan.cells())
-        register_study(store, session.plan, session.settings, session.facts, registered, methods)
+        begin_study(store, session.plan, session.settings, session.facts, registered, methods)
         for other in merge:
             imported = merge_study(study.folder, store, study.digest(), other)
             console.print(f"{imported} cells imported from {other}")

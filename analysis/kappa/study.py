@@ -51,10 +51,11 @@ def fused(
     found = fusion.searches(data.rows)
     known = {(curves.scorer, curves.sparsity, curves.draw): curves for curves in study_curves(data)}
     rows = zip(found["scorer"], found["sparsity"], found["calibration_draw"], strict=True)
+    first = min((draw for _, _, draw in known), default=0)
     places: dict[Curves, list[int]] = {}
     for place, (scorer, sparsity, draw) in enumerate(rows):
-        # A curve without a sparsity serves all; a draw that is not there has the curve of draw 0.
-        keys = ((scorer, s, d) for s in (None, sparsity) for d in (draw, 0))
+        # A curve without a sparsity serves all; a draw that is absent has the curve of the first one.
+        keys = ((scorer, s, d) for s in (None, sparsity) for d in (draw, first))
         curves = next((known[key] for key in keys if key in known), None)
         if curves is not None and isinstance(found["weights"].iloc[place], list):
             places.setdefault(curves, []).append(place)

@@ -244,13 +244,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """The cells that share one dense model."""
+    """The cells that share one dense model.
+
+    `source` is the digest that its random streams depend on in addition to data, model and train seed: that of the
+    registration, for a given checkpoint of a registered study (`bench.store.registration`), otherwise None.
+    """
 
     id: str
     dataset: str
     model: str
     train_seed: int | None
     cells: tuple[Cell, ...]
+    source: str | None = None
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def curve_table(study: Study, registry: Registry, group: str) -> pd.DataFrame:
     -------
     DataFrame
         Long: ``scorer`` (label), ``sparsity`` (null where the curve does not depend on it), ``draw``, ``feature``,
-        ``u``, ``value``. A draw whose curve is that of draw 0 is left out.
+        ``u``, ``value``. A draw whose curve is that of the smallest draw number is left out.
     """
     parts = []
     for scorer in study.values["scorer"]:
@@ -130,10 +130,11 @@ def curve_table(study: Study, registry: Registry, group: str) -> pd.DataFrame:
         if not plugin.curve:
             continue
         for sparsity in study.values["sparsity"] if plugin.takes_sparsity else (None,):
-            first = score_curve(plugin, scorer.options, curve_seed(plugin, scorer, group, 0), sparsity)
-            for draw in range(study.file.calibration.draws):
+            draws = sorted(draw for _, draw in study.draws())
+            first = score_curve(plugin, scorer.options, curve_seed(plugin, scorer, group, draws[0]), sparsity)
+            for draw in draws:
                 curve = score_curve(plugin, scorer.options, curve_seed(plugin, scorer, group, draw), sparsity)
-                if draw == 0 or not np.array_equal(curve.values, first.values):
+                if draw == draws[0] or not np.array_equal(curve.values, first.values):
                     parts.append(_long(curve).assign(scorer=scorer.label, sparsity=sparsity, draw=draw))
     columns = ["scorer", "sparsity", "draw", "feature", "u", "value"]
     table = pd.concat(parts) if parts else pd.DataFrame(columns=columns)

@@ -353,7 +353,7 @@ def _refuse_other_inputs(task: GroupTask, dataset: Dataset, registry: Registry, 
         task.model, group.train_seed, dataset.hash, registry, task.folder, digest_of=lambda _place: str(file),
         memory_format=task.settings.memory_format,
     )  # fmt: skip
-    if group_id(dataset.hash, identity, group.train_seed) != group.id:
+    if group_id(dataset.hash, identity, group.train_seed, group.source) != group.id:
         raise UserError(
             f"{group.dataset}, {group.model}, seed {group.train_seed}: the data set, the model's code or its "
             f"checkpoint is not what it was when the run began; use the same files on every machine, and run again if "

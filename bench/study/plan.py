@@ -95,9 +95,10 @@ def make_plan(
                 f"calibration split of {data.title}; lower it, or raise the data set's 'calibration'"
             )
         for model in study.file.models:
-            for seed in study.file.train_seeds if model.seeded else (None,):
-                group = group_id(facts.hash, model_identity(model, seed, facts), seed)
-                bits = _matching(study.file.exclude, dataset=data.title, model=model.title, train_seed=seed)
+            source = study.seed_source if model.checkpoint is not None else None
+            for written, seed in study.train_seeds(model):
+                group = group_id(facts.hash, model_identity(model, seed, facts), seed, source)
+                bits = _matching(study.file.exclude, dataset=data.title, model=model.title, train_seed=written)
                 laid_out = inside(draws, bits)
                 if position + len(laid_out.points) > MOST_CELLS:
                     raise UserError(
@@ -120,15 +121,24 @@ def make_plan(
                     seen[cell_id] = cell
                     cells.append(cell)
                     position += 1
-                groups.append(Group(group, data.title, model.title, seed, tuple(cells)))
+                groups.append(Group(group, data.title, model.title, seed, tuple(cells), source))
     if position == 0:
         raise UserError(f"{study.folder}: every cell is excluded; nothing is left to run")
     return Plan(study, tuple(groups), excluded)
 
 
-def group_id(dataset_hash: str, model: Mapping[str, Any], train_seed: int | None) -> str:
-    """Identity of the cells that share a dense model: data set, model (`model_identity`) and train seed."""
-    return digest({"dataset": dataset_hash, "model": model, "train_seed": train_seed})
+def group_id(
+    dataset_hash: str, model: Mapping[str, Any], train_seed: int | None, source: str | None = None
+) -> str:
+    """Identity of the cells that share a dense model: data set, model (`model_identity`), train seed, `Group.source`.
+
+    Examples
+    --------
+    >>> group_id("data", {}, 0) == group_id("data", {}, 0, None) != group_id("data", {}, 0, "registration")
+    True
+    """
+    identity = {"dataset": dataset_hash, "model": model, "train_seed": train_seed}
+    return digest(identity if source is None else {**identity, "source": source})
 
 
 @dataclass(frozen=True)
@@ -198,8 +208,10 @@ def _lay_out(
     unset = _combinations(exclude, {"sparsity": (None,)})
     points: list[dict[str, Any]] = []
     lowest: Counter[int] = Counter()
+    written = {drawn: number for number, drawn in study.draws()}
     for draw in draws:
-        drawn = bits & _matching(exclude, **{f"calibration_{name}": value for name, value in vars(draw).items()})
+        sizes = {"calibration_images": draw.images, "calibration_batch": draw.batch}
+        drawn = bits & _matching(exclude, calibration_draw=written[draw.draw], **sizes)
         for values, matched in varying:
             if matching := drawn & of_dense & matched:
                 lowest[matching & -matching] += 1

@@ -15,6 +15,7 @@ from bench.core.errors import UserError, suggest
 from bench.core.identity import digest
 from bench.core.types import AXIS_NAMES, GRID, Axis, CalibrationSpec
 from bench.store.places import home
+from bench.store.registration import derived_seed
 
 STUDY_FILE = "study.yaml"
 MOST_SEEDS = 10_000
@@ -295,12 +296,33 @@ class Study:
         Name of the profile that was applied.
     values : mapping
         Axis inside a group (`bench.core.types.GRID`) -> its values; those of a plug-in axis are a `Choice` each.
+    seed_source : str or None
+        Digest from which the seeds of a registered study are derived; None if the study is not registered.
     """
 
     folder: Path
     file: StudyFile
     profile: str | None
     values: Mapping[str, tuple[Any, ...]]
+    seed_source: str | None = None
+
+    def train_seeds(self, model: ModelSpec) -> list[tuple[int | None, int | None]]:
+        """Return the seeds of a model in the order of the file: as written there, and as used.
+
+        Those of a given checkpoint are as written, since they name its files.
+        """
+        if not model.seeded:
+            return [(None, None)]
+        if model.checkpoint is not None or self.seed_source is None:
+            return [(seed, seed) for seed in self.file.train_seeds]
+        return [(seed, derived_seed(self.seed_source, "train", seed)) for seed in self.file.train_seeds]
+
+    def draws(self) -> list[tuple[int, int]]:
+        """Return the calibration draws: their number from 0, and the number that their random streams depend on."""
+        numbers = range(self.file.calibration.draws)
+        if self.seed_source is None:
+            return [(number, number) for number in numbers]
+        return [(number, derived_seed(self.seed_source, "calibration", number)) for number in numbers]
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole study as plain JSON values, defaults included; accuracies are fractions, as in the rows."""
@@ -347,7 +369,7 @@ class Study:
             CalibrationSpec(draw, images, batch)
             for images in c.images or (default_images,)
             for batch in c.batch or (default_batch,)
-            for draw in range(c.draws)
+            for _, draw in self.draws()
         )
 
 

@@ -19,7 +19,7 @@ from bench.run.driver import Driver, RunOptions
 from bench.run.open_study import open_study
 from bench.run.plan_summary import summarise_plan
 from bench.store.database import open_store
-from bench.study.registration import register_study
+from bench.study.begin import begin_study
 from bench.study.templates import new_study
 
 #: 22 seeds of two models: 103,048 cells.
@@ -39,7 +39,7 @@ def main() -> None:
         least("`prunebench plan`, imports included", lambda: command("plan", folder))
         least("`prunebench plan --help`: imports alone", lambda: command("plan", "--help"))
         with closing(open_store(folder, create=True)) as store:
-            least("register", lambda: register_study(store, session.plan, session.settings, session.facts, None))
+            least("register", lambda: begin_study(store, session.plan, session.settings, session.facts, None))
             driver = Driver(session.plan, session.registry, session.settings, store, RunOptions())
             least("what is to be done", driver.todo)
 

@@ -15,7 +15,7 @@ from bench.run.local import InProcessEngine
 from bench.run.open_study import open_study
 from bench.run.progress import Reporter
 from bench.store.database import open_store
-from bench.study.registration import register_study
+from bench.study.begin import begin_study
 
 #: 2 groups of 14 cells; the second scorer ends its process at its first call, unless that has happened before.
 STUDY = """\
@@ -53,7 +53,7 @@ def _write(folder: Path, *, harmless: bool = True) -> Path:
 def _run(folder: Path, make_engine: Callable[..., object], **options: object) -> tuple[RunSummary, str]:
     opened, output = open_study(folder), StringIO()
     with closing(open_store(folder, create=True)) as store:
-        register_study(store, opened.plan, opened.settings, opened.facts, None)
+        begin_study(store, opened.plan, opened.settings, opened.facts, None)
         driver = Driver(opened.plan, opened.registry, opened.settings, store, RunOptions(**options))
         todo = driver.todo()
         with Reporter(len(todo), Console(file=output, width=200)) as reporter:

@@ -14,7 +14,7 @@ from bench.plugins.catalogue import make_registry
 from bench.store.database import open_store
 from bench.study.load import load_study
 from bench.study.plan import make_plan
-from bench.study.registration import register_study
+from bench.study.begin import begin_study
 
 FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32, 250)
 SETTINGS = Settings("float32", "contiguous", 512, "cpu", 1)
@@ -43,7 +43,7 @@ def store(plan):
 
 
 def test_study_settings_and_provenance_are_stored(plan, store):
-    register_study(store, plan, SETTINGS, {"digits": FACTS}, "claims")
+    begin_study(store, plan, SETTINGS, {"digits": FACTS}, "claims")
     assert json.loads(store.meta("settings")) == asdict(SETTINGS)
     [stored] = store.studies()
     assert set(stored["scorers"][0]) >= {"name", "version"}
@@ -52,12 +52,12 @@ def test_study_settings_and_provenance_are_stored(plan, store):
 
 
 def test_a_second_registration_keeps_the_settings_of_the_first(plan, store):
-    register_study(store, plan, replace(SETTINGS, measured={"float32": 7.0}), {"digits": FACTS}, None)
-    register_study(store, plan, replace(SETTINGS, measured={}), {"digits": FACTS}, None)
+    begin_study(store, plan, replace(SETTINGS, measured={"float32": 7.0}), {"digits": FACTS}, None)
+    begin_study(store, plan, replace(SETTINGS, measured={}), {"digits": FACTS}, None)
     assert json.loads(store.meta("settings"))["measured"] == {"float32": 7.0}
 
 
 def test_settings_that_another_first_run_has_fixed_are_not_replaced(plan, store):
-    register_study(store, plan, SETTINGS, {"digits": FACTS}, None)
+    begin_study(store, plan, SETTINGS, {"digits": FACTS}, None)
     with pytest.raises(UserError, match="another run has started this study with other settings"):
-        register_study(store, plan, replace(SETTINGS, batch=128), {"digits": FACTS}, None)
+        begin_study(store, plan, replace(SETTINGS, batch=128), {"digits": FACTS}, None)

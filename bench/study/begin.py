@@ -1,4 +1,4 @@
-"""Registration of a study: its resolved text, settings and plan, stored before the first cell is computed."""
+"""Begin a study in its store: its resolved text, settings and plan are written before the first cell is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.store.methods import write_methods
 from bench.study.plan import Plan, axis_values
 
 
-def register_study(
+def begin_study(
     store: Store,
     plan: Plan,
     settings: Settings,
@@ -32,7 +32,7 @@ def register_study(
     plan : Plan
         Cells of the study.
     settings : Settings
-        Execution settings; the first registration fixes them.
+        Execution settings; the first run fixes them.
     facts : mapping of str to DataFacts
         Label of each data set -> its sizes and content hash.
     claims_hash : str or None
