@@ -41,8 +41,6 @@ _MEANINGS = {
     "local issuer certificate": "none of the given certificates signed the authority's; give the authority's root "
     "certificate and, if it has any, the intermediate ones",
     "self-signed certificate": "none of the given certificates is the authority's root certificate; give that one",
-    "certificate purpose": "the signer's certificate is not for time-stamping; use a time-stamping authority",
-    "EKU extension": "the signer's certificate is not for time-stamping; use a time-stamping authority",
     "signer certificate not found": "it has no certificate; send the request that `prunebench timestamp` writes",
 }
 
@@ -104,11 +102,10 @@ def verify_token(token: bytes, content: bytes, certificates: Path) -> datetime:
             f"store the answer again, as `prunebench timestamp` shows"
         ) from error
     except VerificationError as error:
-        text = _short(error)
-        meaning = next((words for part, words in _MEANINGS.items() if part in text), None)
-        raise UserError(
-            f"the time-stamp is not valid: {meaning or f'it was altered or is damaged ({text})'}"
-        ) from error
+        meaning = next((words for part, words in _MEANINGS.items() if part in str(error)), None)
+        if meaning is None:
+            meaning = f"it was altered, or no time-stamping authority under the given certificates signed it ({_short(error)})"
+        raise UserError(f"the time-stamp is not valid: {meaning}") from error
     return answer.tst_info.gen_time
 
 
@@ -205,4 +202,4 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:160]
