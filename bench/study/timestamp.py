@@ -104,7 +104,8 @@ def verify_token(token: bytes, content: bytes, certificates: Path) -> datetime:
     except VerificationError as error:
         meaning = next((words for part, words in _MEANINGS.items() if part in str(error)), None)
         if meaning is None:
-            meaning = f"it was altered, or no time-stamping authority under the given certificates signed it ({_short(error)})"
+            meaning = "it was altered, or no time-stamping authority under the given certificates signed it"
+            meaning += f" ({_short(error)})"
         raise UserError(f"the time-stamp is not valid: {meaning}") from error
     return answer.tst_info.gen_time
 
