@@ -48,6 +48,8 @@ COMMANDS = (
     "check",
     "prune",
     "doctor",
+    "timestamp",
+    "audit",
     "x",
     "",
 )
