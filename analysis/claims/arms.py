@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims.parts import Part, Range, Term
+from analysis.claims.parts import Part, Term
 from analysis.claims.values import WORDS, with_value
 from analysis.errors import AnalysisError
 from analysis.evidence import frames
@@ -98,10 +98,7 @@ class Sample:
 
 def chosen_rows(evidence: Evidence, part: Part) -> pd.DataFrame:
     """Return the planned pruned rows in which a part is asked."""
-    limits = part.sparsities
-    if isinstance(limits, Range):
-        return evidence.select(part.where, (limits.least, limits.most), between=True)
-    return evidence.select(part.where, limits)
+    return evidence.select(part.where, *part.limits)
 
 
 def samples(

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.claims.across import across_estimates
-from analysis.claims.contrasts import Estimate, mean_estimates
-from analysis.claims.identities import identity_records
+from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.read import Claims, read_claims
-from analysis.claims.records import ClaimResult, PartResult, Record, Verdict, versions
-from analysis.claims.schema import Claim, Combination, Contrast, IdentityPart, Part, Reevaluation
-from analysis.claims.select import in_setting, lacking, missing
-from analysis.claims.settle import settle
-from analysis.claims.values import LACKING
+from analysis.claims.robustness import robustness_of
+from analysis.claims.records import ALPHA, Basis, ClaimResult, PartResult, Record, Verdict, versions
+from analysis.claims.schema import Claim
+from analysis.claims.scope import differs_from, scope_in_words
+from analysis.claims.gates import Setting
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
-from bench.store.reader import StudyData
+from analysis.stats.families import claim_p_values
+from analysis.stats.looks import nominal_levels
+
+#: (claim, part) -> settings that a pilot found informative, as stored at registration.
+Informative = Mapping[tuple[str, str], Sequence[Setting]]
 
 
-def decide_claims(data: StudyData, claims_file: Path) -> list[ClaimResult]:
+def decide_claims(evidence: Evidence, claims_file: Path) -> list[ClaimResult]:
     """Decide every claim of a study.
 
     Parameters
     ----------
-    data : StudyData
-        The evidence; an incomplete study is decided on what there is, and the rest is counted.
+    evidence : Evidence
+        An incomplete study is decided on the rows that it has; the missing ones are counted.
     claims_file : Path
         ``STUDY/claims.yaml``.
 
@@ -36,113 +39,130 @@ def decide_claims(data: StudyData, claims_file: Path) -> list[ClaimResult]:
     Raises
     ------
     AnalysisError
-        If the file is missing or wrong.
+        If the file is missing or has a mistake.
     """
-    return decide(data, read_claims(claims_file))
+    return decide(evidence, read_claims(claims_file))
 
 
-def decide(data: StudyData, claims: Claims) -> list[ClaimResult]:
-    """Decide claims that were read already; see `decide_claims`."""
-    evidence = {"data_hash": data_hash(data), "versions": versions()}
-    records: dict[tuple[str, str], list[Record]] = {}
-    estimates: list[Estimate] = []
+def decide(evidence: Evidence, claims: Claims, informative: Informative | None = None) -> list[ClaimResult]:
+    """Decide claims that were read already; see `decide_claims`.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    claims : Claims
+    informative : mapping, optional
+        Settings that a pilot found informative; parts without an entry are judged on the study's own models.
+    """
+    base = {"data_hash": data_hash(evidence), "versions": versions()}
+    registered = claims.hash == evidence.meta.get("claims_hash")
+    found = []
     for claim in claims.claims:
-        for part in claim.parts:
-            base = {"claim": claim.id, "in_paper_setting": False, **evidence}
-            records[claim.id, part.id] = []
-            if lacking(data.rows, part):
-                continue
-            if isinstance(part, IdentityPart):
-                records[claim.id, part.id] = identity_records(part, data, base)
-            elif isinstance(part, Contrast | Combination):
-                estimates.extend(mean_estimates(part, claim, data, base))
-            else:
-                estimates.extend(across_estimates(part, claim, data, base))
-    for record in settle(estimates):
-        records[record.claim, record.part].append(record)
-    registered = claims.hash == data.meta.get("claims_hash")
-    return [
-        _compose(
-            claim,
-            [_part(claim, part, records[claim.id, part.id], data) for part in claim.parts],
-            registered,
-            claims,
+        result = _at_looks(claim, evidence, claims.looks, informative or {})
+        parts = tuple(
+            part.model_copy(update={"records": tuple(r.model_copy(update=base) for r in part.records)})
+            for part in result.parts
         )
-        for claim in claims.claims
-    ]
+        found.append(
+            result.model_copy(update={"parts": parts, "registered": registered, "claims_hash": claims.hash})
+        )
+    return found
 
 
-def _part(claim: Claim, part: Part, records: Sequence[Record], data: StudyData) -> PartResult:
-    """Compose a part: refuted if any record is, supported if every testable one is."""
-    placed = tuple(r.model_copy(update={"in_paper_setting": in_setting(claim, r.setting)}) for r in records)
-    testable = [record.verdict for record in placed if record.verdict != "not testable"]
-    if testable:
-        verdict, reason = _all_or_any(testable), ""
-        if verdict == "supported" and any(_lost(record) for record in placed):
-            verdict, reason = "inconclusive", "settings that failed or were not run may not agree"
-    elif placed:
-        verdict, reason = "not testable", _why_not(part, placed)
-    elif isinstance(part, Reevaluation):
-        verdict, reason = "not testable", "no shared evaluation was done again"
-    else:
-        verdict, reason = "not testable", missing(data.rows, part)
-    return PartResult(
-        id=part.id, text=part.text, kind=part.kind, verdict=verdict, reason=reason, scan=part.scan, records=placed
-    )
+def _at_looks(
+    claim: Claim, evidence: Evidence, looks: tuple[int, int] | None, informative: Informative
+) -> ClaimResult:  # fmt: skip
+    """Decide a claim at its looks: a decision of the first look stands."""
+    if looks is None:
+        return _decided(claim, evidence, ALPHA, informative)
+    levels = nominal_levels(looks, ALPHA)
+    models = evidence.models_per_architecture
+    if models < looks[0]:
+        result = _decided(claim, evidence, levels[0], informative)
+        note = f"{models} of {looks[0]} models of the first look: nothing is decided yet"
+        return _undecided(result, note)
+    first = _decided(claim, evidence.first_models(looks[0]), levels[0], informative)
+    note = f"decided at the first look, with {looks[0]} models at a one-sided level of {levels[0]:.4f}"
+    if first.verdict in ("supported", "contradicted"):
+        return first.model_copy(update={"notes": (*first.notes, note)})
+    if models < looks[1]:
+        return _undecided(first, f"not decided at the first look with {looks[0]} models; the last look has {looks[1]}")
+    last = _decided(claim, evidence.first_models(looks[1]), levels[1], informative)
+    note = f"decided at the last look, with {looks[1]} models at a one-sided level of {levels[1]:.4f}"
+    return last.model_copy(update={"notes": (*last.notes, note)})
 
 
-def _why_not(part: Part, records: Sequence[Record]) -> str:
-    """Say why no record of a part is testable: what its value lacks where that is all, else the first reason."""
-    value = getattr(part, "value", "accuracy")
-    if value != "accuracy" and all(r.n == 0 and not (set(r.counts) & {"failed", "to do"}) for r in records):
-        return LACKING[value]
-    return records[0].reason
+def _undecided(result: ClaimResult, note: str) -> ClaimResult:
+    verdict: Verdict = "not testable" if result.verdict == "not testable" else "inconclusive"
+    return result.model_copy(update={"verdict": verdict, "notes": (*result.notes, note)})
 
 
-def _lost(record: Record) -> bool:
-    """Whether a setting that the claim speaks of has no verdict because its cells failed or were not run."""
-    return record.verdict == "not testable" and any(record.counts.get(state) for state in ("failed", "to do"))
+def _decided(claim: Claim, evidence: Evidence, alpha: float, informative: Informative) -> ClaimResult:
+    """Decide a claim at one level."""
+    outcomes = [part_outcome(part, evidence, informative.get((claim.id, part.id))) for part in claim.parts]
+    primary = [outcome for outcome in outcomes if outcome.part.role == "primary"]
+    _, adjusted = claim_p_values([(one.p, one.p_contradiction) for one in primary])
+    of_primary = dict(zip([one.part.id for one in primary], adjusted, strict=True))
+    parts = []
+    for outcome in outcomes:
+        against = of_primary.get(outcome.part.id, outcome.p_contradiction)
+        result = outcome.decided(alpha, against, len(primary) if outcome.part.role == "primary" else 1)
+        records = tuple(_placed(claim, record) for record in result.records)
+        parts.append(result.model_copy(update={
+            "records": records, "robustness": robustness_of(outcome.part, evidence, alpha),
+        }))  # fmt: skip
+    return _composed(claim, parts)
 
 
-def _all_or_any(verdicts: Sequence[Verdict]) -> Verdict:
-    if "refuted" in verdicts:
-        return "refuted"
-    if all(verdict == "supported" for verdict in verdicts):
-        return "supported"
-    return "inconclusive"
+def _placed(claim: Claim, record: Record) -> Record:
+    differs = differs_from(claim.setting, record.setting)
+    return record.model_copy(update={
+        "claim": claim.id, "in_paper_setting": bool(claim.setting) and not differs, "differs": differs,
+    })  # fmt: skip
 
 
-def _compose(claim: Claim, parts: Sequence[PartResult], registered: bool, claims: Claims) -> ClaimResult:
-    needed = [
-        result for part, result in zip(claim.parts, parts, strict=True)
-        if not part.scan and (part.required or result.verdict != "not testable")
-    ]  # fmt: skip
-    blocked = [result for result in needed if result.verdict == "not testable"]
+def _composed(claim: Claim, parts: Sequence[PartResult]) -> ClaimResult:
+    """Compose the verdict of a claim from its primary parts."""
+    primary = [part for part in parts if part.role == "primary"]
+    verdicts = [part.verdict for part in primary]
     notes: list[str] = []
-    verdict: Verdict
-    if blocked and not any(result.verdict == "refuted" for result in needed):
+    verdict: Verdict = "inconclusive"
+    if "contradicted" in verdicts:
+        verdict = "contradicted"
+    elif "not testable" in verdicts:
         verdict = "not testable"
-        notes.extend(f"part {result.id}: {result.reason}" for result in blocked)
-    elif needed:
-        verdict = _all_or_any([result.verdict for result in needed])
-    else:
-        verdict = "not testable"
-        notes.extend(f"part {result.id}: {result.reason}" for result in parts)
-    for part, result in zip(claim.parts, parts, strict=True):
-        if result not in needed and not part.scan and part.without and verdict != "not testable":
-            notes.append(part.without)
-    records = [record for result in needed for record in result.records if record.verdict != "not testable"]
-    untested = sum(len(result.records) for result in needed) - sum(
-        record.verdict != "not testable" for result in needed for record in result.records
-    )
-    if untested and verdict != "not testable":
-        notes.append(f"{untested} of {sum(len(result.records) for result in needed)} settings not testable")
-    if any(record.descriptive and record.kind != "identity" for record in records):
+        notes += [f"part {part.id}: {part.reason}" for part in primary if part.verdict == "not testable"]
+    elif set(verdicts) == {"supported"}:
+        verdict = "supported"
+    deciding = [record for part in primary for record in part.records if record.verdict != "not testable"]
+    planned = sum(len(part.records) for part in primary)
+    if verdict != "not testable" and len(deciding) < planned:
+        notes.append(f"{planned - len(deciding)} of {planned} settings not testable")
+    measured = [record for record in deciding if record.kind != "identity"]
+    if any(record.descriptive for record in measured):
         notes.append("descriptive only")
-    setting = ""
-    if records and claim.setting:
-        setting = "in the paper's setting" if all(record.in_paper_setting for record in records) else "transfer"
+    ungated = {record.gate for record in measured}
+    if "not judged" in ungated:
+        notes.append("the gate could not be judged in every setting")
+    basis: Basis = "measured" if measured or not deciding else "by construction"
     return ClaimResult(
-        id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes),
-        setting=setting, registered=registered, claims_hash=claims.hash, parts=tuple(parts),
+        id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes), basis=basis,
+        scope=scope_in_words(claim.setting, deciding), models=min((record.n for record in deciding), default=0),
+        robustness=_robustness_in_words(primary), parts=tuple(parts),
     )  # fmt: skip
+
+
+def _robustness_in_words(primary: Sequence[PartResult]) -> str:
+    """Describe how the readings of the primary parts compare."""
+    found = [part.robustness for part in primary if part.robustness is not None]
+    if not found:
+        return ""
+    tally = {"supported": 0, "inconclusive": 0, "contradicted": 0}
+    for one in found:
+        for verdict, number in one.tally().items():
+            tally[verdict] += number
+    total = sum(tally.values())
+    depends = sorted({axis for one in found for axis in one.depends_on})
+    word = "robust" if all(one.robust for one in found) else "not robust"
+    shown = ", ".join(f"{number} {verdict}" for verdict, number in tally.items())
+    return f"{word}: of {total} readings {shown}" + (f"; depends on {', '.join(depends)}" if depends else "")

@@ -156,6 +156,13 @@ class Part(Strict):
         """Columns of the arm that decides whether a setting is informative; None without a gate."""
         return self.gate if isinstance(self.gate, dict) else None
 
+    @property
+    def limits(self) -> tuple[tuple[float, ...] | None, bool]:
+        """Sparsities of the part, and whether they are a pair of limits: arguments of `Evidence.select`."""
+        if isinstance(self.sparsities, Range):
+            return (self.sparsities.least, self.sparsities.most), True
+        return self.sparsities, False
+
     def needs(self) -> list[tuple[str, Values]]:
         """Return the columns and names of which the study must have at least one label each."""
         return list(self.where.items())

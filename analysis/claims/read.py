@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from analysis.claims.parts import Strict, Term
 from analysis.claims.include import find_included
-from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, Strict, Term, adjusted, expanded
+from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, adjusted
 from analysis.errors import AnalysisError, nearest
 from bench.core.yaml_file import Document, DocumentError, read_document
 
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a study, inclusions resolved, and the hash of all that was read."""
+    """The claims of a study, inclusions resolved.
+
+    Attributes
+    ----------
+    claims : tuple of Claim
+        In the order of the files.
+    hash : str
+        SHA-256 of all files that were read.
+    looks : tuple of int, optional
+        Numbers of models at which the claims are decided.
+    places : mapping
+        Claim id -> file, line and column of its definition.
+    """
 
     claims: tuple[Claim, ...]
     hash: str
+    looks: tuple[int, int] | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_claims(path: Path) -> Claims:
@@ -38,10 +54,11 @@ def read_claims(path: Path) -> Claims:
     AnalysisError
         For anything wrong, with line and column and the nearest valid name.
     """
-    missing = f"{path}: there is no such file; a line `include: [sics, asr]` is a start"
+    missing = f"{path}: there is no such file; begin one with the lines `version: 2` and `include: [sics, asr]`"
     own = _parse(path, missing)
     included = [_include(path, own, number) for number in range(len(own.file.include))]
-    claims = _distinct([*included, own])
+    placed = _distinct([*included, own])
+    claims = [claim for claim, _ in placed]
     known = [claim.id for claim in claims]
     adjust = own.file.adjust
     for name in adjust:
@@ -50,10 +67,10 @@ def read_claims(path: Path) -> Claims:
                 f"{own.document.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}"
             )
     claims = [adjusted(c, adjust[c.id]) if c.id in adjust else c for c in claims]
-    claims = [each for claim in claims for each in expanded(claim)]
     contents = [parsed.document.values for parsed in (own, *included)]
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest())
+    places = {claim.id: place for claim, place in placed}
+    return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest(), own.file.looks, places)
 
 
 def claims_hash(path: Path) -> str:
@@ -85,7 +102,7 @@ def _include(path: Path, own: _Parsed, number: int) -> _Parsed:
     except AnalysisError as error:
         raise AnalysisError(f"{where}: {error}") from error
     parsed = _parse(source, f"{where}: {name!r}: there is no file {source}")
-    for key in ("include", "adjust"):
+    for key in ("include", "adjust", "looks"):
         if key in parsed.document.values:
             raise AnalysisError(
                 f"{parsed.document.place(key)}: {key!r} belongs into {path}; an included file has claims alone"
@@ -93,9 +110,9 @@ def _include(path: Path, own: _Parsed, number: int) -> _Parsed:
     return parsed
 
 
-def _distinct(files: list[_Parsed]) -> list[Claim]:
-    """Return the claims of all files in order; two of one id are an error."""
-    claims: list[Claim] = []
+def _distinct(files: list[_Parsed]) -> list[tuple[Claim, str]]:
+    """Return the claims of all files in order, each with its place; two of one id are an error."""
+    claims: list[tuple[Claim, str]] = []
     first: dict[str, str] = {}
     for parsed in files:
         for number, claim in enumerate(parsed.file.claims):
@@ -103,7 +120,7 @@ def _distinct(files: list[_Parsed]) -> list[Claim]:
             if claim.id in first:
                 raise AnalysisError(f"{place}: two claims have the id {claim.id!r}; the other is at {first[claim.id]}")
             first[claim.id] = place
-            claims.append(claim)
+            claims.append((claim, parsed.document.place("claims", number)))
     return claims
 
 
@@ -125,6 +142,11 @@ def _explain(document: Document, error: ValidationError) -> str:
     where = document.place(*keys)
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {str(keys[-1])!r}: {nearest(str(keys[-1]), _fields(keys[:-1]))}"
+    if keys == ("version",):
+        return (
+            f"{document.place()}: this file has the old form, in which margins are fractions; write `version: 2` as its "
+            f"first line and multiply every margin, tolerance and paper_value by 100, so that they are percentage points"
+        )
     if first["type"] == "missing":
         return f"{where}: the key {str(keys[-1])!r} is missing"
     if first["type"] == "union_tag_invalid":

@@ -62,8 +62,8 @@ class Evidence(StudyData):
         return matching_labels(self.planned_labels[column], requested)
 
     def select(
-        self, where: Mapping[str, Sequence[str | int]], sparsities: Sequence[float] | tuple[float, float] | None = None,
-        *, between: bool = False,
+        self, where: Mapping[str, Sequence[str | int]], sparsities: tuple[float, ...] | None = None,
+        between: bool = False,
     ) -> pd.DataFrame:  # fmt: skip
         """Return the planned pruned rows that match all conditions.
 
@@ -71,7 +71,7 @@ class Evidence(StudyData):
         ----------
         where : mapping of str to sequence
             Column -> names; see `analysis.evidence.labels.matching_labels`.
-        sparsities : sequence of float, optional
+        sparsities : tuple of float, optional
             Requested sparsities, fractions.
         between : bool
             Whether `sparsities` is a pair of limits, both included.
@@ -82,7 +82,7 @@ class Evidence(StudyData):
             for column, names in where.items():
                 chosen &= self._matches(column, tuple(names), chosen)
             if sparsities is not None:
-                chosen &= self._at(tuple(sparsities), between)
+                chosen &= self._at(sparsities, between)
             self._selections[key] = self.pruned[chosen]
         return self._selections[key]
 
@@ -104,8 +104,26 @@ class Evidence(StudyData):
         gaps = np.abs(requested[:, None] - np.array(sparsities)[None, :])
         return np.asarray((gaps <= SAME_SPARSITY).any(axis=1))
 
+    @cached_property
+    def models_per_architecture(self) -> int:
+        """Largest number of dense models of one data set and architecture; at least 1."""
+        return max(1, int(self.rows.groupby(["dataset", "model"])["train_seed"].nunique().max()))
+
     def first_models(self, number: int) -> Evidence:
         """Return the evidence of the first models of every data set and architecture, in the order of the plan."""
         first = self.rows.groupby(["dataset", "model", "train_seed"], sort=False, dropna=False)["position"].transform("min")
         place = first.groupby([self.rows["dataset"], self.rows["model"]], sort=False).rank(method="dense")
-        return dataclasses.replace(self, rows=self.rows[place.le(number)].reset_index(drop=True))
+        return self.with_rows(self.rows[place.le(number)])
+
+    def with_rows(self, rows: pd.DataFrame) -> Evidence:
+        """Return the same evidence with some of its rows."""
+        return dataclasses.replace(self, rows=rows.reset_index(drop=True))
+
+    def chance(self, dataset: str) -> float:
+        """Return the accuracy of guessing: the share of the largest test class, or 1 / classes where it is not stored.
+
+        NaN for a data set whose classes are not known.
+        """
+        facts = self.meta["provenance"].get("datasets", {}).get(dataset, {})
+        classes = facts.get("num_classes")
+        return float(facts.get("largest_class", 1 / classes if classes else np.nan))

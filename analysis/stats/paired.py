@@ -324,3 +324,31 @@ def p_superior(differences: ArrayLike) -> float:
     if classify(sample) in ("no data", "not finite"):
         return math.nan
     return float(np.mean((np.sign(sample) + 1) / 2))
+
+
+def one_sided_p(values: ArrayLike, alternative: Alternative) -> float:
+    """One-sided p-value of the paired t test against 0; differences without variance are decided by sign-flip.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        One difference per model.
+    alternative : str
+        ``greater`` or ``less``.
+
+    Returns
+    -------
+    float
+        1 where all differences are zero, or where the data allow no test.
+
+    Examples
+    --------
+    >>> one_sided_p([1.0, 1.0, 1.0], "greater"), one_sided_p([0.0, 0.0], "less")
+    (0.125, 1.0)
+    """
+    sample = as_sample(values)
+    category = classify(sample)
+    if category == "constant":
+        agrees = sample[0] > 0 if alternative == "greater" else sample[0] < 0
+        return 2.0**-sample.size if agrees else 1.0
+    return paired_t(sample, 0.0, alternative).p if category == "regular" else 1.0

@@ -190,8 +190,8 @@ class Differs(TestedPart):
         if not labels:
             return []
         words = f"{self.axis.replace('_', ' ')} {', '.join(map(str, labels))}"
-        arm = Arm(1.0, {self.axis: labels})
-        found = samples(evidence, self, [Comparison((arm,), {}, words)], self.value, self.axis)
+        part = self.model_copy(update={"where": {**self.where, self.axis: tuple(labels)}})
+        found = samples(evidence, part, [Comparison((Arm(1.0, {}),), {}, words)], self.value, self.axis)
         return [_question(self, sample, sample.table(), self._test) for sample in found]
 
     def _test(self, sample: Sample, table: pd.DataFrame) -> dict[str, Any]:

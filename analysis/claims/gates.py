@@ -1,0 +1,126 @@
+"""Gates: which settings can answer a question, because the reference arm is clearly above chance there.
+
+A setting is informative where the lower 97.5 % limit of ``(accuracy - c) - 0.1 (dense accuracy - c)`` is above 0; c is
+the share of the largest test class. Informative settings are fixed at registration from a pilot. Judged on the study's
+own models, the gate would bias the test, so there it can only turn the verdict of a setting into "inconclusive".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import pandas as pd
+
+from analysis.claims.arms import samples, sum_of_terms
+from analysis.claims.parts import Part, Term
+from analysis.claims.records import Gate
+from analysis.evidence.evidence import Evidence
+from analysis.stats.intervals import t_interval
+
+#: Share of the dense model's accuracy above chance that the reference arm must keep.
+KEPT = 0.1
+
+Setting: TypeAlias = Mapping[str, str | float]
+#: Columns that name a method: the gate's arm has its own.
+_ARM_COLUMNS = {"scorer", "search", "method"}
+
+
+@dataclass(frozen=True)
+class GatedSetting:
+    """A setting of a part, and whether it is informative.
+
+    Attributes
+    ----------
+    setting : mapping
+        Column -> label, without the columns of the gate's arm.
+    gate : str
+        ``informative``, ``not informative``, or ``not judged`` with fewer than two models.
+    models : int
+        Models that it was judged on.
+    low : float
+        Lower limit in percentage points; NaN if not judged.
+    """
+
+    setting: Setting
+    gate: Literal["informative", "not informative", "not judged"]
+    models: int
+    low: float
+
+
+def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
+    """Judge every setting of a part on the models of this evidence; none for a part without a gate.
+
+    Examples
+    --------
+    >>> from analysis.claims.estimands.contrast import Contrast
+    >>> from analysis.evidence.load import load
+    >>> from pathlib import Path
+    >>> part = Contrast(estimand="contrast", kind="superiority", of=["taylor"], against="magnitude",
+    ...                 where={"granularity": "weight", "allocation": "global", "model": "digits_vit",
+    ...                        "correction": "none", "recalibration": "none"}, sparsities=[0.5])
+    >>> [(one.gate, one.models) for one in gated_settings(part, load(Path("reports/digits")))]
+    [('informative', 10)]
+    """
+    arm = part.gate_arm
+    if arm is None:
+        return []
+    free = {column: names for column, names in part.where.items() if column not in arm}
+    reference = part.model_copy(update={"where": free})
+    terms = [Term(of={column: names for column, names in arm.items()})]
+    comparisons = sum_of_terms(evidence, reference, terms)
+    accuracy = samples(evidence, reference, comparisons, "accuracy")
+    change = {_key(one.setting): one.values for one in samples(evidence, reference, comparisons, "change")}
+    found = []
+    for sample in accuracy:
+        chance = 100 * evidence.chance(str(sample.setting.get("dataset")))
+        pruned, lost = sample.values.align(change[_key(sample.setting)], join="inner")
+        dense = pruned - lost
+        interval = t_interval((pruned - chance) - KEPT * (dense - chance), 0.95)
+        setting = {name: value for name, value in sample.setting.items() if name not in {*arm, *_ARM_COLUMNS}}
+        judged = interval.n >= 2 and interval.low == interval.low
+        gate: Literal["informative", "not informative", "not judged"] = "not judged"
+        if judged:
+            gate = "informative" if interval.low > 0 else "not informative"
+        found.append(GatedSetting(setting, gate, interval.n, interval.low))
+    return found
+
+
+def gate_of(setting: Setting, gates: Sequence[GatedSetting]) -> Gate:
+    """Return whether a setting is informative: the gate of the setting that agrees in all shared columns."""
+    if not gates:
+        return ""
+    for one in gates:
+        shared = set(one.setting) & set(setting)
+        if all(one.setting[column] == setting[column] for column in shared):
+            return one.gate
+    return "not judged"
+
+
+def informative_settings(part: Part, pilots: Sequence[Evidence]) -> list[dict[str, str | float]]:
+    """Return the settings of a part that are informative in a pilot; registration stores them.
+
+    A setting that several pilots have must be informative in the first of them.
+    """
+    judged: dict[tuple[tuple[str, str | float], ...], GatedSetting] = {}
+    for pilot in pilots:
+        for one in gated_settings(part, pilot):
+            judged.setdefault(_key(one.setting), one)
+    return [dict(one.setting) for one in judged.values() if one.gate == "informative"]
+
+
+def rows_in(evidence: Evidence, settings: Sequence[Setting]) -> Evidence:
+    """Return the evidence of these settings alone; dense rows are kept."""
+    rows = evidence.rows
+    keep = rows["scorer"].eq("dense")
+    for setting in settings:
+        matches = pd.Series(True, index=rows.index)
+        for column, value in setting.items():
+            matches &= rows[column].eq(value).fillna(False).astype(bool)
+        keep |= matches
+    return evidence.with_rows(rows[keep])
+
+
+def _key(setting: Setting) -> tuple[tuple[str, str | float], ...]:
+    return tuple(sorted(setting.items()))

@@ -1,0 +1,251 @@
+"""The outcome of one part: its questions, their p-values combined by the quantifier, and the verdicts they lead to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.claims.gates import Setting, gate_of, gated_settings, rows_in
+from analysis.claims.parts import Part
+from analysis.claims.questions import Question
+from analysis.claims.readings import primary_reading
+from analysis.claims.records import PartResult, Record, Verdict
+from analysis.claims.values import LACKING
+from analysis.evidence.evidence import Evidence
+from analysis.stats.correction import adjust
+from analysis.stats.families import part_p_values
+from analysis.stats.power import Test, attainable_p
+
+#: Category of degenerate data -> why it decides nothing.
+_UNDECIDABLE = {
+    "one model": "one model: a difference over models has no interval",
+    "too few points": "too few sparsities (or other levels) for this test",
+    "one model per architecture": "one model per architecture: no spread over models",
+    "not finite": "an accuracy is not finite",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The questions of a part with its combined p-values.
+
+    Attributes
+    ----------
+    part : Part
+    questions : tuple of Question
+        Those that arise; settings that hold by construction or were skipped are not among them.
+    aside : tuple of Question
+        Settings that hold by construction, or are not informative in the pilot.
+    p, p_contradiction : float
+        One-sided, of the part; 1 where nothing can be decided.
+    lacks : str
+        What the study lacks to test the part; empty if nothing.
+    """
+
+    part: Part
+    questions: tuple[Question, ...]
+    aside: tuple[Question, ...]
+    p: float
+    p_contradiction: float
+    lacks: str = ""
+
+    @property
+    def by_construction(self) -> str:
+        """Why the answer follows from definitions in every setting; empty where one is measured."""
+        reasons = {question.record.by_construction for question in self.aside}
+        return "; ".join(sorted(reasons)) if self.aside and not self.questions else ""
+
+    def decided(self, alpha: float, against: float, primary: int) -> PartResult:
+        """Return the part with its verdict and records.
+
+        Parameters
+        ----------
+        alpha : float
+            One-sided level.
+        against : float
+            The part's contradiction p-value, adjusted for the primary parts of the claim.
+        primary : int
+            Number of primary parts that share the level.
+        """
+        verdict, reason = self._verdict(alpha, against)
+        return PartResult(
+            id=self.part.id, text=self.part.text, kind=self.part.kind, role=self.part.role,  # type: ignore[attr-defined]
+            over=self.part.over, verdict=verdict, reason=reason, p=self.p, p_contradiction=self.p_contradiction,
+            p_contradiction_adjusted=against,
+            records=(*self._records(alpha, primary), *(_set_aside(question) for question in self.aside)),
+        )  # fmt: skip
+
+    def _verdict(self, alpha: float, against: float) -> tuple[Verdict, str]:
+        if not self.questions:
+            return "not testable", self.by_construction or self.lacks
+        if all(_untestable(question.record) for question in self.questions):
+            return "not testable", _why_untestable(self.part, [question.record for question in self.questions])
+        if against < alpha:
+            return "contradicted", ""
+        if self.p < alpha:
+            return "supported", ""
+        lost = [q for q in self.questions if _untestable(q.record)]
+        return "inconclusive", f"{len(lost)} settings failed, were not run or cannot be tested" if lost else ""
+
+    def _records(self, alpha: float, primary: int) -> list[Record]:
+        number = len(self.questions)
+        support, against = ([_p(q)[side] for q in self.questions] for side in (0, 1))
+        if self.part.role == "scan":
+            adjusted = adjust(support, "bh").tolist(), adjust(against, "bh").tolist()
+        else:
+            more, less = (1, number * primary) if self.part.over == "every" else (number, primary)
+            adjusted = [min(1.0, more * p) for p in support], [min(1.0, less * p) for p in against]
+        return [
+            _decide(question.record, p, q, number, alpha)
+            for question, p, q in zip(self.questions, *adjusted, strict=True)
+        ]
+
+
+def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None) -> Outcome:
+    """Ask the questions of a part and combine their p-values.
+
+    Parameters
+    ----------
+    part : Part
+    evidence : Evidence
+    informative : sequence of mapping, optional
+        Settings that a pilot found informative: the others are left out. Without a pilot, settings are judged on the
+        study's own models; one that is not informative stays in the family, and its verdict is "inconclusive".
+    """
+    primary = primary_reading(part)
+    missing = lacking(primary, evidence)
+    if missing:
+        return Outcome(part, (), (), 1.0, 1.0, missing)
+    used = rows_in(evidence, informative) if informative is not None and part.gate_arm is not None else evidence
+    gates = gated_settings(primary, evidence) if informative is None else []
+    asked = [_gated(question, gates) for question in primary.questions(used)]
+    arising = [question for question in asked if not question.void]
+    questions = tuple(question for question in arising if not question.record.by_construction)
+    aside = tuple(question for question in arising if question.record.by_construction)
+    p = part_p_values(part.over, *([_p(q)[side] for q in questions] for side in (0, 1))) if questions else (1.0, 1.0)
+    lacks = "" if questions else _no_question(primary, evidence, [question.record for question in asked])
+    return Outcome(part, questions, aside, p[0], p[1], lacks)
+
+
+def lacking(part: Part, evidence: Evidence) -> str:
+    """Return what the study lacks to test a part; empty if nothing."""
+    for column, names in part.needs():
+        if not evidence.labels(column, names):
+            return f"the study has no cell with {column.replace('_', ' ')} {' or '.join(map(str, names))}"
+    rows = evidence.select(part.where, *part.limits)
+    for column, least in part.distinct.items():
+        present = rows[column].nunique()
+        if present < least:
+            return f"the study has {present} of the {least} values of {column.replace('_', ' ')} that this part needs"
+    return ""
+
+
+def _no_question(part: Part, evidence: Evidence, asked: Sequence[Record]) -> str:
+    if asked:
+        return _why_untestable(part, asked)
+    if part.sparsities is not None and evidence.select(part.where, *part.limits).empty:
+        return f"the study has no cell at {_sparsities(part)} that meets the other conditions of this part"
+    return "the study has no cell that meets all conditions of this part"
+
+
+def _sparsities(part: Part) -> str:
+    values, between = part.limits
+    shown = [f"{100 * value:g} %" for value in values or ()]
+    return f"a sparsity from {shown[0]} to {shown[1]}" if between else f"sparsity {' or '.join(shown)}"
+
+
+def _gated(question: Question, gates: Sequence[Any]) -> Question:
+    record = question.record
+    if record.kind == "identity" or record.settings > 1:
+        return question
+    gate = gate_of(record.setting, gates)
+    return Question(record.model_copy(update={"gate": gate}), question.values, question.sample)
+
+
+def _p(question: Question) -> tuple[float, float]:
+    """Return the p-values of support and contradiction that enter the family; 1 where nothing can be decided."""
+    record = question.record
+    if record.kind == "identity":
+        if not record.comparisons:
+            return 1.0, 1.0
+        return (1.0, 0.0) if record.mismatches else (0.0, 1.0)
+    if record.gate == "not informative" or _untestable(record):
+        return 1.0, 1.0
+    return _one(record.p), _one(record.p_contradiction)
+
+
+def _one(p: float | None) -> float:
+    return 1.0 if p is None or math.isnan(p) else p
+
+
+def _untestable(record: Record) -> bool:
+    if record.kind == "identity":
+        return not record.comparisons
+    return record.category == "no data" or record.category in _UNDECIDABLE
+
+
+def _decide(record: Record, p: float, against: float, questions: int, alpha: float) -> Record:
+    """Return the record with its adjusted p-values, verdict and reason."""
+    if record.kind == "identity":
+        if not record.comparisons:
+            return _with(record, "not testable", "no cell to compare" + _counted(record))
+        return _with(record, "contradicted" if record.mismatches else "supported", "")
+    changes: dict[str, Any] = {"questions": questions, "alpha": alpha}
+    if record.p is not None:
+        changes["p_adjusted"] = p
+    if record.p_contradiction is not None:
+        changes["p_contradiction_adjusted"] = against
+    record = record.model_copy(update=changes)
+    if record.category == "no data":
+        return _with(record, "not testable", "no row to compare" + _counted(record))
+    if record.category in _UNDECIDABLE:
+        return _with(record, "not testable", _UNDECIDABLE[record.category])
+    if record.gate == "not informative":
+        return _with(record, "inconclusive", "not informative: the reference arm is near chance level in these models")
+    if against < alpha:
+        return _with(record, "contradicted", "")
+    if p < alpha:
+        return _with(record, "supported", "")
+    if record.category == "identical":
+        return _with(record, "inconclusive", "")
+    least = attainable_p(_ATTAINABLE.get(record.test, "t"), record.n)
+    if record.repetitions is None and least * max(1, round(p / _one(record.p))) >= alpha:
+        return _with(record, "inconclusive", f"no p-value under {alpha:g} is attainable with {record.n} models")
+    for word, raw in (("supported", record.p), ("contradicted", record.p_contradiction)):
+        if _one(raw) < alpha:
+            return _with(record, "inconclusive", f"{word} before, not after, correction over {questions} questions")
+    return _with(record, "inconclusive", "")
+
+
+#: Name of a record's test -> that of its least attainable p.
+_ATTAINABLE: dict[str, Test] = {
+    "sign-flip": "sign-flip",
+    "sign-flip max-T": "max-t",
+    "sign-flip max-T, both signs": "max-t",
+}
+
+
+def _set_aside(question: Question) -> Record:
+    return _with(question.record, "not testable", f"by construction: {question.record.by_construction}")
+
+
+def _why_untestable(part: Part, records: Sequence[Record]) -> str:
+    """Return why no record of a part can be tested: what its value lacks where that is all, else the first reason."""
+    value = getattr(part, "value", "accuracy")
+    if value != "accuracy" and all(r.n == 0 and not (set(r.counts) & {"failed", "to do"}) for r in records):
+        return LACKING[value]
+    reasons = Counter(_decide(record, 1.0, 1.0, 1, 0.025).reason for record in records)
+    return reasons.most_common(1)[0][0]
+
+
+def _counted(record: Record) -> str:
+    counted = [f"{count} {name}" for name, count in record.counts.items()]
+    return f" ({', '.join(counted)})" if counted else ""
+
+
+def _with(record: Record, verdict: Verdict, reason: str) -> Record:
+    both = "; ".join(text for text in (reason, record.reason) if text)
+    return record.model_copy(update={"verdict": verdict, "reason": both})
