@@ -133,7 +133,7 @@ def equivalence_p(mean: float, se: float, df: float, margin: float) -> tuple[flo
     >>> [round(p, 4) for p in equivalence_p(0.5, 0.4, 9, margin=2.0)]
     [0.0023, 0.9978]
     >>> [round(p, 4) for p in equivalence_p(3.0, 0.4, 9, margin=2.0)]
-    [0.9829, 0.0171]
+    [0.9831, 0.0169]
     """
     if not margin > 0:
         raise ValueError(f"an equivalence margin must be positive, got {margin}")
