@@ -91,7 +91,7 @@ def test_paired_t(name, kind, null):
 @pytest.mark.parametrize("name", PAIRED["tost"])
 def test_tost(name):
     r = PAIRED["tost"][name]
-    found = tost(DATA["differences"][name], DATA["margin"])
+    found = tost(DATA["differences"][name], DATA["margin"], alpha=0.05)
     assert [found.p_lower, found.p_upper, found.p] == close([r["lower"], r["upper"], r["p"]])
     assert [found.interval.low, found.interval.high] == close(r["interval"])
 
