@@ -12,19 +12,24 @@ PAIRS, POINTS = 3, 5
 
 
 def checklist(data: StudyData) -> pd.DataFrame:
-    """Judge a study against the checklist.
+    """Compare a study with the checklist.
 
     Returns
     -------
     DataFrame
-        ``Asked for``, ``Met`` (met, not met) and ``Here``: what the study has.
+        ``Requirement``, ``Met`` (met, not met) and ``Here``: what the study has.
+
+    Notes
+    -----
+    An operating point is a requested sparsity. An allocation that determines the sparsity itself, such as EMP, reaches
+    another one with every scorer and model, so it is named, but not counted.
     """
     rows = frames.done(frames.pruned(data.rows))
     pairs = len(rows[["dataset", "model"]].drop_duplicates())
-    # An allocation that sets the sparsity itself reaches another one with every scorer: it counts as one point.
-    points = rows["sparsity"].astype("object").where(rows["sparsity"].notna(), rows["allocation"])
-    levels = points.groupby([rows["dataset"], rows["model"]]).nunique()
+    levels = rows.groupby(["dataset", "model"])["sparsity"].nunique()
     fewest = int(levels.min()) if len(levels) else 0
+    own = rows.loc[rows["sparsity"].isna(), "allocation"].nunique()
+    not_counted = f"; {count(own)} allocation{'s' * (own != 1)} without a requested sparsity not counted" if own else ""
     reference = frames.done(data.rows[data.rows["scorer"].eq("dense")])
     with_dense = len(reference[["dataset", "model"]].drop_duplicates())
     seeds = rows.groupby(["dataset", "model"])["checkpoint"].nunique()
@@ -35,9 +40,12 @@ def checklist(data: StudyData) -> pd.DataFrame:
     known = rows["sparsity_parameters"].notna() & (rows["speedup"].notna() | nothing_left)
     both = len(rows) > 0 and bool(known.all()) and not bool(nothing_left.all())
     without = f"; {count(nothing_left.sum())} cells have none, since no product remains" if nothing_left.any() else ""
-    asked = (
-        (f"At least {PAIRS} pairs of data set and architecture", pairs >= PAIRS, f"{pairs} pairs"),
-        (f"At least {POINTS} operating points per pair", fewest >= POINTS, f"{fewest} sparsities at least"),
+    requirements = (
+        (f"At least {PAIRS} pairs of data set and architecture", pairs >= PAIRS, f"{pairs} pair{'s' * (pairs != 1)}"),
+        (
+            f"At least {POINTS} operating points per pair", fewest >= POINTS,
+            f"at least {count(fewest)} requested sparsit{'y' if fewest == 1 else 'ies'}{not_counted}",
+        ),
         (
             "Both compression and theoretical speed-up", both,
             f"every cell: zeros over all parameters, and dense over remaining multiplications{without}"
@@ -46,7 +54,7 @@ def checklist(data: StudyData) -> pd.DataFrame:
         ("Accuracy of the dense model", 0 < pairs <= with_dense, f"for {with_dense} of {pairs} pairs"),
         (
             "Error bars over independently trained models", fewest_models >= 2,
-            f"{count(fewest_models)} models per pair at least",
+            f"at least {count(fewest_models)} model{'s' * (fewest_models != 1)} per pair",
         ),
         (
             "Random and magnitude pruning as controls", len(controls) == 2,
@@ -54,5 +62,5 @@ def checklist(data: StudyData) -> pd.DataFrame:
         ),
     )  # fmt: skip
     return pd.DataFrame(
-        [{"Asked for": what, "Met": "met" if met else "not met", "Here": here} for what, met, here in asked]
+        [{"Requirement": what, "Met": "met" if met else "not met", "Here": here} for what, met, here in requirements]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ class Meta(BaseModel):
     study: dict[str, Any]
     settings: dict[str, Any]
     provenance: dict[str, Any]
-    counters: dict[str, Any]
+    counters: dict[str, Annotated[float, Field(strict=True, allow_inf_nan=False)]]
     schema_version: int | None = Field(None, alias="schema")
     compact: tuple[CompactNetwork, ...] = ()
 

@@ -25,6 +25,7 @@ from analysis.report.layout import Section, Table
 from analysis.report.mechanism import alignment, complexity, kappa_of_sparsity
 from analysis.report.verdicts import verdicts
 from analysis.report.words import LAYERS, METHODS, NO_LAYERS, SEVERAL, SPEEDUP, SPEEDUP_OF_SCHEMA_1, glossary
+from analysis.report.work import work_done
 from bench.store.network import Network
 from bench.store.reader import StudyData
 
@@ -92,7 +93,7 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
         _fates(rows),
         Section(
             "checklist", "Checklist of Blalock et al. (2020)",
-            ("What \"What is the state of neural network pruning?\" asks of a comparison.",), (),
+            ("Requirements of \"What is the state of neural network pruning?\" for a comparison of methods.",), (),
             (Table("checklist", "Checklist", checklist(data)),),
         ),
         Section(
@@ -228,7 +229,8 @@ def _provenance(data: StudyData) -> Section:
     meta = data.meta
     names = ("name", "description", "profile", "study_hash", "claims_hash", "registered", "schema")
     found = _flat({name: meta.get(name) for name in names})
-    for part in ("settings", "counters", "provenance"):
+    found += work_done(data)
+    for part in ("settings", "provenance"):
         found += _flat(meta.get(part) or {}, part)
     devices = frames.ordered(frames.done(data.rows)["device_class"])
     found.append(("device classes of the rows", ", ".join(devices) or NONE))
@@ -239,7 +241,7 @@ def _provenance(data: StudyData) -> Section:
     return Section(
         "provenance", "Provenance", (), (),
         (
-            Table("provenance", "Versions, hardware, settings, counters",
+            Table("provenance", "Cells, work, settings, hardware, versions",
                   pd.DataFrame(found, columns=columns)),
             Table("study", "The study as resolved", pd.DataFrame(study, columns=columns), folded=True),
         ),

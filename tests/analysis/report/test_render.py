@@ -359,7 +359,7 @@ def test_nothing_to_report_is_said_in_one_line(tmp_path):
 
 def test_checklist_of_a_study_that_meets_little(study):
     found = {s.id: s for s in sections(study(models=("cnn",), seeds=1), [])}
-    met = dict(found["checklist"].tables[0].frame[["Asked for", "Met"]].itertuples(index=False))
+    met = dict(found["checklist"].tables[0].frame[["Requirement", "Met"]].itertuples(index=False))
     assert met == {
         "At least 3 pairs of data set and architecture": "not met",
         "At least 5 operating points per pair": "not met",
