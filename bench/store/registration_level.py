@@ -153,7 +153,9 @@ def _fault_of_study(current: Registration | Amendment, study: Mapping[str, Any])
 def _fault_of_seeds(record: Record, study: Mapping[str, Any], rows: pd.DataFrame) -> str | None:
     """Return that the seeds of the rows do not follow from the registration, or None."""
     wrong = "the seeds of the rows do not follow from the registration"
-    if not set(rows["calibration_draw"].dropna()) <= set(_derived(record, "calibration", study["calibration"]["draws"])):
+    if not set(rows["calibration_draw"].dropna()) <= set(
+        _derived(record, "calibration", study["calibration"]["draws"])
+    ):
         return wrong
     trained = set(_derived(record, "train", study["train_seeds"]))
     for model in study["models"]:

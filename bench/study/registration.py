@@ -202,7 +202,9 @@ def _with_defaults(design: Design) -> dict[str, Any]:
     """Return a resolved study with the default of every key that has been added since."""
     plain = {key: value for key, value in design.study.items() if key not in PRESENTATION - {"name"}}
     for key in ("data", "models"):
-        plain[key] = [{k: v for k, v in one.items() if k not in PRESENTATION_OF_ENTRIES - {"label"}} for one in plain[key]]
+        plain[key] = [
+            {k: v for k, v in one.items() if k not in PRESENTATION_OF_ENTRIES - {"label"}} for one in plain[key]
+        ]
     try:
         return StudyFile.model_validate(plain).model_dump(mode="json")
     except ValidationError:  # a key that this version no longer has
