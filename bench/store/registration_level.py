@@ -3,7 +3,7 @@
     level = registration_level(data.meta, data.rows, claims_hash)
     level.word       # "not registered", "self-attested", ...
 
-The commit and the time-stamp are taken as the evidence claims them; `bench.study.registration.verify_level` checks them.
+The commit and the time-stamp are taken as the evidence claims them; `bench.study.registered.verify_level` checks them.
 """
 
 from __future__ import annotations
@@ -105,28 +105,30 @@ def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str 
     except ValidationError:
         return Level(NOT_REGISTERED, "the stored registration is damaged")
     current, study = record.current, meta["study"]
-    given = tuple(model.get("label") or model["name"] for model in study["models"] if model.get("checkpoint"))
-    facts = {
-        "record": record,
-        "missing": int(rows["state"].isna().sum()) + max(0, current.design.cells - len(rows)),
-        "failed": int(rows["state"].eq("failed").sum()),
-        "given": given,
-    }
     fault = (
         record.chain_fault()
         or _fault_of_claims(record, registration, claims)
         or _fault_of_study(current, study)
         or _fault_of_seeds(record, study, rows)
     )
-    if fault is not None:
-        return Level(NOT_REGISTERED, fault, **facts)
-    if current.claims != registration.claims:
-        return Level(SELF_ATTESTED, "the claims were amended after the registration, before the first run", **facts)
+    word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, registration)
+    return Level(
+        word, reason, record,
+        missing=int(rows["state"].isna().sum()) + max(0, current.design.cells - len(rows)),
+        failed=int(rows["state"].eq("failed").sum()),
+        given=tuple(model.get("label") or model["name"] for model in study["models"] if model.get("checkpoint")),
+    )  # fmt: skip
+
+
+def _claimed(record: Record, registration: Registration) -> tuple[str, str]:
+    """Return the level that the evidence claims, and what it rests on."""
+    if record.current.claims != registration.claims:
+        return SELF_ATTESTED, "the claims were amended after the registration, before the first run"
     if record.token is not None and record.stamped is not None:
-        return Level(TIME_STAMPED, f"an authority signed the registration at {record.stamped}", **facts)
+        return TIME_STAMPED, f"an authority signed the registration at {record.stamped}"
     if record.commit is not None:
-        return Level(CLAIMED_ORDER, f"the registration was committed in {record.commit} when the run began", **facts)
-    return Level(SELF_ATTESTED, "the registration was not committed when the run began", **facts)
+        return CLAIMED_ORDER, f"the registration was in commit {record.commit[:12]} when the run began"
+    return SELF_ATTESTED, "the registration was not committed when the run began"
 
 
 def amended_after_data(record: Record) -> list[Amendment]:

@@ -24,6 +24,7 @@ from bench.study.registration import (
     REGISTRATION_FILE,
     TOKEN_FILE,
     changes_of_package,
+    changes_of_plan,
     changes_since,
     read_record,
 )
@@ -65,6 +66,13 @@ def stored_record(store: Store) -> Record | None:
 def store_record(store: Store, record: Record | None) -> None:
     """Write the registration into the store, from where the evidence takes it; None removes it."""
     store.set_meta(REGISTRATION, "null" if record is None else record.model_dump_json())
+
+
+def store_amendments(store: Store, record: Record) -> None:
+    """Write the amendments of a registration into a store that has a run of it."""
+    stored = stored_record(store)
+    if stored is not None and stored.sha256 == record.sha256:
+        store_record(store, stored.model_copy(update={"amendments": record.amendments}))
 
 
 def check_registration(
@@ -151,7 +159,7 @@ def begin_registered(
             "at_start": len(record.amendments),
         }
     before = stored.changes if begun and stored is not None else ()
-    changes = tuple(dict.fromkeys((*before, *changes_of_package(record, design()))))
+    changes = tuple(dict.fromkeys((*before, *changes_of_package(record), *changes_of_plan(record, design()))))
     found = record.model_copy(update={**first, "changes": changes})
     store_record(store, found)
     return found

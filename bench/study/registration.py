@@ -211,26 +211,35 @@ def _with_defaults(design: Design) -> dict[str, Any]:
         return design.study
 
 
-def changes_of_package(record: Record, design: Design) -> list[str]:
-    """Return in what the package, the libraries and the planned cells differ from the registered ones; a line each."""
+def changes_of_package(record: Record) -> list[str]:
+    """Return in what the package and the libraries differ from the registered ones; a line each."""
     before, now = record.registration.package, package_state()
     lines = [f"prunebench {before.version} -> {now.version}"] if before.version != now.version else []
-    files = sorted(name for name in before.files | now.files if before.files.get(name) != now.files.get(name))
+    files = sorted(
+        name for name in before.files.keys() | now.files.keys() if before.files.get(name) != now.files.get(name)
+    )
     if files:
         more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
         lines.append(f"files of the package: {', '.join(files[:NAMED])}{more}")
-    lines += [
+    return lines + [
         f"{name} {before.libraries.get(name, 'absent')} -> {found}"
         for name, found in now.libraries.items()
         if before.libraries.get(name) != found
     ]
+
+
+def changes_of_plan(record: Record, design: Design) -> list[str]:
+    """Return in what the planned cells differ from the registered ones, although the study is the same."""
     kept = record.current.design
-    if kept.plan != design.plan:
-        settings = [f"{key} {kept.settings.get(key)} -> {now}" for key, now in design.settings.items()
-                    if kept.settings.get(key) != now]  # fmt: skip
-        because = f" ({', '.join(settings)})" if settings else ""
-        lines.append(f"the planned cells: {kept.cells} registered, {design.cells} now, with other ids{because}")
-    return lines
+    if kept.plan == design.plan:
+        return []
+    changed = [
+        f"{name} {kept.settings.get(name)} -> {now}"
+        for name, now in design.settings.items()
+        if kept.settings.get(name) != now
+    ]
+    because = ", ".join(changed) or "other versions of the methods or networks"
+    return [f"the ids of the planned cells ({kept.cells} registered, {design.cells} now): {because}"]
 
 
 def package_state() -> Package:
