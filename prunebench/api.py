@@ -227,7 +227,8 @@ def run_session(
     Raises
     ------
     UserError
-        If claims.yaml cannot be read, a folder to merge holds no run of this study, or another run holds the study.
+        If claims.yaml cannot be read, a folder to merge holds no run of this study, another run holds the study, or
+        the study is registered and has changed since.
     """
     from analysis.claims.read import claims_hash
     from bench.run.driver import Driver
@@ -238,17 +239,22 @@ def run_session(
     from bench.store.database import open_store
     from bench.store.merge import merge_study
     from bench.study.begin import begin_study
+    from bench.study.registered import begin_registered, check_registration
 
     study = session.plan.study
     claims = study.folder / "claims.yaml"
-    registered = claims_hash(claims) if claims.exists() else None
+    claims_digest = claims_hash(claims) if claims.exists() else None
+    record = check_registration(study.folder, study.profile, lambda: session.design, claims_digest)
     for other in merge:
         open_store(other).close()  # report a missing folder before a store is created
     with closing(open_store(study.folder, create=True)) as store, store.lock():
         for note in (*session.notes, *changed_inputs(store, session)):
             console.print(f"note: {note}", style="yellow")
+        record = begin_registered(store, study.folder, record, lambda: session.design)
+        for change in record.changes if record is not None else ():
+            console.print(f"note: changed since the registration: {change}", style="yellow")
         methods = session.registry.records(session.plan.cells())
-        begin_study(store, session.plan, session.settings, session.facts, registered, methods)
+        begin_study(store, session.plan, session.settings, session.facts, claims_digest, methods)
         for other in merge:
             imported = merge_study(study.folder, store, study.digest(), other)
             console.print(f"{imported} cells imported from {other}")

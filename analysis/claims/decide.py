@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.claims.outcomes import Outcome, part_outcome
+from analysis.claims.gates import Setting
+from analysis.claims.outcomes import part_outcome
 from analysis.claims.read import Claims, read_claims
-from analysis.claims.robustness import robustness_of
 from analysis.claims.records import ALPHA, Basis, ClaimResult, PartResult, Record, Verdict, versions
+from analysis.claims.robustness import robustness_of
 from analysis.claims.schema import Claim
 from analysis.claims.scope import differs_from, scope_in_words
-from analysis.claims.gates import Setting
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
 from analysis.stats.families import claim_p_values
@@ -63,9 +63,7 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
             part.model_copy(update={"records": tuple(r.model_copy(update=base) for r in part.records)})
             for part in result.parts
         )
-        found.append(
-            result.model_copy(update={"parts": parts, "registered": registered, "claims_hash": claims.hash})
-        )
+        found.append(result.model_copy(update={"parts": parts, "registered": registered, "claims_hash": claims.hash}))
     return found
 
 

@@ -68,7 +68,7 @@ def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
         return []
     free = {column: names for column, names in part.where.items() if column not in arm}
     reference = part.model_copy(update={"where": free})
-    terms = [Term(of={column: names for column, names in arm.items()})]
+    terms = [Term(of=dict(arm))]
     comparisons = sum_of_terms(evidence, reference, terms)
     accuracy = samples(evidence, reference, comparisons, "accuracy")
     change = {_key(one.setting): one.values for one in samples(evidence, reference, comparisons, "change")}

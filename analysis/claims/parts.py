@@ -1,4 +1,4 @@
-"""What all parts of claims have in common: which rows they use, how they decide, and the readings that are left open."""
+"""The common base of all parts of claims: the rows that they use, how they decide, and the readings left open."""
 
 from __future__ import annotations
 
@@ -86,9 +86,7 @@ class Part(Strict):
 
     id: str = Field("main", min_length=1)
     text: str = Field("", description="what this part claims, one sentence; default: the text of the claim")
-    role: Role = Field(
-        "primary", description="primary parts decide; supporting ones are shown; scans are exploratory"
-    )
+    role: Role = Field("primary", description="primary parts decide; supporting ones are shown; scans are exploratory")
     over: Over = Field("every", description="quantifier over settings: every, some, or their mean within each model")
     where: Labels = Field(default_factory=dict, description="column: label, or list of labels")
     sparsities: tuple[float, ...] | Range | None = Field(None, description="fractions; default: all of the study")
@@ -167,7 +165,7 @@ class Part(Strict):
         """Return the columns and names of which the study must have at least one label each."""
         return list(self.where.items())
 
-    def replaced(self, replacement: Replacement) -> Part:
+    def replaced(self, replacement: Replacement) -> Part:  # noqa: ARG002
         """Return the part of a reading, with the replaced labels; one that names none of them is unchanged."""
         return self
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from analysis.claims.parts import Strict, Term
 from analysis.claims.include import find_included
+from analysis.claims.parts import Strict, Term
 from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, adjusted
 from analysis.errors import AnalysisError, nearest
 from bench.core.yaml_file import Document, DocumentError, read_document

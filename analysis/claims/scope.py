@@ -8,9 +8,7 @@ from fnmatch import fnmatchcase
 from analysis.claims.records import Record
 
 
-def differs_from(
-    source: Mapping[str, tuple[str, ...]], setting: Mapping[str, str | float]
-) -> dict[str, str | float]:
+def differs_from(source: Mapping[str, tuple[str, ...]], setting: Mapping[str, str | float]) -> dict[str, str | float]:
     """Return the columns in which a setting is not one of the source's, for the columns that both name.
 
     Examples

@@ -111,7 +111,9 @@ class Evidence(StudyData):
 
     def first_models(self, number: int) -> Evidence:
         """Return the evidence of the first models of every data set and architecture, in the order of the plan."""
-        first = self.rows.groupby(["dataset", "model", "train_seed"], sort=False, dropna=False)["position"].transform("min")
+        first = self.rows.groupby(["dataset", "model", "train_seed"], sort=False, dropna=False)["position"].transform(
+            "min"
+        )
         place = first.groupby([self.rows["dataset"], self.rows["model"]], sort=False).rank(method="dense")
         return self.with_rows(self.rows[place.le(number)])
 

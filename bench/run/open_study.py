@@ -7,19 +7,21 @@ cells = list(opened.plan.cells())
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from bench.core.errors import UserError
+from bench.core.identity import digest
 from bench.core.registry import Registry
 from bench.core.types import PLUGIN_AXES, Cell, DataFacts, Settings
 from bench.data.load import data_facts
-from bench.models.build import build_model, check_model_name
+from bench.models.build import build_model, check_model_name, version_of
 from bench.models.check import check_network
 from bench.models.dense import model_identity
 from bench.models.given import resolve_models
@@ -30,10 +32,12 @@ from bench.store.database import Store, fix_places, open_store
 from bench.store.files import resolve_artifacts
 from bench.store.network import Network
 from bench.store.places import Places, refuse_links
+from bench.store.registration import Design, Record, portable
 from bench.store.schema import SCHEMA_VERSION
 from bench.store.tables import NothingRun
 from bench.study.load import load_study
 from bench.study.plan import Plan, make_plan
+from bench.study.registration import read_record
 from bench.study.spec import STUDY_FILE, ModelSpec, Study
 
 #: Cache of the facts about networks, below the home folder of the user.
@@ -61,6 +65,12 @@ class OpenStudy:
         `check_network`.
     notes : tuple of str
         Remarks for the user on data sets, networks and given checkpoints, one line each.
+    record : Record or None
+        The registration that the seeds follow from; None if the study is not registered, or with another profile.
+    given : tuple of str
+        Content hashes of the given checkpoints.
+    replan : callable
+        Lays out the plan of a study with other seeds.
     """
 
     study: Study
@@ -70,6 +80,25 @@ class OpenStudy:
     facts: Mapping[str, DataFacts]
     networks: Mapping[tuple[str, str], Network]
     notes: tuple[str, ...] = ()
+    record: Record | None = None
+    given: tuple[str, ...] = ()
+    replan: Callable[[Study], Plan] | None = None
+
+    @cached_property
+    def design(self) -> Design:
+        """What a registration of the study freezes; its plan is the one with the seeds of study.yaml."""
+        study = self.study
+        plan = self.plan
+        if study.seed_source is not None and self.replan is not None:
+            plan = self.replan(replace(study, seed_source=None))
+        ids = [cell.id for cell in plan.cells()]
+        versions = {spec.name: version_of(spec, self.registry) for spec in study.file.models}
+        return Design(
+            study=portable(study.resolved()), plan=digest(ids), cells=len(ids),
+            data=tuple(self.facts[spec.title].hash for spec in study.file.data), checkpoints=self.given,
+            code={portable(name): found for name, found in versions.items() if isinstance(found, str)},
+            settings={name: getattr(self.settings, name) for name in ("precision", "memory_format", "device")},
+        )  # fmt: skip
 
     def find_cell(self, name: str) -> Cell:
         """Return the cell with a position in the plan, or whose id begins with `name`."""
@@ -100,6 +129,11 @@ def open_study(
     """
     registry = make_registry(folder)
     study = load_study(folder, registry, profile)
+    record = read_record(folder)
+    if record is not None and record.registration.profile == profile:
+        study = replace(study, seed_source=record.seed_source)
+    else:
+        record = None
     for model in study.file.models:
         check_model_name(model.name, registry)
     facts = {spec.title: data_facts(spec, folder) for spec in study.file.data}
@@ -133,7 +167,10 @@ def open_study(
             spec, seed, data.hash, registry, folder, given.digests.__getitem__, settings.memory_format
         )
 
-    plan = make_plan(study, registry, settings.precision, facts, identity)
+    def lay_out(study: Study) -> Plan:
+        return make_plan(study, registry, settings.precision, facts, identity)
+
+    plan = lay_out(study)
     notes = (
         *(f"{title}: {note}" for title, known in facts.items() for note in known.notes),
         *(
@@ -143,7 +180,8 @@ def open_study(
         ),
         *given.notes,
     )
-    return OpenStudy(study, registry, settings, plan, facts, networks, notes)
+    given_hashes = tuple(given.digests.values())
+    return OpenStudy(study, registry, settings, plan, facts, networks, notes, record, given_hashes, lay_out)
 
 
 def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:

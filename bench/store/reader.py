@@ -24,6 +24,7 @@ from bench.store.compact import read_compact
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts, arrow_schema, typed
 from bench.store.methods import earlier_methods, read_methods
+from bench.store.registration import REGISTRATION
 from bench.store.tables import CHECKS, DENSE, PLAN, ROWS, pick_study
 
 _AXES = arrow_schema(column for column in schema.AXES if column.name != "position")
@@ -48,7 +49,8 @@ class StudyData:
     meta : mapping
         Plain JSON values: ``name``, ``description``, ``study``, ``study_hash``, ``profile``, ``claims_hash``,
         ``registered``, ``settings``, ``provenance``, ``counters``, ``schema`` (version that the rows were written
-        with), and ``compact`` (records of compact networks) if there are any.
+        with), ``compact`` (records of compact networks) if there are any, and ``registration``
+        (`bench.store.registration.Record`) if the study is registered.
     curves : DataFrame
         The columns of `schema.CURVES`; empty where the study has no feature scorer.
     alignment, units : DataFrame
@@ -89,11 +91,13 @@ def read_database(folder: Path, profile: str | None = None) -> StudyData:
             dense = _read(store, connection, DENSE, schema.DENSE)
             recorded = read_methods(connection, study["study_hash"])
         settings = json.loads(store.meta("settings") or "{}")
+        registration = json.loads(store.meta(REGISTRATION) or "null")
     meta = {name: study[name] for name in ("name", "description", "profile", "study_hash", "claims_hash", "registered")}
     meta |= {name: json.loads(study[name] or "{}") for name in ("study", "provenance", "counters")}
     meta["schema"] = store.schema
     compact = [one.model_dump(mode="json") for one in read_compact(folder) if one.cell in set(frame["cell"])]
     meta |= {"compact": compact} if compact else {}
+    meta |= {REGISTRATION: registration} if registration is not None else {}
     return StudyData(
         rows=frame,
         checks=checks[checks["cell"].isin(frame["cell"])].reset_index(drop=True),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -21,6 +22,8 @@ SEED_BITS = 32
 #: Keys of a study, and of its data sets and models, that no result depends on.
 PRESENTATION = frozenset({"name", "description", "stop_after_failures"})
 PRESENTATION_OF_ENTRIES = frozenset({"label", "expected_accuracy"})
+#: An absolute path, perhaps after ``parquet:``, ``folder:`` or ``file://``.
+_ABSOLUTE = re.compile(r"(parquet:|folder:|file://)?([/~\\]|[A-Za-z]:[/\\]).*")
 _SHA = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -218,6 +221,26 @@ class Record(_Frozen):
                 return f"amendment {number} does not follow from what it amends"
             previous = amendment.digest()
         return None
+
+
+def portable(value: Any) -> Any:
+    """Return plain JSON values with every absolute path cut to its last part: the rest names a user's machine.
+
+    The content of the files is registered by its hash.
+
+    Examples
+    --------
+    >>> portable({"path": "/home/ada/cifar10", "name": "parquet:~/birds", "checkpoint": "${NETS}/a.pt"})
+    {'path': '.../cifar10', 'name': 'parquet:.../birds', 'checkpoint': '${NETS}/a.pt'}
+    """
+    if isinstance(value, Mapping):
+        return {key: portable(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(part) for part in value]
+    if isinstance(value, str) and (found := _ABSOLUTE.fullmatch(value)):
+        *_, last = re.split(r"[/\\]", value.rstrip("/"))
+        return f"{found[1] or ''}.../{last}"
+    return value
 
 
 def study_differences(before: Mapping[str, Any], now: Mapping[str, Any], *, ignore_new: bool = False) -> list[str]:

@@ -127,9 +127,7 @@ def make_plan(
     return Plan(study, tuple(groups), excluded)
 
 
-def group_id(
-    dataset_hash: str, model: Mapping[str, Any], train_seed: int | None, source: str | None = None
-) -> str:
+def group_id(dataset_hash: str, model: Mapping[str, Any], train_seed: int | None, source: str | None = None) -> str:
     """Identity of the cells that share a dense model: data set, model (`model_identity`), train seed, `Group.source`.
 
     Examples

@@ -63,7 +63,7 @@ class Trend(TermsPart):
         """Return one question per setting of the other columns."""
         return [_question(self, sample, sample.table(), self._test) for sample in self.along(evidence, self.axis)]
 
-    def _test(self, sample: Sample, table: pd.DataFrame) -> dict[str, Any]:
+    def _test(self, _: Sample, table: pd.DataFrame) -> dict[str, Any]:
         fields: dict[str, Any] = {"test": "Page's trend", "details": _means(table)}
         if table.shape[1] < LEAST_POINTS:
             return fields | {"category": "too few points" if len(table) else "no data"}
@@ -210,7 +210,12 @@ class Differs(TestedPart):
             return fields | {"statistic": number(found.f), "df": number(found.df1), "p": number(p)}
         pair = paired_t(pairs[0])
         if pair.category == "regular":
-            return fields | {"test": "paired t", "statistic": number(pair.statistic), "df": number(pair.df), "p": pair.p}
+            return fields | {
+                "test": "paired t",
+                "statistic": number(pair.statistic),
+                "df": number(pair.df),
+                "p": pair.p,
+            }
         p = 1.0 if pair.category == "identical" else 2.0 ** (1 - len(values))  # constant: every sign agrees
         return fields | {"test": "sign-flip", "p": p}
 

@@ -1,4 +1,4 @@
-"""Tests of `bench.study.registration`."""
+"""Tests of `bench.study.begin`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.core.errors import UserError
 from bench.core.types import DataFacts, Settings
 from bench.plugins.catalogue import make_registry
 from bench.store.database import open_store
+from bench.study.begin import begin_study
 from bench.study.load import load_study
 from bench.study.plan import make_plan
-from bench.study.begin import begin_study
 
 FACTS = DataFacts("hash", (8, 8), 1, 10, 997, 150, 400, 128, 32, 250)
 SETTINGS = Settings("float32", "contiguous", 512, "cpu", 1)

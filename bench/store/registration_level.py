@@ -1,0 +1,172 @@
+"""What the registration of a study proves, decided from the evidence alone.
+
+    level = registration_level(data.meta, data.rows, claims_hash)
+    level.word       # "not registered", "self-attested", ...
+
+The commit and the time-stamp are taken as the evidence claims them; `bench.study.registered.verify_level` checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bench.store.registration import (
+    REGISTRATION,
+    Amendment,
+    Record,
+    Registration,
+    derived_seed,
+    portable,
+    study_differences,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_REGISTERED = "not registered"
+SELF_ATTESTED = "self-attested"
+CLAIMED_ORDER = "order claimed by the author's history"
+TIME_STAMPED = "time-stamped"
+#: From the weakest to the strongest.
+LEVELS = (NOT_REGISTERED, SELF_ATTESTED, CLAIMED_ORDER, TIME_STAMPED)
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a registration proves.
+
+    Attributes
+    ----------
+    word : str
+        One of `LEVELS`.
+    reason : str
+        Why the level is not higher, or what it rests on; one clause.
+    record : Record or None
+        What the evidence keeps of the registration; None if it keeps none, or a damaged one.
+    missing : int
+        Registered cells without a row in the evidence: never run, or deleted.
+    failed : int
+        Planned cells that failed.
+    given : tuple of str
+        Labels of the models that were given as checkpoints. They have no seeds, so their results may be older than any
+        registration.
+    """
+
+    word: str
+    reason: str
+    record: Record | None = None
+    missing: int = 0
+    failed: int = 0
+    given: tuple[str, ...] = ()
+
+    @property
+    def is_before_data(self) -> bool:
+        """Whether the registration is proved to be older than all data."""
+        return self.word == TIME_STAMPED and not self.given
+
+    @property
+    def number(self) -> int:
+        """Number of registrations of the folder, up to this one; 0 without one."""
+        return 0 if self.record is None else self.record.registration.number
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Changes of package or libraries since the registration, a line each."""
+        return () if self.record is None else self.record.changes
+
+    @property
+    def amendments(self) -> tuple[Amendment, ...]:
+        """Recorded deviations, in order."""
+        return () if self.record is None else self.record.amendments
+
+
+def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str | None) -> Level:
+    """Decide what the registration of a study proves.
+
+    Parameters
+    ----------
+    meta : mapping
+        `bench.store.reader.StudyData.meta`.
+    rows : DataFrame
+        `bench.store.reader.StudyData.rows`, all of them: ``model``, ``train_seed``, ``calibration_draw``, ``state``.
+    claims : str or None
+        SHA-256 of the content of claims.yaml; None if there is none.
+    """
+    stored = meta.get(REGISTRATION)
+    if stored is None:
+        return Level(NOT_REGISTERED, "the evidence has no registration")
+    try:
+        record = Record.model_validate(stored)
+        registration = record.registration
+    except ValidationError:
+        return Level(NOT_REGISTERED, "the stored registration is damaged")
+    current, study = record.current, meta["study"]
+    fault = (
+        record.chain_fault()
+        or _fault_of_claims(record, registration, claims)
+        or _fault_of_study(current, study)
+        or _fault_of_seeds(record, study, rows)
+    )
+    word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, registration)
+    return Level(
+        word, reason, record,
+        missing=int(rows["state"].isna().sum()) + max(0, current.design.cells - len(rows)),
+        failed=int(rows["state"].eq("failed").sum()),
+        given=tuple(model.get("label") or model["name"] for model in study["models"] if model.get("checkpoint")),
+    )  # fmt: skip
+
+
+def _claimed(record: Record, registration: Registration) -> tuple[str, str]:
+    """Return the level that the evidence claims, and what it rests on."""
+    if record.current.claims != registration.claims:
+        return SELF_ATTESTED, "the claims were amended after the registration, before the first run"
+    if record.token is not None and record.stamped is not None:
+        return TIME_STAMPED, f"an authority signed the registration at {record.stamped}"
+    if record.commit is not None:
+        return CLAIMED_ORDER, f"the registration was in commit {record.commit[:12]} when the run began"
+    return SELF_ATTESTED, "the registration was not committed when the run began"
+
+
+def amended_after_data(record: Record) -> list[Amendment]:
+    """Return the amendments that were recorded when data existed."""
+    return [one for number, one in enumerate(record.amendments) if one.rows or number >= record.at_start]
+
+
+def _fault_of_claims(record: Record, registration: Registration, claims: str | None) -> str | None:
+    if record.current.claims != claims:
+        return "claims.yaml is not the registered one"
+    before = registration.claims
+    for number, amendment in enumerate(record.amendments):
+        if amendment.claims != before and (amendment.rows or number >= record.at_start):
+            return "the claims were amended when data existed"
+        before = amendment.claims
+    return None
+
+
+def _fault_of_study(current: Registration | Amendment, study: Mapping[str, Any]) -> str | None:
+    changed = study_differences(current.design.study, portable(study), ignore_new=True)
+    return f"the study of the evidence is not the registered one ({changed[0]})" if changed else None
+
+
+def _fault_of_seeds(record: Record, study: Mapping[str, Any], rows: pd.DataFrame) -> str | None:
+    """Return that the seeds of the rows do not follow from the registration, or None."""
+    wrong = "the seeds of the rows do not follow from the registration"
+    if not set(rows["calibration_draw"].dropna()) <= set(
+        _derived(record, "calibration", study["calibration"]["draws"])
+    ):
+        return wrong
+    trained = set(_derived(record, "train", study["train_seeds"]))
+    for model in study["models"]:
+        found = rows.loc[rows["model"].eq(model.get("label") or model["name"]), "train_seed"]
+        if not model.get("checkpoint") and not (found.notna().all() and set(found) <= trained):
+            return wrong
+    return None
+
+
+def _derived(record: Record, stream: str, numbers: int | list[int]) -> Iterator[int]:
+    for number in range(numbers) if isinstance(numbers, int) else numbers:
+        yield derived_seed(record.seed_source, stream, number)

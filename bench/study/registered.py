@@ -1,0 +1,251 @@
+"""What a run does with the registration of its study, and how the level that the evidence claims is verified."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.core.git import commit_with, committed_content, first_commit, is_ancestor
+from bench.store.database import Store, open_store
+from bench.store.places import DATABASE_FILE
+from bench.store.registration import REGISTRATION, Design, Record
+from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, TIME_STAMPED, Level
+from bench.store.tables import NothingRun
+from bench.study.registration import (
+    REGISTRATION_FILE,
+    TOKEN_FILE,
+    changes_of_package,
+    changes_of_plan,
+    changes_since,
+    read_record,
+)
+
+#: Files with which a study folder has data: its store and the data file of its report.
+EVIDENCE_FILES = (DATABASE_FILE, "report/data.parquet")
+CERTIFICATES_FILE = "registration.pem"
+
+#: ``(token, content of registration.json, certificates)`` -> time of the time-stamp.
+Verify = Callable[[bytes, bytes, Path], datetime]
+
+
+def refuse_data(folder: Path) -> None:
+    """Raise `UserError` if a study folder holds rows or a report: a registration of these proves nothing."""
+    rows = finished_rows(folder)
+    found = f"{rows} rows" if rows else "a report" if (folder / EVIDENCE_FILES[1]).exists() else None
+    if found is not None:
+        raise UserError(
+            f"{folder}: holds {found} already, and only what has no data yet can be registered; copy study.yaml and "
+            f"claims.yaml into a new folder and register that one, with `--pilot {folder}`"
+        )
+
+
+def finished_rows(folder: Path) -> int:
+    """Return the number of rows in the store of a study folder, 0 without a store."""
+    try:
+        with closing(open_store(folder)) as store:
+            return len(store.states())
+    except NothingRun:
+        return 0
+
+
+def stored_record(store: Store) -> Record | None:
+    """Return the registration that the runs of a store had, or None."""
+    found = json.loads(store.meta(REGISTRATION) or "null")
+    return None if found is None else Record.model_validate(found)
+
+
+def store_record(store: Store, record: Record | None) -> None:
+    """Write the registration into the store, from where the evidence takes it; None removes it."""
+    store.set_meta(REGISTRATION, "null" if record is None else record.model_dump_json())
+
+
+def store_amendments(store: Store, record: Record) -> None:
+    """Write the amendments of a registration into a store that has a run of it."""
+    stored = stored_record(store)
+    if stored is not None and stored.sha256 == record.sha256:
+        store_record(store, stored.model_copy(update={"amendments": record.amendments}))
+
+
+def check_registration(
+    folder: Path, profile: str | None, design: Callable[[], Design], claims: str | None
+) -> Record | None:
+    """Return the registration of a study folder, or refuse a study that has changed since.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    profile : str or None
+        Of the run.
+    design : callable
+        Returns what a run would compute; called only for a registered study.
+    claims : str or None
+        SHA-256 of the content of claims.yaml; None if there is none.
+
+    Raises
+    ------
+    UserError
+        If the registration is damaged, or the claims, the study or its profile are not the registered ones.
+    """
+    record = read_record(folder)
+    if record is None:
+        return None
+    registered = record.registration.profile
+    if profile != registered:
+        how = f"--profile {registered}" if registered else "no --profile"
+        raise UserError(f"{folder}: was registered for a run with {how}; use that, or another folder for other runs")
+    changes = changes_since(record, design(), claims or "")
+    if changes:
+        raise UserError(
+            f"{folder}: changed since the registration: {'; '.join(changes)}: restore it, record it with `prunebench "
+            f"amend {folder} --reason TEXT`, or register in a new folder"
+        )
+    return record
+
+
+def begin_registered(
+    store: Store, folder: Path, record: Record | None, design: Callable[[], Design], verify: Verify | None = None
+) -> Record | None:
+    """Write the registration of a run into its store, with what belongs to the first run.
+
+    Parameters
+    ----------
+    store : Store
+        Of the study, locked.
+    folder : Path
+        Study folder.
+    record : Record or None
+        From `check_registration`.
+    design : callable
+        As for `check_registration`.
+    verify : callable, optional
+        Verifies a time-stamp; default: ``bench.study.timestamp.verify_token``.
+
+    Returns
+    -------
+    Record or None
+        With the commit and the time-stamp of the first run, and the changes of package and libraries that this run and
+        earlier ones found. None if the study is not registered.
+
+    Raises
+    ------
+    UserError
+        If the study was begun without a registration, or with another one or another time-stamp, or if the time-stamp
+        is not valid.
+    """
+    stored, begun = stored_record(store), bool(store.states())
+    if begun:
+        _refuse_other(folder, record, stored)
+    if record is None:
+        if stored is not None:
+            store_record(store, None)
+        return None
+    first: dict[str, Any]
+    if begun and stored is not None:
+        first = {"commit": stored.commit, "stamped": stored.stamped, "at_start": stored.at_start}
+    else:
+        first = {
+            "commit": commit_with(folder / REGISTRATION_FILE),
+            "stamped": token_time(folder, record, verify).isoformat(timespec="seconds") if record.token else None,
+            "at_start": len(record.amendments),
+        }
+    before = stored.changes if begun and stored is not None else ()
+    changes = tuple(dict.fromkeys((*before, *changes_of_package(record), *changes_of_plan(record, design()))))
+    found = record.model_copy(update={**first, "changes": changes})
+    store_record(store, found)
+    return found
+
+
+def _refuse_other(folder: Path, record: Record | None, stored: Record | None) -> None:
+    """Raise `UserError` if a study that has rows was begun under another registration."""
+    path, token = folder / REGISTRATION_FILE, folder / TOKEN_FILE
+    if stored is None and record is not None:
+        raise UserError(
+            f"{path}: is newer than the rows of this study, which were computed with other seeds; remove it, or "
+            f"register in a new folder"
+        )
+    if stored is not None and (record is None or record.sha256 != stored.sha256):
+        fault = "is missing" if record is None else "is not the one under which the study was begun"
+        raise UserError(f"{path}: {fault}; restore it, or make a new study folder")
+    if stored is not None and record is not None and record.token != stored.token:
+        raise UserError(
+            f"{token}: is not the time-stamp under which the study was begun, so that the seeds have changed; "
+            f"restore it, or make a new study folder"
+        )
+
+
+def token_time(folder: Path, record: Record, verify: Verify | None = None) -> datetime:
+    """Return the time of the record's time-stamp.
+
+    Raises
+    ------
+    UserError
+        If the time-stamp is not valid for this registration, or the certificates are missing.
+    """
+    certificates = folder / CERTIFICATES_FILE
+    if not certificates.exists():
+        raise UserError(f"{certificates}: is missing; put the certificates of the time-stamping authority there")
+    if verify is None:
+        verify = importlib.import_module("bench.study.timestamp").verify_token
+    return verify(base64.b64decode(record.token or ""), record.text.encode(), certificates)
+
+
+def verify_level(folder: Path, level: Level, verify: Verify | None = None) -> Level:
+    """Check the commit and the time-stamp that a level rests on, and lower the level where they do not hold.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder, in the repository that holds registration and evidence.
+    level : Level
+        From `bench.store.registration_level.registration_level`.
+    verify : callable, optional
+        As for `check_run`.
+    """
+    record = level.record
+    if record is None or level.word not in (TIME_STAMPED, CLAIMED_ORDER):
+        return level
+    reasons = []
+    if level.word == TIME_STAMPED:
+        try:
+            time = token_time(folder, record, verify)
+            return replace(
+                level, reason=f"an authority signed the registration at {time.isoformat(timespec='seconds')}"
+            )
+        except UserError as error:
+            reasons.append(f"the time-stamp cannot be verified: {error}")
+    fault = _fault_of_history(folder, record)
+    if fault is None:
+        return replace(level, word=CLAIMED_ORDER, reason="; ".join([*reasons, _order(folder, record)]))
+    return replace(level, word=SELF_ATTESTED, reason="; ".join([*reasons, fault]))
+
+
+def _order(folder: Path, record: Record) -> str:
+    evidence = first_commit(folder, *EVIDENCE_FILES) or ""
+    return f"the registration is in commit {str(record.commit)[:12]}, an ancestor of {evidence[:12]} with the evidence"
+
+
+def _fault_of_history(folder: Path, record: Record) -> str | None:
+    """Return why Git does not show that the registration is older than the evidence, or None."""
+    if record.commit is None:
+        return "the registration was not committed when the run began"
+    content = committed_content(folder, REGISTRATION_FILE, record.commit)
+    if content is None:
+        return f"no repository here has commit {record.commit[:12]} with the registration, which the first run stored"
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        return f"commit {record.commit[:12]}, which the first run stored, holds another registration"
+    evidence = first_commit(folder, *EVIDENCE_FILES)
+    if evidence is None:
+        return "the evidence is not committed yet; commit the report, then verify again"
+    if not is_ancestor(folder, record.commit, evidence):
+        return f"commit {record.commit[:12]} of the registration is no ancestor of {evidence[:12]} with the evidence"
+    return None
