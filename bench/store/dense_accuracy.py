@@ -17,7 +17,7 @@ from bench.store.tables import PLAN, ROWS, pick_study
 
 #: Largest probability of so high an accuracy by chance at which a model counts as better than chance.
 LEVEL = 0.01
-#: Points below `expected_accuracy` that are not worth a warning, as a fraction; the second number is for rounding.
+#: Largest difference to `expected_accuracy` without a warning, one point, as a fraction; 1e-9 is for rounding.
 TOLERANCE = 0.01 + 1e-9
 CHECK = "check the recipe or the checkpoint, its `normalisation` and the order of its classes"
 
@@ -67,7 +67,8 @@ def dense_warnings(
         Done rows of dense models without recalibration: ``dataset``, ``model``, ``train_seed``, ``accuracy`` (a
         fraction) and ``n_test`` of each.
     study : mapping
-        The resolved study; its models may have an ``expected_accuracy`` (a fraction).
+        The resolved study; its models may have an ``expected_accuracy`` in percentage points, or in stores of earlier
+        versions as a fraction, up to 1.
     provenance : mapping
         Of the run; ``datasets`` has the share of the largest test class of each data set, or in older stores the number
         of classes, which then counts as the inverse. Without it only expected accuracies are compared.
@@ -80,7 +81,7 @@ def dense_warnings(
     """
     chances = {name: _chance(known) for name, known in (provenance.get("datasets") or {}).items()}
     expected = {
-        model.get("label") or model.get("name"): model["expected_accuracy"]
+        model.get("label") or model.get("name"): _fraction(model["expected_accuracy"])
         for model in study.get("models", ())
         if model.get("expected_accuracy") is not None
     }
@@ -104,6 +105,11 @@ def dense_warnings(
                 f"`expected_accuracy`, {100 * goal:.1f} %; {CHECK}"
             )
     return lines
+
+
+def _fraction(expected: float) -> float:
+    """Return an expected accuracy as a fraction; study.yaml has it in percentage points, above 1."""
+    return expected / 100 if expected > 1 else expected
 
 
 def _chance(known: Mapping[str, Any]) -> float | None:

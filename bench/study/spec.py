@@ -325,16 +325,15 @@ class Study:
         return [(number, derived_seed(self.seed_source, "calibration", number)) for number in numbers]
 
     def resolved(self) -> dict[str, Any]:
-        """Return the whole study as plain JSON values, defaults included; accuracies are fractions, as in the rows."""
+        """Return the whole study as plain JSON values, defaults included."""
         plain = self.file.model_dump(mode="json", exclude={"profiles"})
         for entry in plain["data"]:
             for key in ("labels", "limit"):  # newer keys: a study that does not use them keeps its hash
                 if entry[key] is None:
                     del entry[key]
         for model in plain["models"]:
-            expected = model.pop("expected_accuracy")
-            if expected is not None:  # studies from before this key keep their hash
-                model["expected_accuracy"] = expected / 100
+            if model["expected_accuracy"] is None:  # studies from before this key keep their hash
+                del model["expected_accuracy"]
         for axis in GRID:
             values = self.values[axis.name]
             if all(axis.is_omitted(value) for value in values):
