@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import UserError
 from bench.core.provenance import provenance
-from bench.core.types import AXIS_NAMES, Group, Outcome, Settings
+from bench.core.types import AXES, AXIS_NAMES, NONE, Cell, Group, Outcome, Settings
 from bench.models.dense import dense_file
 from bench.run.group import (
     CellFinished,
@@ -224,8 +224,9 @@ def check_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, str]:
     theirs = planned.loc[ours.index]
     for name in _PLANNED:
         unequal = ours[name].ne(theirs[name]).fillna(True) & ~(ours[name].isna() & theirs[name].isna())
-        for cell in ours.index[unequal.astype(bool)]:
-            problems.setdefault(cell, f"{name} is {ours.at[cell, name]!r}, in the plan {theirs.at[cell, name]!r}")
+        unlike = unequal.astype(bool)
+        for cell, own, other in zip(ours.index[unlike], ours[name][unlike], theirs[name][unlike], strict=True):
+            problems.setdefault(cell, f"{name} is {own}, in the plan {other}")
     for cell, correct, images, accuracy in zip(
         done.index, done["correct"], done["n_test"], done["accuracy"], strict=True
     ):
@@ -282,14 +283,14 @@ def recompute(
     AuditedCell
         One per cell, group by group in the order of the plan.
     """
-    stored = rows.set_index("cell", drop=False)
+    stored = {row["cell"]: row for row in rows[rows["cell"].isin(cells)].to_dict("records")}
     workbench = Workbench(opened.registry, show)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Artifacts.at(temporary)
         for group in opened.plan.groups:
             todo = frozenset(cells) & {cell.id for cell in group.cells}
             if todo:
-                task = _task(opened, group, todo, models, scratch, show)
+                task = _task(opened, group, todo, models, scratch)
                 yield from _compare_group(task, workbench, stored, show)
 
 
@@ -299,20 +300,20 @@ def _task(
     todo: frozenset[str],
     models: Sequence[Artifacts],
     scratch: Artifacts,
-    show: Callable[[str], object],
 ) -> GroupTask:
+    """Return the computation of some cells of a group, with its dense model from the first place that has it."""
     file = opened.study.file
     model = next(spec for spec in file.models if spec.title == group.model)
-    place = scratch
+    place, source = scratch, "given checkpoint"
     if model.checkpoint is None and group.train_seed is not None:
         name = dense_file(
             model, opened.facts[group.dataset].hash, group.train_seed, opened.registry, opened.settings.memory_format
         )
         place = next((place for place in models if place.exists(name)), scratch)
-        show("its dense model is trained" if place is scratch else f"its dense model is taken from {place.where(name)}")
+        source = "dense model trained again" if place is scratch else f"dense model taken from {place.where(name)}"
     seed = "" if group.train_seed is None else f", seed {group.train_seed}"
     return GroupTask(
-        title=f"{group.dataset}, {group.model}{seed}", group=group, groups=len(opened.plan.groups),
+        title=f"{group.dataset}, {group.model}{seed}: {source}", group=group, groups=len(opened.plan.groups),
         data=next(spec for spec in file.data if spec.title == group.dataset), model=model, settings=opened.settings,
         folder=opened.study.folder, artifacts=place, cache=None, cell_timeout=None, todo=todo, done=(),
         completes=False, checked=frozenset(),
@@ -320,7 +321,7 @@ def _task(
 
 
 def _compare_group(
-    task: GroupTask, workbench: Workbench, stored: pd.DataFrame, show: Callable[[str], object]
+    task: GroupTask, workbench: Workbench, stored: Mapping[Any, Mapping[Hashable, Any]], show: Callable[[str], object]
 ) -> Iterator[AuditedCell]:
     """Compute the cells of a task, and compare them with their rows."""
     for event in compute_group(task, workbench):
@@ -328,36 +329,39 @@ def _compare_group(
             case Stage(text):
                 show(text)
             case DenseModelReady(values):
-                theirs = stored.loc[next(iter(task.todo)), "checkpoint"]
-                if values["checkpoint"] != theirs:
-                    show(
-                        f"its dense model has the hash {values['checkpoint'][:12]}, the rows {str(theirs)[:12]}: all of "
-                        f"its rows may differ"
-                    )
+                ours, theirs = values["checkpoint"], str(stored[next(iter(task.todo))]["checkpoint"])
+                if ours != theirs:
+                    show(f"other dense model, so that every row may differ: hash {theirs[:12]}, here {ours[:12]}")
             case CellFinished(outcome, _):
-                yield _compare(stored.loc[outcome.cell.id], outcome)
+                yield _compare(stored[outcome.cell.id], outcome)
             case GroupFailed(reason, _):
                 for cell in task.group.cells:
                     if cell.id in task.todo:
-                        yield _compare(stored.loc[cell.id], Outcome(cell, "failed", reason=reason))
+                        yield _compare(stored[cell.id], Outcome(cell, "failed", reason=reason))
             case DenseModelModified(reason):
                 raise UserError(f"{task.title}: {reason}")
 
 
-def _compare(row: pd.Series[Any], outcome: Outcome) -> AuditedCell:
+def _compare(row: Mapping[Hashable, Any], outcome: Outcome) -> AuditedCell:
     """Compare mask hash, accuracy and correctness bits of a row with a recomputed outcome."""
     cell, again, problems = outcome.cell, outcome.values, []
     if outcome.state != "done":
         problems.append(f"recomputed, the cell is {outcome.state}: {outcome.reason}")
     else:
-        if (None if pd.isna(row["mask"]) else row["mask"]) != again["mask"]:
+        if _text(row["mask"]) != _text(again["mask"]):
             problems.append("other mask")
         if row["accuracy"] != again["accuracy"]:
             problems.append(f"accuracy {_points(row['accuracy'])}, recomputed {_points(again['accuracy'])}")
         if isinstance(row["correct"], bytes) and row["correct"] != again["correct"]:
             problems.append(_unequal_images(row["correct"], again["correct"], again["n_test"]))
-    axes = [f"{name} {value}" for name, value in axis_values(cell).items() if name in AXIS_NAMES and value is not None]
-    return AuditedCell(cell.id, ", ".join(axes), float(row["accuracy"]), tuple(problems))
+    return AuditedCell(cell.id, _title(cell), float(row["accuracy"]), tuple(problems))
+
+
+def _title(cell: Cell) -> str:
+    """Return the axes of a cell that vary within its group, without those that are not used."""
+    values = axis_values(cell)
+    names = [axis.name for axis in AXES if axis.stage != "model"]
+    return ", ".join(f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label))
 
 
 def _unequal_images(stored: bytes, again: bytes, images: int) -> str:
