@@ -103,6 +103,14 @@ def dense_key(
     )
 
 
+def dense_file(
+    spec: ModelSpec, dataset_hash: str, seed: int, registry: Registry, memory_format: str = "contiguous"
+) -> str:
+    """Return the name, among the artifacts, of the dense model that a study trains; parameters as for `dense_key`."""
+    recipe, version = resolve_recipe(spec, registry), version_of(spec, registry)
+    return f"dense/{dense_key(spec, dataset_hash, recipe, seed, version, memory_format)}.safetensors"
+
+
 def checkpoint_place(spec: ModelSpec, seed: int | None, folder: Path) -> str:
     """Return the path or URL of a given checkpoint, ``{seed}`` and ``${VAR}`` expanded.
 
@@ -188,7 +196,7 @@ def obtain_dense(
     folder : Path
         Study folder, where relative paths start.
     artifacts : Artifacts
-        A trained model is kept there as ``dense/<dense_key>.safetensors``.
+        A trained model is kept there as `dense_file`.
     device : torch.device
         Where it is trained and left.
     progress : callable, optional
@@ -210,7 +218,7 @@ def obtain_dense(
     if seed is None:
         raise UserError(f"model {spec.name!r}: training needs a seed; set train_seeds, or give a checkpoint")
     recipe, version = resolve_recipe(spec, registry), version_of(spec, registry)
-    file = f"dense/{dense_key(spec, dataset.hash, recipe, seed, version, memory_format)}.safetensors"
+    file = dense_file(spec, dataset.hash, seed, registry, memory_format)
     places = {place: place.exists(file) for place in (artifacts, cache) if place is not None}
     stream = (dataset.hash, _architecture(spec, version), seed)
     normalisation = _normalisation(spec, dataset)

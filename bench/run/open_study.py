@@ -107,7 +107,11 @@ class OpenStudy:
 
 
 def open_study(
-    folder: Path, profile: str | None = None, device: str = "auto", places: Places | None = None
+    folder: Path,
+    profile: str | None = None,
+    device: str = "auto",
+    places: Places | None = None,
+    settings: Settings | None = None,
 ) -> OpenStudy:
     """Read a study and lay out its plan.
 
@@ -121,6 +125,8 @@ def open_study(
         ``auto``, ``cpu`` or ``cuda``.
     places : Places, optional
         Where a first run stores rows and artifacts; written to the folder.
+    settings : Settings, optional
+        Execution settings to use; default those of the first run, or those that it would choose on `device`.
 
     Raises
     ------
@@ -157,18 +163,16 @@ def open_study(
     def largest() -> tuple[nn.Module, int]:
         return largest_model(study, registry, widest), widest.in_chans
 
-    settings = keep_settings(
+    used = settings or keep_settings(
         _stored_settings(folder), study.file.execution, device, max(widest.image_size), largest,
         str(folder / STUDY_FILE),
     )  # fmt: skip
 
     def identity(spec: ModelSpec, seed: int | None, data: DataFacts) -> Mapping[str, Any]:
-        return model_identity(
-            spec, seed, data.hash, registry, folder, given.digests.__getitem__, settings.memory_format
-        )
+        return model_identity(spec, seed, data.hash, registry, folder, given.digests.__getitem__, used.memory_format)
 
     def lay_out(study: Study) -> Plan:
-        return make_plan(study, registry, settings.precision, facts, identity)
+        return make_plan(study, registry, used.precision, facts, identity)
 
     plan = lay_out(study)
     notes = (
@@ -181,7 +185,7 @@ def open_study(
         *given.notes,
     )
     given_hashes = tuple(given.digests.values())
-    return OpenStudy(study, registry, settings, plan, facts, networks, notes, record, given_hashes, lay_out)
+    return OpenStudy(study, registry, used, plan, facts, networks, notes, record, given_hashes, lay_out)
 
 
 def _refuse_nothing_to_prune(study: Study, networks: Mapping[tuple[str, str], Network]) -> None:
