@@ -335,10 +335,10 @@ def _sum_of_arms(
             cancels=both["cancels"] & both["cancels_more"], repaired=both["repaired"] | both["repaired_more"],
         )  # fmt: skip
     differences = len(arms) > 1 and sum(arm.weight for arm in arms) == 0
-    columns = {column for arm in arms for column in arm.labels}
-    corrections = columns == {"correction"}
+    differ_in = {column for arm in arms for column in arm.labels}
+    corrections = differ_in == {"correction"}
     joined = joined.assign(
-        same_mask=joined["same_mask"] & differences & (columns <= _MASK_COLUMNS),
+        same_mask=joined["same_mask"] & differences & (differ_in <= _MASK_COLUMNS),
         cancels=joined["cancels"] & joined["repaired"] & differences & corrections,
     )
     if "sparsity" in block:

@@ -14,7 +14,7 @@ from analysis.claims.schema import Claim
 from analysis.claims.scope import differs_from, scope_in_words
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
-from analysis.stats.families import claim_p_values
+from analysis.stats.families import PartP, claim_p_values
 from analysis.stats.looks import nominal_levels
 
 #: (claim, part) -> settings that a pilot found informative, as stored at registration.
@@ -99,7 +99,7 @@ def _decided(claim: Claim, evidence: Evidence, alpha: float, informative: Inform
     """Decide a claim at one level."""
     outcomes = [part_outcome(part, evidence, informative.get((claim.id, part.id))) for part in claim.parts]
     primary = [outcome for outcome in outcomes if outcome.part.role == "primary"]
-    _, adjusted = claim_p_values([(one.p, one.p_contradiction) for one in primary])
+    _, adjusted = claim_p_values([PartP(one.p, one.p_contradiction) for one in primary])
     of_primary = dict(zip([one.part.id for one in primary], adjusted, strict=True))
     parts = []
     for outcome in outcomes:

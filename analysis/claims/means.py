@@ -307,4 +307,4 @@ def resolution(part: MeanPart, images: float) -> float:
     """Return the least standard deviation of a part's differences, in points: that of rounding to whole images."""
     if part.value not in ("accuracy", "change") or math.isnan(images):
         return 0.0
-    return sd_floor(images)
+    return sd_floor(int(images))

@@ -144,8 +144,8 @@ def _explain(document: Document, error: ValidationError) -> str:
         return f"{where}: unknown key {str(keys[-1])!r}: {nearest(str(keys[-1]), _fields(keys[:-1]))}"
     if keys == ("version",):
         return (
-            f"{document.place()}: this file has the old form, in which margins are fractions; write `version: 2` as its "
-            f"first line and multiply every margin, tolerance and paper_value by 100, so that they are percentage points"
+            f"{document.place()}: this file has the old form, in which margins are fractions; write `version: 2` as "
+            f"its first line and multiply margins, tolerances and paper values by 100: they are percentage points"
         )
     if first["type"] == "missing":
         return f"{where}: the key {str(keys[-1])!r} is missing"

@@ -51,7 +51,8 @@ def robustness_of(part: Part, evidence: Evidence, alpha: float) -> Robustness | 
             found.append((levels, outcome, values, reading))
     readings = [reading for *_, reading in found]
     measured = [reading for reading in readings if not reading.by_construction]
-    against = adjust([_one(reading.p_contradiction) for reading in measured], "holm") if measured else []
+    against = [_one(reading.p_contradiction) for reading in measured]
+    against = adjust(against, "holm").tolist() if against else []
     supported = sum(reading.verdict == "supported" for reading in measured)
     robust = bool(measured) and not any(p < alpha for p in against) and 2 * supported >= len(measured)
     return Robustness(

@@ -23,7 +23,7 @@ def differs_from(source: Mapping[str, tuple[str, ...]], setting: Mapping[str, st
 
 
 def scope_in_words(source: Mapping[str, tuple[str, ...]], records: Sequence[Record]) -> str:
-    """Return ``in the paper's setting``, or ``transfer`` with the labels that differ; empty without a source setting."""
+    """Return ``in the paper's setting``, or ``transfer`` with the labels that differ; empty if unknown."""
     if not source or not records:
         return ""
     different: dict[str, list[str]] = {}

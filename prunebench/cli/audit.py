@@ -36,7 +36,7 @@ def audit(
     ] = None,
 ) -> None:
     """Compute cells again, chosen by the hash of the evidence; exit code 1 if a row differs."""
-    from analysis.evidence_files import refuse_without_evidence
+    from analysis.evidence.files import refuse_without_evidence
     from bench.plugins.catalogue import make_registry
     from bench.store.places import is_begun
     from bench.study.load import check_study
@@ -44,7 +44,7 @@ def audit(
     check_study(study, make_registry(study), profile)
     refuse_without_evidence(study)
     with quick_imports():
-        from analysis.load import load
+        from analysis.evidence.load import load
         from bench.run import audit as work
         from bench.store.files import Artifacts
         from bench.store.reader import read_database

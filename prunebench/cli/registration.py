@@ -32,7 +32,7 @@ def register(
     seen: Annotated[str, typer.Option(metavar="TEXT", help="what you have seen of such data before")] = "",
 ) -> None:
     """Freeze claims, study, plan and code in registration.json, and derive the seeds from it; computes no cell."""
-    from analysis.evidence_files import refuse_without_evidence
+    from analysis.evidence.files import refuse_without_evidence
     from bench.study.registered import refuse_data
 
     for folder in pilot or ():
@@ -88,7 +88,7 @@ def amend(
 @commands.command()
 def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Print what the registration proves: its level, deviations, changes of the code, and missing cells."""
-    from analysis.evidence_files import has_evidence
+    from analysis.evidence.files import has_evidence
     from bench.study.registration import changes_of_package, read_record
     from prunebench.checks import check_claims
 
@@ -132,7 +132,7 @@ def _claims_hash(study: Path, profile: str | None) -> str:
 
 def _pilot(folder: Path) -> Pilot:
     """Describe a pilot by the name of its folder and the hash of its data."""
-    from analysis.load import data_hash, load
+    from analysis.evidence.load import data_hash, load
     from bench.store.registration import Pilot
 
     return Pilot(name=folder.resolve().name, data_hash=data_hash(load(folder)))
@@ -141,7 +141,7 @@ def _pilot(folder: Path) -> Pilot:
 def _level(study: Path, profile: str | None) -> Level:
     """Decide the level of a study from its evidence, and check it with Git and the time-stamp."""
     with quick_imports():
-        from analysis.load import load
+        from analysis.evidence.load import load
     from analysis.claims.read import claims_hash
     from analysis.claims.schema import claims_path
     from bench.store.registration_level import registration_level
