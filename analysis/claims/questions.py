@@ -40,9 +40,11 @@ class Question:
 
     @property
     def void(self) -> bool:
-        """Whether the question does not arise: no data, and no cell that failed or has not run."""
+        """Whether the question does not arise: no data or too few points, and no cell that failed or has not run."""
         counts = self.record.counts
-        return self.record.category == "no data" and not (counts.get("failed") or counts.get("to do"))
+        return self.record.category in ("no data", "too few points") and not (
+            counts.get("failed") or counts.get("to do")
+        )
 
     @property
     def stratum(self) -> str:
