@@ -213,6 +213,19 @@ class Record(_Frozen):
         """What holds now: the last amendment or, without one, the registration."""
         return self.amendments[-1] if self.amendments else self.registration
 
+    def joined(self, other: Record) -> Record:
+        """Return the record of rows that runs of two copies of one study folder have computed."""
+        if other.sha256 != self.sha256:
+            return self  # no row of the other one is planned here
+        return self.model_copy(
+            update={
+                "commit": self.commit if other.commit is not None else None,
+                "stamped": self.stamped if other.stamped is not None else None,
+                "at_start": min(self.at_start, other.at_start),
+                "changes": tuple(dict.fromkeys((*self.changes, *other.changes))),
+            }
+        )
+
     def chain_fault(self) -> str | None:
         """Return how the amendments do not follow from the registration and each other, or None."""
         previous = self.sha256
