@@ -112,7 +112,24 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
         "least_effect_sd": least_effect(models),
         "least_margin_sd": least_margin(models),
     }
-    return {**summarise_plan(session), "decidable": decidable}
+    summary = summarise_plan(session)
+    return {**summary, "warnings": [*summary["warnings"], *_changes(session)], "decidable": decidable}
+
+
+def _changes(session: OpenStudy) -> list[str]:
+    """Return one line if a registered study has changed so that a run would be refused."""
+    from analysis.claims.read import claims_hash
+    from bench.core.errors import UserError
+    from bench.study.registered import check_registration
+
+    folder = session.study.folder
+    claims = folder / "claims.yaml"
+    digest = claims_hash(claims) if claims.exists() else None
+    try:
+        check_registration(folder, session.study.profile, lambda: session.design, digest)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def run(
