@@ -114,8 +114,9 @@ def repeated_interval(
 ) -> Interval:
     """Return the t interval at the level of the look that the differences have reached.
 
-    All looks' intervals together cover the true mean with probability 1 - 2 alpha (simulated: 0.949 to 0.950), so the interval keeps its coverage
-    whether or not the study stops after it, and excludes a value exactly where that look's test does.
+    All looks' intervals together cover the true mean with probability 1 - 2 alpha (0.949 to 0.950 in simulation for
+    alpha 0.025). So the interval is valid whether or not the study stops after it, and excludes a value exactly where
+    that look's test does.
 
     Parameters
     ----------
