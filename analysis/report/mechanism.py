@@ -65,8 +65,8 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
     text = (
         "kappa(S) is the least complexity of features whose mean escape from the plateau at sparsity S comes within "
         "the margin of the largest one; magnitude itself has complexity 0 and escape 0. It is reported as a 95 % set: "
-        "the values that paired t tests of both classes' escapes do not rule out. Where several values remain, kappa is "
-        f"undecided. The bootstrap shares resample the models {settings[0].found.resamples} times and decide by the "
+        "the values that paired t tests of both classes' escapes do not rule out. Where several values remain, kappa "
+        f"is undecided. The bootstrap shares resample the models {settings[0].found.resamples} times and decide by the "
         "max-T test whether a class exceeds the plateau at all; they are descriptive, as are the changes of kappa that "
         "are computed from them. Channels, uniform allocation, no repair.",
         complexity_tables.classes_sentence(settings),
