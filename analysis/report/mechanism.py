@@ -66,9 +66,10 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
         "kappa(S) is the least complexity of features whose mean escape from the plateau at sparsity S comes within "
         "the margin of the largest one; magnitude itself has complexity 0 and escape 0. It is reported as a 95 % set: "
         "the values that paired t tests of both classes' escapes do not rule out. Where several values remain, kappa "
-        f"is undecided. The bootstrap shares resample the models {settings[0].found.resamples} times and decide by the "
-        "max-T test whether a class exceeds the plateau at all; they are descriptive, as are the changes of kappa that "
-        "are computed from them. Channels, uniform allocation, no repair.",
+        "is undecided. Channels, uniform allocation, no repair.",
+        "The bootstrap shares are descriptive, as are the changes of kappa that are computed from them. In each of "
+        f"{settings[0].found.resamples} resamples of the models, kappa is the least class that exceeds the plateau at "
+        "all, by the max-T test over both classes (sign-flip, one-sided, 5 %), whichever class escapes further.",
         complexity_tables.classes_sentence(settings),
         complexity_tables.agreement_sentence(settings),
         complexity_tables.limits_sentence(settings),
