@@ -56,15 +56,29 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
     """
     base = {"data_hash": data_hash(evidence), "versions": versions()}
     registered = claims.hash == evidence.meta.get("claims_hash")
+    seen: dict[tuple[str, str, float | None], str] = {}
     found = []
     for claim in claims.claims:
         result = _at_looks(claim, evidence, claims.looks, informative or {})
         parts = tuple(
-            part.model_copy(update={"records": tuple(r.model_copy(update=base) for r in part.records)})
+            part.model_copy(update={"records": tuple(_referenced(r.model_copy(update=base), seen) for r in part.records)})
             for part in result.parts
         )
-        found.append(result.model_copy(update={"parts": parts, "registered": registered, "claims_hash": claims.hash}))
+        same = sorted({(part.id, record.same_as) for part in parts for record in part.records if record.same_as})
+        notes = (*result.notes, *(f"part {part} is the same test as {other}" for part, other in same))
+        found.append(result.model_copy(update={
+            "parts": parts, "notes": notes, "registered": registered, "claims_hash": claims.hash,
+        }))  # fmt: skip
     return found
+
+
+def _referenced(record: Record, seen: dict[tuple[str, str, float | None], str]) -> Record:
+    """Return the record with a reference to an earlier one that tests the same numbers in the same way."""
+    if not record.sample or record.by_construction:
+        return record
+    own = f"{record.claim} {record.part}"
+    first = seen.setdefault((record.sample, record.kind, record.margin), own)
+    return record if first == own else record.model_copy(update={"same_as": first})
 
 
 def _at_looks(
