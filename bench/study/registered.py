@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.core.errors import UserError
 from bench.core.git import commit_with, committed_content, first_commit, is_ancestor
 from bench.store.database import Store, open_store
@@ -58,9 +60,20 @@ def finished_rows(folder: Path) -> int:
 
 
 def stored_record(store: Store) -> Record | None:
-    """Return the registration that the runs of a store had, or None."""
+    """Return the registration that the runs of a store had, or None.
+
+    Raises
+    ------
+    UserError
+        If the store's copy is damaged.
+    """
     found = json.loads(store.meta(REGISTRATION) or "null")
-    return None if found is None else Record.model_validate(found)
+    try:
+        return None if found is None else Record.model_validate(found)
+    except ValidationError as error:
+        raise UserError(
+            f"{store.place}: its copy of the registration is damaged; restore a copy of it, or make a new study folder"
+        ) from error
 
 
 def store_record(store: Store, record: Record | None) -> None:

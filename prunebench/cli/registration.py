@@ -93,6 +93,8 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
 
     level = _level(study, profile) if has_evidence(study) else None
     record = read_record(study) if level is None else level.record
+    if level is None and record is None and not (study / "study.yaml").exists():
+        raise UserError(f"{study}: there is no study; name a folder with a study.yaml or a report")
     facts: dict[str, Any] = {"level": "not registered", "because": "there is no registration.json"}
     if level is not None:
         facts = {"level": level.word, "because": level.reason}

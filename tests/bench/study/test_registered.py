@@ -176,6 +176,12 @@ def test_a_time_stamp_is_verified_at_the_first_run_and_stays(folder, store, add_
         begin(store, folder)
 
 
+def test_a_damaged_copy_in_the_store_is_refused(store):
+    store.set_meta("registration", "{}")
+    with pytest.raises(UserError, match="its copy of the registration is damaged"):
+        stored_record(store)
+
+
 def test_an_invalid_time_stamp_is_refused(folder, store):
     stamp(folder)
     (folder / "registration.tsr").write_bytes(b"forged")

@@ -108,6 +108,12 @@ def test_a_damaged_registration_is_refused(folder, content):
         read_record(folder)
 
 
+def test_damaged_amendments_are_refused(folder):
+    (folder / "amendments.json").write_text("[{}]")
+    with pytest.raises(UserError, match=r"amendments.json: is not what `prunebench amend` wrote there"):
+        read_record(folder)
+
+
 def test_amendments_change_what_holds_but_not_the_seeds(folder):
     before = read_record(folder)
     now = design_of(folder, STUDY.replace("[0.5, 0.9]", "[0.5]"))

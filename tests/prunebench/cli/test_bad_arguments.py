@@ -48,6 +48,9 @@ COMMANDS = (
     "check",
     "prune",
     "doctor",
+    "register",
+    "amend",
+    "verify",
     "x",
     "",
 )

@@ -284,3 +284,4 @@ def test_what_is_not_registered_says_so(small, command, verified):
     found = verified(small)
     assert (found["level"], found["because"]) == ("not registered", "there is no registration.json")
     assert "is not registered; `prunebench register" in command("amend", small, "--reason", "x").err
+    assert "there is no study" in command("verify", small / "absent").err
