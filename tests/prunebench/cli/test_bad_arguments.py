@@ -50,6 +50,9 @@ COMMANDS = (
     "doctor",
     "timestamp",
     "audit",
+    "register",
+    "amend",
+    "verify",
     "x",
     "",
 )
