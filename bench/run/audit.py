@@ -144,7 +144,7 @@ def open_as_run(folder: Path, meta: Mapping[str, Any]) -> OpenStudy:
     if meta["schema"] != SCHEMA_VERSION:
         raise UserError(
             f"{folder}: the rows have schema {meta['schema']}, in which a cell has another id than in schema "
-            f"{SCHEMA_VERSION} of this version; audit with the version that ran the study: {_commit(meta['provenance'])}"
+            f"{SCHEMA_VERSION} of this version; audit with the one that ran the study: {_commit(meta['provenance'])}"
         )
     try:
         stored = TypeAdapter(Settings).validate_python(meta["settings"])
@@ -308,10 +308,11 @@ def _compare(row: Mapping[Hashable, Any], outcome: Outcome) -> AuditedCell:
 
 
 def _title(cell: Cell) -> str:
-    """Return the axes of a cell that vary within its group, without those that are not used."""
+    """Return the draw and the methods of a cell, without those that are not used."""
     values = axis_values(cell)
-    names = [axis.name for axis in AXES if axis.stage != "model"]
-    return ", ".join(f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label))
+    names = [axis.name for axis in AXES if axis.stage in ("mask", "evaluation")]
+    used = [f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label)]
+    return ", ".join([f"draw {cell.calibration.draw}", *used])
 
 
 def _unequal_images(stored: bytes, again: bytes, images: int) -> str:
