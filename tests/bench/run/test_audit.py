@@ -75,6 +75,13 @@ def test_a_row_that_was_altered_consistently_is_found_by_recomputing_all(finishe
     assert different.problems[1] == f"1 of {row['n_test']} test images differ"
 
 
+def test_missing_bits_are_found(finished_small, evidence, opened):
+    cell = evidence.rows["cell"].iloc[5]
+    rows = altered(evidence.rows, cell, correct=None)
+    (found,) = recompute(opened, rows, [cell], [Artifacts.of(finished_small)])
+    assert found.problems == ("no correctness bits of these test images",)
+
+
 def test_another_mask_is_found(finished_small, evidence, opened):
     cell = evidence.rows["cell"].iloc[5]
     rows = altered(evidence.rows, cell, mask="0" * 64)
@@ -114,6 +121,7 @@ def test_the_choice_depends_on_the_evidence_and_on_the_salt(evidence):
     assert choose_cells(rows.sample(frac=1, random_state=0), 10) == chosen
     assert choose_cells(changed, 10) != chosen
     assert choose_cells(rows, 10, "mine") != chosen
+    assert len(choose_cells(rows, 10, "\udcff")) == 10  # any argument of a command line
 
 
 def test_only_done_rows_are_chosen(evidence):
@@ -142,11 +150,12 @@ def test_rows_of_a_gpu_are_audited_on_the_cpu_with_a_note(finished_small, eviden
 def test_versions_and_studies_that_differ_are_stated(finished_small, evidence, opened):
     assert not [line for line in differences(opened, evidence) if "torch" in line or "study.yaml" in line]
     ran = evidence.meta["provenance"]
-    ran = {**ran, "packages": {**ran["packages"], "torch": "1.0"}, "git": {"commit": "a" * 40}}
+    ran = {**ran, "packages": {**ran["packages"], "torch": "1.0"}, "git": {"commit": "a" * 40}, "later_runs": [ran]}
     lines = differences(opened, replace(evidence, meta={**evidence.meta, "provenance": ran, "study_hash": "0"}))
     assert any(line.startswith("torch: 1.0 when it was run, ") for line in lines)
     assert any(line.startswith(f"prunebench: commit {'a' * 12} when") for line in lines)
     assert "study.yaml is not the one that was run" in lines
+    assert any(line.startswith("later runs continued it") for line in lines)
 
 
 @pytest.mark.parametrize(

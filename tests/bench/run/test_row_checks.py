@@ -31,13 +31,12 @@ def test_an_altered_accuracy_disagrees_with_its_bits(rows, plan):
     assert "its correctness bits give" in found[1]
 
 
-def test_damaged_bits_are_a_problem(rows, plan):
+def test_damaged_and_missing_bits_are_found(rows, plan):
     rows.at[5, "correct"] = rows.at[5, "correct"][:-1]
-    assert list(check_rows(rows, plan)) == [rows.at[5, "cell"]]
-
-
-def test_rows_without_bits_are_compared_with_the_plan_alone(rows, plan):
-    assert check_rows(rows.assign(correct=None), plan) == {}
+    rows.at[6, "correct"] = None
+    problems = check_rows(rows, plan)
+    assert set(problems) == set(rows.loc[[5, 6], "cell"])
+    assert set(problems.values()) == {"has no correctness bits, or damaged ones"}
 
 
 def test_exchanged_labels_are_found(rows, plan):
