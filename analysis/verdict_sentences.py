@@ -41,7 +41,9 @@ def headline(results: Sequence[ClaimResult]) -> str:
             text = f"{count(len(constructed))} follow from definitions ({_tally(r.verdict for r in constructed)})"
         parts.append(text)
     if measured:
-        parts.append(f"of {count(len(measured))} measured here{_scopes(measured)}, {_tally(r.verdict for r in measured)}")
+        parts.append(
+            f"of {count(len(measured))} measured here{_scopes(measured)}, {_tally(r.verdict for r in measured)}"
+        )
     left = len(results) - len(decided)
     if left:
         parts.append(f"{count(left)} {_verb('are', left)} not testable in this study")
@@ -90,8 +92,8 @@ def registration_sentences(level: Level, claims_hash: str) -> list[str]:
         head = f"Registration: {level.word}; {level.reason}. Registered before data: {before}."
         if level.number > 1:
             head += (
-                f" It is registration {count(level.number)} of its folder: the p-value of at least one false support "
-                f"in so many registrations is 1 \N{MINUS SIGN} (1 \N{MINUS SIGN} p)^{level.number}."
+                f" It is registration {count(level.number)} of its folder; over all of them a p-value p becomes "
+                f"1 \N{MINUS SIGN} (1 \N{MINUS SIGN} p)^{level.number}."
             )
         if level.word != TIME_STAMPED:
             head += " Registrations that are not listed cannot be excluded."
@@ -100,8 +102,8 @@ def registration_sentences(level: Level, claims_hash: str) -> list[str]:
         text.append(f"Of the registered cells, {count(level.missing)} have no result and {count(level.failed)} failed.")
     if level.word != NOT_REGISTERED and level.given:
         text.append(
-            f"Models given as checkpoints ({', '.join(level.given)}) have no seeds: their results may be older than the "
-            "registration."
+            f"Models given as checkpoints ({', '.join(level.given)}) have no seeds: their results may be older than "
+            "the registration."
         )
     text += [f"Changed since the registration: {change}." for change in level.changes]
     return text + [
