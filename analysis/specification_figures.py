@@ -50,13 +50,18 @@ def choices(readings: Sequence[Reading]) -> dict[str, list[str]]:
     ...          Reading(levels={"order": "a", "mode": "x"}, primary=True, **base)])
     {'order': ['a', 'b']}
     """
+    return {name: levels for name, levels in levels_of(readings).items() if len(levels) > 1}
+
+
+def levels_of(readings: Sequence[Reading]) -> dict[str, list[str]]:
+    """Return choice -> levels, in order of appearance from the primary reading on."""
     found: dict[str, list[str]] = {}
     for reading in sorted(readings, key=lambda one: not one.primary):
         for name, level in reading.levels.items():
             levels = found.setdefault(name, [])
             if _text(level) not in levels:
                 levels.append(_text(level))
-    return {name: levels for name, levels in found.items() if len(levels) > 1}
+    return found
 
 
 def _text(level: str | float) -> str:
@@ -91,7 +96,7 @@ def _curve(axes: Axes, readings: Sequence[Reading], kind: str, margin: float | N
     axes.axhline(0, color="#000000", linewidth=0.9)
     for place, reading in enumerate(readings):
         if reading.primary:
-            axes.axvspan(place - 0.45, place + 0.45, color=_PRIMARY, linewidth=0, zorder=0)
+            _mark_primary(axes, place, len(readings))
         for limit in _limits(kind, _margin(reading, margin)):
             axes.plot([place - 0.5, place + 0.5], [limit, limit], color="#555555", linewidth=0.9, dashes=_MARGIN_DASHES)
         mark, effect = MARKS[kind_of(reading)], reading.effect or 0.0
@@ -107,6 +112,12 @@ def _curve(axes: Axes, readings: Sequence[Reading], kind: str, margin: float | N
     axes.tick_params(axis="x", length=0, labelbottom=False)
 
 
+def _mark_primary(axes: Axes, place: int, readings: int) -> None:
+    """Shade the column of the primary reading; among few readings, only a part of their wide columns."""
+    half = min(0.45, 0.07 * readings)
+    axes.axvspan(place - half, place + half, color=_PRIMARY, linewidth=0, zorder=0)
+
+
 def _limits(kind: str, margin: float | None) -> tuple[float, ...]:
     """Return where the margin lines of a kind of part are; none for a margin of 0."""
     if not margin:
@@ -117,7 +128,7 @@ def _limits(kind: str, margin: float | None) -> tuple[float, ...]:
 def _matrix(axes: Axes, readings: Sequence[Reading], rows: Sequence[tuple[str, str]]) -> None:
     for place, reading in enumerate(readings):
         if reading.primary:
-            axes.axvspan(place - 0.45, place + 0.45, color=_PRIMARY, linewidth=0, zorder=0)
+            _mark_primary(axes, place, len(readings))
         for row, (name, level) in enumerate(rows):
             chosen = name in reading.levels and _text(reading.levels[name]) == level
             axes.plot(
@@ -127,7 +138,9 @@ def _matrix(axes: Axes, readings: Sequence[Reading], rows: Sequence[tuple[str, s
     for row in range(1, len(rows)):
         if rows[row][0] != rows[row - 1][0]:
             axes.axhline(row - 0.5, color="#aaaaaa", linewidth=0.6)
-    axes.set_yticks(range(len(rows)), [f"{name.replace('_', ' ')}: {level}" for name, level in rows])
+    axes.set_yticks(
+        range(len(rows)), [f"{name.replace('_', ' ')}: {level}{' points' * (name == 'margin')}" for name, level in rows]
+    )
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("Readings, sorted by mean difference")
     axes.grid(visible=False)

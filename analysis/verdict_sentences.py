@@ -6,7 +6,7 @@ They are made from the records alone, in the words of STATISTICS: supported, con
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from analysis.claims.records import ClaimResult, PartResult, Record, Robustness
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, signed, signed_span, where
@@ -54,19 +54,17 @@ def _verb(plural: str, number: int) -> str:
     return {"hold": "holds", "are": "is"}[plural] if number == 1 else plural
 
 
-def _tally(verdicts: Sequence[str] | object) -> str:
+def _tally(verdicts: Iterable[str]) -> str:
     """Count verdicts, the words in a fixed order."""
-    counted = Counter(verdicts)  # type: ignore[call-overload]
+    counted = Counter(verdicts)
     return ", ".join(f"{count(counted[word])} {word}" for word in VERDICTS if counted[word]) or "none"
 
 
 def _scopes(results: Sequence[ClaimResult]) -> str:
     """Name the scope of the claims in brackets, with counts if they differ."""
-    kinds = Counter(result.scope.partition(":")[0] for result in results if result.scope)
-    if not kinds:
-        return ""
-    if len(kinds) == 1 and sum(kinds.values()) == len(results):
-        return f" ({next(iter(kinds))})"
+    kinds = Counter(result.scope.partition(":")[0] or "without a setting of a source" for result in results)
+    if len(kinds) == 1:
+        return f" ({next(iter(kinds))})" if results[0].scope else ""
     return f" ({', '.join(f'{count(number)} {kind}' for kind, number in kinds.items())})"
 
 
@@ -112,6 +110,31 @@ def registration_sentences(level: Level, claims_hash: str) -> list[str]:
     ]
 
 
+def claim_lines(result: ClaimResult) -> list[str]:
+    """Return the lines that the command line prints for a claim: its verdict first, then what it rests on.
+
+    Examples
+    --------
+    >>> claim_lines(ClaimResult(id="P1", text="Equal masks.", source="ours", verdict="supported", models=9, parts=()))
+    ['P1  supported  (measured, 9 models)', 'Equal masks. (ours)']
+    """
+    facts = [result.scope] if result.scope else []
+    if result.verdict != "not testable":
+        facts += [result.basis, _models(result.models)]
+    lines = [f"{result.id}  {result.verdict}" + (f"  ({', '.join(facts)})" if facts else "")]
+    lines.append(f"{result.text} ({result.source})")
+    for part in result.parts:
+        settings = _settings(part.records) if part.records and part.kind != "identity" else ""
+        lines.append(f"{part.id}: {part_heading(part)}. {settings or _reason(part)}".strip())
+    if result.robustness:
+        lines.append(f"readings: {result.robustness}")
+    return [*lines, f"caveats: {'; '.join(result.notes)}"] if result.notes else lines
+
+
+def _reason(part: PartResult) -> str:
+    return f"{part.reason[:1].upper()}{part.reason[1:]}." if part.reason else ""
+
+
 def part_heading(part: PartResult) -> str:
     """Return role, quantifier and verdict of a part.
 
@@ -128,7 +151,7 @@ def part_heading(part: PartResult) -> str:
 
 def part_sentences(part: PartResult) -> list[str]:
     """Describe a part of a claim: its settings counted, its records in both directions, and its readings."""
-    text = [] if not part.reason else [f"{part.reason[:1].upper()}{part.reason[1:]}."]
+    text = [_reason(part)] if part.reason else []
     if part.kind == "identity":
         return text + [_identity(record) for record in part.records]
     if part.records:
@@ -226,7 +249,7 @@ def _statistical(record: Record) -> str:
         text += f"; {paper_value(record)}"
     if record.details:
         text += f"; {details(record)}"
-    if record.gate:
+    if record.gate and record.gate != "not informative":  # the reason explains that one
         text += f"; gate: {record.gate}"
     if record.reason:
         text += f"; {record.reason}"

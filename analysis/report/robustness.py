@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from analysis.claims.records import ClaimResult, PartResult, Reading
 from analysis.formats import NONE, count, p_value, signed, signed_span
 from analysis.report.drawing import Plot, finish
 from analysis.report.layout import Section, Table
-from analysis.specification_figures import BY_CONSTRUCTION, choices, kind_of, specification_curve
+from analysis.specification_figures import BY_CONSTRUCTION, choices, kind_of, levels_of, specification_curve
 from analysis.verdict_sentences import robustness_sentence
 
 _TEXT = (
@@ -70,12 +71,28 @@ def _caption(result: ClaimResult, part: PartResult, shown: Sequence[Reading]) ->
     constructed = [one for one in shown if one.by_construction]
     if constructed:
         reasons = dict.fromkeys(one.by_construction for one in constructed)
-        named = "; ".join(", ".join(f"{n} {v}" for n, v in one.levels.items() if n in several) for one in constructed)
-        text += f" Grey squares hold by construction ({'; '.join(reasons)}): {named}."
+        text += f" Grey squares hold by construction ({'; '.join(reasons)}): {_named(constructed, several)}."
     if fixed:
         text += f" The same in all readings: {', '.join(f'{name} {level}' for name, level in fixed.items())}."
     missing = len(_readings(part)) - len(shown)
     return text + (f" {count(missing)} readings without an estimate are in the table alone." if missing else "")
+
+
+def _named(readings: Sequence[Reading], several: Mapping[str, Sequence[str]]) -> str:
+    """Name readings by their levels; those that are all combinations of some levels, by these levels.
+
+    Examples
+    --------
+    >>> base = {"primary": False, "verdict": "supported", "by_construction": "equal"}
+    >>> _named([Reading(levels={"mode": "exact", "order": order}, **base) for order in "ab"],
+    ...        {"mode": ["ema", "exact"], "order": ["a", "b"]})
+    'mode exact'
+    """
+    own = levels_of(readings)
+    limited = {name: own[name] for name in several if len(own[name]) < len(several[name])}
+    if math.prod(len(own[name]) for name in several) == len(readings) and limited:
+        return ", ".join(f"{name.replace('_', ' ')} {' or '.join(levels)}" for name, levels in limited.items())
+    return "; ".join(", ".join(f"{name} {one.levels[name]}" for name in several) for one in readings)
 
 
 def readings_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
