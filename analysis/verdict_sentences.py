@@ -116,12 +116,12 @@ def claim_lines(result: ClaimResult) -> list[str]:
     Examples
     --------
     >>> claim_lines(ClaimResult(id="P1", text="Equal masks.", source="ours", verdict="supported", models=9, parts=()))
-    ['P1  supported  (measured, 9 models)', 'Equal masks. (ours)']
+    ['P1  supported  (measured; 9 models)', 'Equal masks. (ours)']
     """
     facts = [result.scope] if result.scope else []
     if result.verdict != "not testable":
         facts += [result.basis, _models(result.models)]
-    lines = [f"{result.id}  {result.verdict}" + (f"  ({', '.join(facts)})" if facts else "")]
+    lines = [f"{result.id}  {result.verdict}" + (f"  ({'; '.join(facts)})" if facts else "")]
     lines.append(f"{result.text} ({result.source})")
     for part in result.parts:
         settings = _settings(part.records) if part.records and part.kind != "identity" else ""
