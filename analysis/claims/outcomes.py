@@ -144,6 +144,7 @@ def lacking(part: Part, evidence: Evidence) -> str:
 
 
 def no_question(part: Part, evidence: Evidence, asked: Sequence[Record]) -> str:
+    """Return why a part has no question: its records cannot be tested, or the study has no cell for it."""
     if asked:
         return _why_untestable(part, asked)
     if part.sparsities is not None and evidence.select(part.where, *part.limits).empty:

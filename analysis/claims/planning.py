@@ -22,6 +22,7 @@ from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import ALPHA
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.stand_in import with_stand_ins
 from analysis.stats.looks import nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
 from analysis.stats.power import POWER
@@ -42,12 +43,15 @@ class Chance:
         Power at the planned effect; None where no effect is planned or its unit cannot be converted.
     least : float or None
         Least true difference over the margin (superiority), or least margin (other kinds), that is decided with the
-        requested power; infinite where no data of so many models decide. In points, or in sd without a spread.
+        requested power. In points, or in sd without a spread.
+    attainable : bool
+        Whether any data of so many models can decide the part.
     """
 
     models: int
     power: float | None
     least: float | None
+    attainable: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,21 +131,23 @@ def plan_parts(
         Requested power.
     """
     alpha = ALPHA if claims.looks is None else nominal_levels(claims.looks, ALPHA)[-1]
-    small = evidence if evidence.pruned["state"].notna().any() else evidence.first_models(1)
+    whole = [evidence]
+    if evidence.pruned["state"].isna().all():  # questions do not depend on the number of models
+        whole = [with_stand_ins(evidence.first_models(2)), evidence.first_models(1)]
     return [
-        _Planner(claim.id, part, evidence, small, tuple(pilots), sd, alpha, power).plan(models)
+        _Planner(claim.id, part, evidence, whole, tuple(pilots), sd, alpha, power).plan(models)
         for claim in claims.claims for part in claim.parts
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Planner:
-    """One part and what its plan is made from; `small` has fewer models than `evidence` where nothing was run."""
+    """One part and what its plan is made from; `judged` is the evidence that shows its questions, the first that can."""
 
     claim: str
     stated: Part
     evidence: Evidence
-    small: Evidence
+    judged: Sequence[Evidence]
     pilots: tuple[Evidence, ...]
     given_sd: float | None
     alpha: float
@@ -161,7 +167,8 @@ class _Planner:
             if own is None or n < 2:
                 return Chance(n, None, None)
             least = own.least(n, self.power) * (1 if sd is None else sd)
-            return Chance(n, None if effect is None else own.power(n, effect, margin, sd), least)
+            found = None if effect is None else own.power(n, effect, margin, sd)
+            return Chance(n, found, least if math.isfinite(least) else None, math.isfinite(least))
 
         needed = None if own is None or effect is None else own.needed(effect, margin, sd, self.power)
         reason = lacks
@@ -194,7 +201,10 @@ class _Planner:
             return 0, missing, ""
         if self.cells.empty:
             return 0, no_question(self.part, self.evidence, []), ""
-        outcome = part_outcome(self.stated, self.small, self.informative)
+        outcomes = (part_outcome(self.stated, judged, self.informative) for judged in self.judged)
+        outcome = next((one for one in outcomes if one.questions or one.aside), None)
+        if outcome is None:
+            outcome = part_outcome(self.stated, self.judged[-1], self.informative)
         if outcome.questions or outcome.aside:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from analysis.claims.include import find_included
 from analysis.claims.parts import LARGEST_POINTS, Strict, Term
 from analysis.claims.schema import CLAIM_DEFAULTS, PARTS, Adjustment, Claim, ClaimsFile, adjusted
-from analysis.errors import AnalysisError, nearest
+from analysis.errors import AnalysisError, Mistakes, nearest
 from bench.core.yaml_file import Document, DocumentError, read_document
 
 
@@ -135,10 +135,10 @@ def read_claims(path: Path) -> Claims:
     adjust = own.file.adjust
     unknown = [name for name in adjust if name not in known]
     if unknown:
-        raise AnalysisError("\n".join(
+        raise Mistakes(
             f"{own.document.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}"
             for name in unknown
-        ))  # fmt: skip
+        )
     claims = [adjusted(c, adjust[c.id]) if c.id in adjust else c for c in claims]
     contents = [parsed.document.values for parsed in (own, *included)]
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -204,10 +204,10 @@ def _parse(source: Traversable, missing: str) -> _Parsed:
     except DocumentError as error:
         raise AnalysisError(str(error)) from error
     except ValidationError as error:
-        raise AnalysisError(_explain(document, error)) from error
+        raise Mistakes(_explain(document, error)) from error
 
 
-def _explain(document: Document, error: ValidationError) -> str:
+def _explain(document: Document, error: ValidationError) -> list[str]:
     """Return the mistakes that pydantic found, one line each."""
     errors = error.errors()
     # A misspelt key is also a missing one, and a file of the old form has other mistakes for that reason alone.
@@ -216,7 +216,7 @@ def _explain(document: Document, error: ValidationError) -> str:
         errors = own or errors
     lines = list(dict.fromkeys(_line(document, one) for one in errors))
     more = len(lines) - MOST_MISTAKES
-    return "\n".join([*lines[:MOST_MISTAKES], *([f"{document.shown}: {more} more mistakes"] if more > 0 else [])])
+    return [*lines[:MOST_MISTAKES], *([f"{document.shown}: {more} more mistakes"] if more > 0 else [])]
 
 
 def _line(document: Document, error: Any) -> str:
@@ -242,6 +242,8 @@ def _line(document: Document, error: Any) -> str:
             f"{where}: {name}: {error['input']} points is larger than {LARGEST_POINTS:g}; the unit is percentage points: "
             f"write `{name}: 2` for two points"
         )
+    if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
+        return f"{where}: {name}: a list is expected; write `{name}: [{error['input']}]`"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: {name + ': ' if name else ''}{message}"
 
