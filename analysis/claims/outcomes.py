@@ -126,7 +126,7 @@ def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] 
     questions = tuple(question for question in arising if not question.record.by_construction)
     aside = tuple(question for question in arising if question.record.by_construction)
     p = part_p_values(part.over, *([_p(q)[side] for q in questions] for side in (0, 1))) if questions else (1.0, 1.0)
-    lacks = "" if questions else _no_question(primary, evidence, [question.record for question in asked])
+    lacks = "" if questions else no_question(primary, evidence, [question.record for question in asked])
     return Outcome(part, questions, aside, p[0], p[1], lacks)
 
 
@@ -143,7 +143,8 @@ def lacking(part: Part, evidence: Evidence) -> str:
     return ""
 
 
-def _no_question(part: Part, evidence: Evidence, asked: Sequence[Record]) -> str:
+def no_question(part: Part, evidence: Evidence, asked: Sequence[Record]) -> str:
+    """Return why a part has no question: its records cannot be tested, or the study has no cell for it."""
     if asked:
         return _why_untestable(part, asked)
     if part.sparsities is not None and evidence.select(part.where, *part.limits).empty:
