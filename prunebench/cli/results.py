@@ -45,14 +45,10 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         from bench.store.registration_level import registration_level
 
     evidence = load(study, profile)
-<<<<<<< HEAD
-    level = registration_level(evidence.meta, evidence.rows, stated.hash)
-    results = decide(evidence, stated)
-=======
     for warning in compare_claims(evidence, stated, make_registry(study)):
         typer.echo(f"warning: {warning}", err=True)
-    frame = verdict_table(decide(evidence, stated))
->>>>>>> plan2
+    level = registration_level(evidence.meta, evidence.rows, stated.hash)
+    results = decide(evidence, stated)
     if as_json:
         print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
         return
