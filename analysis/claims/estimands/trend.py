@@ -20,8 +20,8 @@ from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.labels import matching_labels
 from analysis.stats.degenerate import classify
-from analysis.stats.intervals import t_interval  # TODO correlation_interval
 from analysis.stats.equivalence import tost
+from analysis.stats.intervals import t_interval  # TODO correlation_interval
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
 from analysis.stats.ranks import friedman
