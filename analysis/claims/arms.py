@@ -98,7 +98,7 @@ class Sample:
 
 
 def chosen_rows(evidence: Evidence, part: Part) -> pd.DataFrame:
-    """Return the planned pruned rows in which a part is asked."""
+    """Return the planned pruned rows that a part is about."""
     return evidence.select(part.where, *part.limits)
 
 
@@ -267,7 +267,7 @@ def _combined(
         reason = ""
         if own.same_mask and value in ("accuracy", "change"):
             reason = "identical masks"
-        elif own.cancels and value == "accuracy" and setting.get("recalibration") in complete:
+        elif own.cancels and value in ("accuracy", "change") and setting.get("recalibration") in complete:
             reason = "the corrections cancel under complete recalibration"
         yield Sample(setting, own.values, words, counts, own.images, reason)
 

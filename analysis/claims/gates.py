@@ -23,6 +23,8 @@ from analysis.stats.intervals import t_interval
 #: Share of the dense model's accuracy above chance that the reference arm must keep.
 KEPT = 0.1
 
+_WORST_FIRST: tuple[Gate, ...] = ("not informative", "not judged", "informative")
+
 Setting: TypeAlias = Mapping[str, str | float]
 #: Columns that name a method: the gate's arm has its own.
 _ARM_COLUMNS = {"scorer", "search", "method"}
@@ -93,18 +95,25 @@ def _judged(reference: Part, arm: Labels, evidence: Evidence) -> list[GatedSetti
 
 
 def gate_of(setting: Setting, gates: Sequence[GatedSetting]) -> Gate:
-    """Return whether a setting is informative: the gate of the settings that agree in all shared columns.
+    """Return whether a setting is informative: the worst gate of those that agree with it in all shared columns.
 
-    A question over several sparsities is informative if one of them is.
+    A question along an axis, such as a trend over sparsities, has a gate at each of its points; one that is not
+    informative makes the question so. ``not judged`` without any gate, as in a study that lacks the arm.
+
+    Examples
+    --------
+    >>> gates = [GatedSetting({"model": "cnn", "sparsity": 0.5}, "informative", 10, 30.0),
+    ...          GatedSetting({"model": "cnn", "sparsity": 0.9}, "not informative", 10, -0.2)]
+    >>> gate_of({"model": "cnn", "sparsity": 0.5}, gates), gate_of({"model": "cnn"}, gates)
+    ('informative', 'not informative')
+    >>> gate_of({"model": "vit", "sparsity": 0.5}, gates)
+    'not judged'
     """
-    if not gates:
-        return ""
     found = {
         one.gate for one in gates
         if all(one.setting[column] == setting[column] for column in set(one.setting) & set(setting))
     }  # fmt: skip
-    order: tuple[Gate, ...] = ("informative", "not informative")
-    return next((gate for gate in order if gate in found), "not judged")
+    return next((gate for gate in _WORST_FIRST if gate in found), "not judged")
 
 
 def informative_settings(part: Part, pilots: Sequence[Evidence]) -> list[dict[str, str | float]]:

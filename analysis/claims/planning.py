@@ -200,7 +200,7 @@ class _Planner:
         if missing:
             return 0, missing, ""
         if self.cells.empty:
-            return 0, no_question(self.part, self.evidence, []), ""
+            return 0, no_question(self.part, self.evidence, self.evidence, []), ""
         outcomes = (part_outcome(self.stated, judged, self.informative) for judged in self.judged)
         outcome = next((one for one in outcomes if one.questions or one.aside), None)
         if outcome is None:
