@@ -160,6 +160,8 @@ def _robustness_in_words(primary: Sequence[PartResult]) -> str:
         for verdict, number in one.tally().items():
             tally[verdict] += number
     total = sum(tally.values())
+    if total <= len(found):
+        return "the study has the primary reading alone"
     depends = sorted({axis for one in found for axis in one.depends_on})
     word = "robust" if all(one.robust for one in found) else "not robust"
     shown = ", ".join(f"{number} {verdict}" for verdict, number in tally.items())

@@ -200,7 +200,8 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
     Settings that hold by construction are left out. A model that lacks a setting of its architecture is left out and
     counted, so that every mean of an architecture is over the same settings.
     """
-    measured = [sample for sample in samples if not sample.by_construction]
+    arising = [sample for sample in samples if len(sample.values) or {"failed", "to do"} & set(sample.counts)]
+    measured = [sample for sample in arising if not sample.by_construction]
     used = [sample for sample in measured if len(sample.values)]
     if not measured:
         return [mean_question(part, sample) for sample in samples]
@@ -218,7 +219,7 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
     }  # fmt: skip
     counts = summed_counts(measured)
     counts |= {"models without every setting": int((~whole).sum())} if used and not whole.all() else {}
-    counts |= {"settings by construction": len(samples) - len(measured)} if len(measured) < len(samples) else {}
+    counts |= {"settings by construction": len(arising) - len(measured)} if len(measured) < len(arising) else {}
     images = min((sample.images for sample in used), default=math.nan)
     words = f"{measured[0].words}, mean over {len(measured)} settings within each model"
     sample = Sample(everywhere, means, words, counts, images)
@@ -228,6 +229,10 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
         values, strata.reindex(means.index).tolist(), part.kind, margin, part.test, resolution(part, images)
     )
     record = _record(part, sample, values, tested, margin, reason)
+    lost = len(measured) - len(used)
+    if lost:  # the mean over the other settings answers another question
+        reason = f"{lost} of {len(measured)} settings failed or were not run"
+        record = record.model_copy(update={"p": None, "p_contradiction": None, "reason": reason})
     positive = sum(float(one.values.mean()) > 0 for one in used)
     details = {"settings with a positive mean": f"{positive} of {len(used)}"}
     return [Question(record.model_copy(update={"settings": len(measured), "details": details}), means, sample)]

@@ -68,10 +68,8 @@ def _reading(levels: Levels, outcome: Outcome, *, primary: bool, alpha: float) -
     values, effect, low, high, settings = pd.Series(dtype="float64"), None, None, None, len(outcome.questions)
     samples = [q.sample for q in (*outcome.questions, *outcome.aside) if q.sample is not None]
     if isinstance(outcome.part, MeanPart) and samples:
-        (mean,) = (
-            (*outcome.questions, *outcome.aside) if outcome.part.over == "mean"
-            else mean_over_settings(outcome.part, samples)[:1]
-        )  # fmt: skip
+        found = [*outcome.questions, *outcome.aside]
+        mean = found[0] if outcome.part.over == "mean" else mean_over_settings(outcome.part, samples)[0]
         values, settings = mean.values, mean.record.settings
         effect, low, high = mean.record.effect, mean.record.low, mean.record.high
     return Reading(
