@@ -56,15 +56,29 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
     """
     base = {"data_hash": data_hash(evidence), "versions": versions()}
     registered = claims.hash == evidence.meta.get("claims_hash")
+    seen: dict[tuple[str, str, float | None], str] = {}
     found = []
     for claim in claims.claims:
         result = _at_looks(claim, evidence, claims.looks, informative or {})
         parts = tuple(
-            part.model_copy(update={"records": tuple(r.model_copy(update=base) for r in part.records)})
+            part.model_copy(update={"records": tuple(_referenced(r.model_copy(update=base), seen) for r in part.records)})
             for part in result.parts
         )
-        found.append(result.model_copy(update={"parts": parts, "registered": registered, "claims_hash": claims.hash}))
+        same = sorted({(part.id, record.same_as) for part in parts for record in part.records if record.same_as})
+        notes = (*result.notes, *(f"part {part} is the same test as {other}" for part, other in same))
+        found.append(result.model_copy(update={
+            "parts": parts, "notes": notes, "registered": registered, "claims_hash": claims.hash,
+        }))  # fmt: skip
     return found
+
+
+def _referenced(record: Record, seen: dict[tuple[str, str, float | None], str]) -> Record:
+    """Return the record with a reference to an earlier one that tests the same numbers in the same way."""
+    if not record.sample or record.by_construction:
+        return record
+    own = f"{record.claim} {record.part}"
+    first = seen.setdefault((record.sample, record.kind, record.margin), own)
+    return record if first == own else record.model_copy(update={"same_as": first})
 
 
 def _at_looks(
@@ -161,7 +175,7 @@ def _robustness_in_words(primary: Sequence[PartResult]) -> str:
             tally[verdict] += number
     total = sum(tally.values())
     if total <= len(found):
-        return "the study has the primary reading alone"
+        return "the study has the primary reading alone" if total else ""
     depends = sorted({axis for one in found for axis in one.depends_on})
     word = "robust" if all(one.robust for one in found) else "not robust"
     shown = ", ".join(f"{number} {verdict}" for verdict, number in tally.items())

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import pandas as pd
 
 from analysis.claims.arms import samples, sum_of_terms
-from analysis.claims.parts import Part, Term
+from analysis.claims.parts import Labels, Part, Term
 from analysis.claims.records import Gate
 from analysis.evidence.evidence import Evidence
 from analysis.stats.intervals import t_interval
@@ -67,7 +68,11 @@ def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
     if arm is None:
         return []
     free = {column: names for column, names in part.where.items() if column not in arm}
-    reference = part.model_copy(update={"where": free})
+    key = ("gates", tuple(sorted(free.items())), part.limits, tuple(sorted(arm.items())))
+    return evidence.remember(key, partial(_judged, part.model_copy(update={"where": free}), arm, evidence))
+
+
+def _judged(reference: Part, arm: Labels, evidence: Evidence) -> list[GatedSetting]:
     terms = [Term(of=dict(arm))]
     comparisons = sum_of_terms(evidence, reference, terms)
     accuracy = samples(evidence, reference, comparisons, "accuracy")
@@ -88,14 +93,18 @@ def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
 
 
 def gate_of(setting: Setting, gates: Sequence[GatedSetting]) -> Gate:
-    """Return whether a setting is informative: the gate of the setting that agrees in all shared columns."""
+    """Return whether a setting is informative: the gate of the settings that agree in all shared columns.
+
+    A question over several sparsities is informative if one of them is.
+    """
     if not gates:
         return ""
-    for one in gates:
-        shared = set(one.setting) & set(setting)
-        if all(one.setting[column] == setting[column] for column in shared):
-            return one.gate
-    return "not judged"
+    found = {
+        one.gate for one in gates
+        if all(one.setting[column] == setting[column] for column in set(one.setting) & set(setting))
+    }  # fmt: skip
+    order: tuple[Gate, ...] = ("informative", "not informative")
+    return next((gate for gate in order if gate in found), "not judged")
 
 
 def informative_settings(part: Part, pilots: Sequence[Evidence]) -> list[dict[str, str | float]]:

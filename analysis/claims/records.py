@@ -53,6 +53,10 @@ class Record(_Frozen):
         Column -> label, where the setting is not the source's.
     data_hash : str
         `analysis.evidence.load.data_hash` of the evidence.
+    sample : str
+        Digest of the numbers of the models; empty for an estimand without one number per model.
+    same_as : str
+        Claim and part that test the same numbers in the same way; empty if none before this one.
     n : int
         Independently trained models.
     comparisons, mismatches : int or None
@@ -125,6 +129,8 @@ class Record(_Frozen):
     in_paper_setting: bool = False
     differs: dict[str, str | float] = {}
     data_hash: str = ""
+    sample: str = ""
+    same_as: str = ""
     n: int
     comparisons: int | None = None
     mismatches: int | None = None

@@ -33,7 +33,7 @@ class MaskIdentity(Part):
 
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters, the scorers and the reference."""
-        return [*super().needs(), *(("scorer", (name,)) for name in self.scorers), ("scorer", (self.reference,))]
+        return [*super().needs(), ("scorer", self.scorers), ("scorer", (self.reference,))]
 
     def replaced(self, replacement: Replacement) -> MaskIdentity:
         """Return the part with replaced scorers."""
