@@ -49,8 +49,8 @@ MAY_LOAD = {
 REFUSED = (
     "plan ABSENT", "register ABSENT", "run ABSENT", "status ABSENT", "show ABSENT 0", "claims ABSENT", "power ABSENT",
     "report ABSENT", "prune ABSENT 0 -o x.safetensors", "kappa --study ABSENT", "plan BAD", "run BAD",
-    "prune BAD 0 -o x.safetensors", "plan UNCLAIMED", "register UNCLAIMED", "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED",
-    "report UNCLAIMED",
+    "prune BAD 0 -o x.safetensors", "plan UNCLAIMED", "register UNCLAIMED", "run UNCLAIMED", "claims UNCLAIMED",
+    "power UNCLAIMED", "report UNCLAIMED",
 )  # fmt: skip
 
 CODE = """
