@@ -137,6 +137,26 @@ def test_plan_shows_the_seeds_and_what_has_changed_since_the_registration(regist
     assert any("changed since the registration: claims.yaml" in line for line in planned["warnings"])
 
 
+def test_copies_of_a_registered_study_are_merged(registered, tmp_path, command, verified):
+    other = shutil.copytree(registered, tmp_path / "other")
+    with database(registered) as connection:
+        connection.execute("DELETE FROM rows WHERE rowid IN (SELECT rowid FROM rows LIMIT 4)")
+    assert "4 cells imported" in command("run", registered, "--merge", other, "--limit", "0").out
+    assert verified(registered)["cells without a row"] == 0
+
+
+def test_given_checkpoints_are_named(registered, small, command, verified):
+    [file, *_] = (registered / "artifacts" / "dense").glob("*.safetensors")
+    text = STUDY.replace("recipe: {epochs: 1}", f"label: ours, checkpoint: {file}")
+    (small / "study.yaml").write_text(text)
+    assert command("register", small).code == 0
+    assert str(file.parent) not in (small / "registration.json").read_text()
+    assert command("run", small, "--limit", "3").code == 0
+    found = verified(small)
+    assert (found["level"], found["given checkpoints"]) == ("self-attested", ["ours"])
+    assert load(small).rows["calibration_draw"].min() > 0
+
+
 # ---------------------------------------------------------------- attacks
 
 
