@@ -63,7 +63,11 @@ def test_what_is_registered_is_read_again(tmp_path):
     assert (registered.design, registered.claims, registered.pilots) == (design, CLAIMS, (pilot,))
     assert (registered.profile, registered.gates, registered.seen) == ("quick", {"a": [0.5]}, "a pilot")
     assert set(registered.package.libraries) == {"numpy", "pandas", "scipy", "statsmodels", "torch"}
-    assert {"bench/core/identity.py", "analysis/load.py", "prunebench/api.py"} <= registered.package.files.keys()
+    assert {
+        "bench/core/identity.py",
+        "analysis/evidence/load.py",
+        "prunebench/api.py",
+    } <= registered.package.files.keys()
 
 
 def test_nothing_in_a_registration_names_the_machine(tmp_path):

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from analysis.load import load, write_parquet
+from analysis.evidence.load import load, write_parquet
 from bench.run.audit import choose_cells
 from bench.store.reader import read_database
 

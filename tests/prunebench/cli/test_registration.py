@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from analysis.load import load, write_parquet
+from analysis.evidence.load import load, write_parquet
 from bench.core.identity import canonical_json
 from bench.store.reader import read_database
 from prunebench.cli.app import app
