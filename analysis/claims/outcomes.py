@@ -104,7 +104,9 @@ class Outcome:
         ]
 
 
-def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None) -> Outcome:
+def part_outcome(
+    part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None, *, gated: bool = True
+) -> Outcome:
     """Ask the questions of a part and combine their p-values.
 
     Parameters
@@ -114,13 +116,15 @@ def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] 
     informative : sequence of mapping, optional
         Settings that a pilot found informative: the others are left out. Without a pilot, settings are judged on the
         study's own models; one that is not informative stays in the family, and its verdict is "inconclusive".
+    gated : bool
+        Whether to judge settings on the study's own models: needed for verdicts, not for the number of questions.
     """
     primary = primary_reading(part)
     missing = lacking(primary, evidence)
     if missing:
         return Outcome(part, (), (), 1.0, 1.0, missing)
     used = rows_in(evidence, informative) if informative is not None and part.gate_arm is not None else evidence
-    gates = gated_settings(primary, evidence) if informative is None else []
+    gates = gated_settings(primary, evidence) if gated and informative is None else []
     asked = [_gated(question, gates) for question in primary.questions(used)]
     arising = [question for question in asked if not question.void]
     questions = tuple(question for question in arising if not question.record.by_construction)
