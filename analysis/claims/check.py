@@ -55,9 +55,7 @@ class Findings:
     warnings: tuple[str, ...]
 
 
-def check_claims(
-    evidence: Evidence, claims: Claims, catalogue: Catalogue, *, whole: bool = True
-) -> Findings:
+def check_claims(evidence: Evidence, claims: Claims, catalogue: Catalogue, *, whole: bool = True) -> Findings:
     """Compare every part of every claim with the study.
 
     Parameters

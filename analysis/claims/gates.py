@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import pandas as pd
 
 from analysis.claims.arms import samples, sum_of_terms
-from analysis.claims.parts import Part, Term
+from analysis.claims.parts import Labels, Part, Term
 from analysis.claims.records import Gate
 from analysis.evidence.evidence import Evidence
 from analysis.stats.intervals import t_interval
 
 #: Share of the dense model's accuracy above chance that the reference arm must keep.
 KEPT = 0.1
+
+_WORST_FIRST: tuple[Gate, ...] = ("not informative", "not judged", "informative")
 
 Setting: TypeAlias = Mapping[str, str | float]
 #: Columns that name a method: the gate's arm has its own.
@@ -67,7 +70,11 @@ def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
     if arm is None:
         return []
     free = {column: names for column, names in part.where.items() if column not in arm}
-    reference = part.model_copy(update={"where": free})
+    key = ("gates", tuple(sorted(free.items())), part.limits, tuple(sorted(arm.items())))
+    return evidence.remember(key, partial(_judged, part.model_copy(update={"where": free}), arm, evidence))
+
+
+def _judged(reference: Part, arm: Labels, evidence: Evidence) -> list[GatedSetting]:
     terms = [Term(of=dict(arm))]
     comparisons = sum_of_terms(evidence, reference, terms)
     accuracy = samples(evidence, reference, comparisons, "accuracy")
@@ -88,14 +95,25 @@ def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
 
 
 def gate_of(setting: Setting, gates: Sequence[GatedSetting]) -> Gate:
-    """Return whether a setting is informative: the gate of the setting that agrees in all shared columns."""
-    if not gates:
-        return ""
-    for one in gates:
-        shared = set(one.setting) & set(setting)
-        if all(one.setting[column] == setting[column] for column in shared):
-            return one.gate
-    return "not judged"
+    """Return whether a setting is informative: the worst gate of those that agree with it in all shared columns.
+
+    A question along an axis, such as a trend over sparsities, has a gate at each of its points; one that is not
+    informative makes the question so. ``not judged`` without any gate, as in a study that lacks the arm.
+
+    Examples
+    --------
+    >>> gates = [GatedSetting({"model": "cnn", "sparsity": 0.5}, "informative", 10, 30.0),
+    ...          GatedSetting({"model": "cnn", "sparsity": 0.9}, "not informative", 10, -0.2)]
+    >>> gate_of({"model": "cnn", "sparsity": 0.5}, gates), gate_of({"model": "cnn"}, gates)
+    ('informative', 'not informative')
+    >>> gate_of({"model": "vit", "sparsity": 0.5}, gates)
+    'not judged'
+    """
+    found = {
+        one.gate for one in gates
+        if all(one.setting[column] == setting[column] for column in set(one.setting) & set(setting))
+    }  # fmt: skip
+    return next((gate for gate in _WORST_FIRST if gate in found), "not judged")
 
 
 def informative_settings(part: Part, pilots: Sequence[Evidence]) -> list[dict[str, str | float]]:

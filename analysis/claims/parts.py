@@ -138,6 +138,8 @@ class Part(Strict):
         for name, levels in value.items():
             if not levels:
                 raise ValueError(f"the reading {name!r} has no level")
+            if name == "margin" and not all(isinstance(x, (int, float)) and 0 <= x <= LARGEST_POINTS for x in levels):
+                raise ValueError(f"the reading 'margin' lists points between 0 and {LARGEST_POINTS:g}, such as [2, 1]")
             if isinstance(levels, tuple) and name not in (*FILTERS, "margin"):
                 raise ValueError(
                     f"the reading {name!r} is no column, so each of its levels must map the labels that it replaces: "
@@ -153,8 +155,8 @@ class Part(Strict):
 
     @property
     def gate_arm(self) -> Labels | None:
-        """Columns of the arm that decides whether a setting is informative; None without a gate."""
-        return self.gate if isinstance(self.gate, dict) else None
+        """Columns of the arm that decides whether a setting is informative; None without a gate, as for an identity."""
+        return self.gate if isinstance(self.gate, dict) and getattr(self, "kind", "") != "identity" else None
 
     @property
     def limits(self) -> tuple[tuple[float, ...] | None, bool]:

@@ -232,7 +232,7 @@ class _Planner:
         if missing:
             return 0, missing, ""
         if self.cells.empty:
-            return 0, no_question(self.part, self.evidence, []), ""
+            return 0, no_question(self.part, self.evidence, self.evidence, []), ""
         for evidence in self.judged.showing(self.part):
             outcome = part_outcome(self.stated, evidence, self.informative, gated=False)
             if outcome.questions or outcome.aside:

@@ -18,7 +18,6 @@ from analysis.claims.schema import CLAIM_DEFAULTS, PARTS, Adjustment, Claim, Cla
 from analysis.errors import AnalysisError, Mistakes, nearest
 from bench.core.yaml_file import Document, DocumentError, read_document
 
-
 #: Mistakes of a file that are listed; the others are counted.
 MOST_MISTAKES = 20
 

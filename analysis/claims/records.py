@@ -47,12 +47,18 @@ class Record(_Frozen):
         Column -> label; the data set and model at least, except for a mean over settings.
     settings : int
         Settings that this record rests on: 1, or the number averaged within each model.
+    averaged : tuple of dict
+        The settings that were averaged; empty for a single one.
     in_paper_setting : bool
         Whether all rows used lie in the setting that the source names.
     differs : dict
         Column -> label, where the setting is not the source's.
     data_hash : str
         `analysis.evidence.load.data_hash` of the evidence.
+    sample : str
+        Digest of the numbers of the models; empty for an estimand without one number per model.
+    same_as : str
+        Claim and part that test the same numbers in the same way; empty if none before this one.
     n : int
         Independently trained models.
     comparisons, mismatches : int or None
@@ -71,14 +77,14 @@ class Record(_Frozen):
         One-sided, for support; adjusted for the quantifier of the part.
     p_contradiction, p_contradiction_adjusted : float or None
         One-sided, for contradiction; adjusted for the quantifier and for the primary parts of the claim (Holm).
-    questions : int
-        Questions of the part that were decided together.
+    questions, primary_parts : int
+        The family: questions of the part that were decided together, and primary parts of the claim.
     alpha : float
         One-sided error rate that decides.
     effect, low, high : float or None
         Mean paired difference with its 95 % interval; identities: the largest absolute difference.
     low_repeated, high_repeated : float or None
-        Repeated interval of a study with two looks.
+        Repeated interval of a study with two looks: at the level of the look.
     margin, margin_reason : float or None, str
         As fixed before the data.
     d_z, d_z_low, d_z_high : float or None
@@ -90,8 +96,8 @@ class Record(_Frozen):
     details : dict
         Further results of the test, by name.
     planned_effect, planned_d, power : float or None
-        The planned effect, in points or standard deviations, and the power of the deciding test at it, with as many
-        models and questions as here.
+        The planned effect, in points or standard deviations, and the power of the deciding test at the latter, with as
+        many models and at the level that the quantifier leaves to one question.
     two_sided : dict
         Test -> two-sided p-value against no difference; printed, not deciding.
     disagree : bool
@@ -122,9 +128,12 @@ class Record(_Frozen):
     estimand: str
     setting: dict[str, str | float]
     settings: int = 1
+    averaged: tuple[dict[str, str | float], ...] = ()
     in_paper_setting: bool = False
     differs: dict[str, str | float] = {}
     data_hash: str = ""
+    sample: str = ""
+    same_as: str = ""
     n: int
     comparisons: int | None = None
     mismatches: int | None = None
@@ -139,6 +148,7 @@ class Record(_Frozen):
     p_contradiction: float | None = None
     p_contradiction_adjusted: float | None = None
     questions: int = 1
+    primary_parts: int = 1
     alpha: float = ALPHA
     effect: float | None = None
     low: float | None = None

@@ -7,9 +7,9 @@ is computed when it is first used and kept.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from analysis.evidence import frames
 from analysis.evidence.labels import matching_labels
 from analysis.evidence.methods import Methods
 from bench.store.reader import StudyData
+
+T = TypeVar("T")
 
 #: Sparsities closer than this are equal.
 SAME_SPARSITY = 1e-9
@@ -76,18 +78,26 @@ class Evidence(StudyData):
         between : bool
             Whether `sparsities` is a pair of limits, both included.
         """
-        key = (tuple(sorted((column, tuple(names)) for column, names in where.items())), sparsities, between)
-        if key not in self._selections:
+
+        def choose() -> pd.DataFrame:
             chosen = np.ones(len(self.pruned), dtype=np.bool_)
-            for column, names in where.items():
+            for column, names in sorted(where.items()):  # which label a name stands for depends on the order
                 chosen &= self._matches(column, tuple(names), chosen)
             if sparsities is not None:
                 chosen &= self._at(sparsities, between)
-            self._selections[key] = self.pruned[chosen]
-        return self._selections[key]
+            return self.pruned[chosen]
+
+        key = tuple(sorted((column, tuple(names)) for column, names in where.items()))
+        return self.remember(("select", key, sparsities, between), choose)
+
+    def remember(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the result of a computation on this evidence, computed once per key."""
+        if key not in self._remembered:
+            self._remembered[key] = compute()
+        return cast(T, self._remembered[key])
 
     @cached_property
-    def _selections(self) -> dict[Any, pd.DataFrame]:
+    def _remembered(self) -> dict[Hashable, Any]:
         return {}
 
     def _matches(self, column: str, names: tuple[str | int, ...], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -106,8 +116,25 @@ class Evidence(StudyData):
 
     @cached_property
     def models_per_architecture(self) -> int:
-        """Largest number of dense models of one data set and architecture; at least 1."""
+        """Largest number of planned dense models of one data set and architecture; at least 1."""
         return max(1, int(self.rows.groupby(["dataset", "model"])["train_seed"].nunique().max()))
+
+    @cached_property
+    def complete_models(self) -> int:
+        """Number of models that every data set and architecture has completed, in the order of the plan.
+
+        A model is complete if none of its cells remains to be run; failed and skipped cells count as run. An
+        architecture whose planned models are all complete does not hold back the others.
+        """
+        group = ["dataset", "model", "train_seed"]
+        models = self.rows.assign(run=self.rows["state"].isin(("done", "failed", "skipped"))).groupby(
+            group, dropna=False, observed=True
+        )
+        known = models.agg(first=("position", "min"), run=("run", "all")).sort_values("first")
+        leading = known["run"].groupby(level=[0, 1], sort=False).cummin().groupby(level=[0, 1], sort=False)
+        complete, planned = leading.sum(), leading.size()
+        waiting = complete[complete < planned]
+        return int(complete.max() if waiting.empty else waiting.min())
 
     def first_models(self, number: int) -> Evidence:
         """Return the evidence of the first models of every data set and architecture, in the order of the plan."""
@@ -124,8 +151,8 @@ class Evidence(StudyData):
     def chance(self, dataset: str) -> float:
         """Return the accuracy of guessing: the share of the largest test class, or 1 / classes where it is not stored.
 
-        NaN for a data set whose classes are not known.
+        NaN for a data set whose classes are not known. See `bench.core.types.DataFacts`.
         """
         facts = self.meta["provenance"].get("datasets", {}).get(dataset, {})
         classes = facts.get("num_classes")
-        return float(facts.get("largest_class", 1 / classes if classes else np.nan))
+        return float(facts.get("chance") or (1 / classes if classes else np.nan))

@@ -90,11 +90,11 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     """Print what the registration proves: its level, deviations, changes of the code, and missing cells."""
     from analysis.evidence.files import has_evidence
     from bench.study.registration import changes_of_package, read_record
-    from prunebench.checks import check_claims
 
-    check_claims(study)
     level = _level(study, profile) if has_evidence(study) else None
     record = read_record(study) if level is None else level.record
+    if level is None and record is None and not (study / "study.yaml").exists():
+        raise UserError(f"{study}: there is no study; name a folder with a study.yaml or a report")
     facts: dict[str, Any] = {"level": "not registered", "because": "there is no registration.json"}
     if level is not None:
         facts = {"level": level.word, "because": level.reason}
@@ -121,9 +121,10 @@ def _claims_hash(study: Path, profile: str | None) -> str:
     """Check the files of a study and return the hash of its claims."""
     from analysis.claims.read import claims_hash
     from analysis.claims.schema import claims_path
-    from prunebench.checks import check_study_folder
+    from bench.plugins.catalogue import make_registry
+    from bench.study.load import check_study
 
-    check_study_folder(study, profile)
+    check_study(study, make_registry(study), profile)
     claims = claims_path(study)
     if not claims.exists():
         raise UserError(f"{claims}: there is no such file, and a registration is about claims; write one")
@@ -140,16 +141,18 @@ def _pilot(folder: Path) -> Pilot:
 
 def _level(study: Path, profile: str | None) -> Level:
     """Decide the level of a study from its evidence, and check it with Git and the time-stamp."""
-    with quick_imports():
-        from analysis.evidence.load import load
     from analysis.claims.read import claims_hash
     from analysis.claims.schema import claims_path
+
+    claims = claims_path(study)
+    digest = claims_hash(claims) if claims.exists() else None
+    with quick_imports():
+        from analysis.evidence.load import load
     from bench.store.registration_level import registration_level
     from bench.study.registered import verify_level
 
-    data, claims = load(study, profile), claims_path(study)
-    level = registration_level(data.meta, data.rows, claims_hash(claims) if claims.exists() else None)
-    return verify_level(study, level)
+    data = load(study, profile)
+    return verify_level(study, registration_level(data.meta, data.rows, digest))
 
 
 def _describe(record: Record) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
-    """Decide the claims and print the verdicts."""
+    """Decide the claims and print the verdicts; --json prints the records, in percentage points."""
     from analysis.claims.read import read_claims
     from analysis.evidence.files import refuse_without_evidence
     from prunebench.checks import compare_claims
@@ -41,24 +41,25 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     with quick_imports():
         from analysis.claims.decide import decide
         from analysis.evidence.load import load
-        from analysis.formats import NONE
-        from analysis.verdict_tables import verdict_table
+        from analysis.verdict_sentences import claim_lines, headline, registration_sentences
+        from bench.store.registration_level import registration_level
 
     evidence = load(study, profile)
     for warning in compare_claims(evidence, stated, make_registry(study)):
         typer.echo(f"warning: {warning}", err=True)
-    frame = verdict_table(decide(evidence, stated))
+    level = registration_level(evidence.meta, evidence.rows, stated.hash)
+    results = decide(evidence, stated)
     if as_json:
-        print_json(frame.to_dict(orient="records"))
+        print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
         return
     out = make_console()
-    for claim in frame.to_dict(orient="records"):
-        setting = "" if claim["Setting"] == NONE else f"{claim['Setting']}; "
-        out.print(f"{claim['Claim']}  {claim['Verdict']}  {setting}"
-                  f"registered before data: {claim['Registered before data']}", style="bold")  # fmt: skip
-        out.print(f"    {claim['What it says']} ({claim['Source']})")
-        if claim["Beside it"] != NONE:
-            out.print(f"    caveats: {claim['Beside it']}")
+    for sentence in (headline(results), *registration_sentences(level, stated.hash)):
+        out.print(sentence)
+    for result in results:
+        first, *more = claim_lines(result)
+        out.print(first, style="bold")
+        for line in more:
+            out.print(f"    {line}")
 
 
 @commands.command()

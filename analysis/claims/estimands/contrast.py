@@ -30,7 +30,7 @@ class Contrast(MeanPart):
 
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters, the labels compared and the reference."""
-        return [*super().needs(), *((self.axis, (name,)) for name in self.of), (self.axis, (self.against,))]
+        return [*super().needs(), (self.axis, self.of), (self.axis, (self.against,))]
 
     def arms(self) -> tuple[Term, ...]:
         """Return the labels compared and the reference."""

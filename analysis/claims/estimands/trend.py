@@ -20,8 +20,8 @@ from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.labels import matching_labels
 from analysis.stats.degenerate import classify
-from analysis.stats.intervals import t_interval  # TODO correlation_interval
 from analysis.stats.equivalence import tost
+from analysis.stats.intervals import t_interval  # TODO correlation_interval
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
 from analysis.stats.ranks import friedman
@@ -188,7 +188,7 @@ class Differs(TestedPart):
 
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels compared."""
-        return [*super().needs(), *((self.axis, (name,)) for name in self.of or ())]
+        return [*super().needs(), *([(self.axis, self.of)] if self.of else [])]
 
     def arms(self) -> tuple[Term, ...]:
         """Return the labels compared, if the part names them."""
