@@ -304,12 +304,12 @@ def _shortfall(plan: PartPlan, claims: Claims, power: float) -> Iterator[str]:
         if plan.unit == "points" and plan.margin is not None and plan.margin < least:
             yield (
                 f"{claims.place(plan.claim, plan.part, 'margin')}: {name}: {models} models decide a margin of at least "
-                f"{least:.1f} points with {power:.0%} power; the margin is {plan.margin:g} points ({needed})"
+                f"{least:.1f} points with {100 * power:.0f} % power; the margin is {plan.margin:g} points ({needed})"
             )
     elif plan.planned.power is not None and plan.effect is not None and plan.effect < (plan.margin or 0.0) + least:
         key = "planned_effect" if plan.unit == "points" else "planned_d"
         yield (
             f"{claims.place(plan.claim, plan.part, key)}: {name}: {models} models detect an effect of at least "
-            f"{(plan.margin or 0.0) + least:.2g} {plan.unit} with {power:.0%} power; the planned effect is {plan.effect:.2g} "
-            f"{plan.unit} (power {plan.planned.power:.0%}, {needed})"
+            f"{(plan.margin or 0.0) + least:.2g} {plan.unit} with {100 * power:.0f} % power; the planned effect is {plan.effect:.2g} "
+            f"{plan.unit} (power {100 * plan.planned.power:.0f} %, {needed})"
         )
