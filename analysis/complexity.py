@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.kappa.complexity_set import KappaSet, kappa_set
 from analysis.stats.degenerate import Category
 from analysis.stats.intervals import Interval, t_interval
 from analysis.stats.max_t import MaxT, max_t
@@ -43,8 +44,10 @@ class Point:
         e_1 and e_2: mean escape of the class over the plateau (fraction), t interval.
     p : tuple of float
         Max-T adjusted, one-sided, of each; NaN where a class has no variance, and its value decides.
+    kappa_set : KappaSet
+        95 % set of kappa, by t tests with the margin (fractions).
     kappa : int or None
-        0, 1 or 2; None where so few models decide nothing.
+        0, 1 or 2 by the max-T test, which `at_least` repeats in resamples; None where so few models decide nothing.
     at_least : tuple of float
         P(kappa >= 1) and P(kappa >= 2) over resampled models; NaN where `kappa` is None.
     category : str
@@ -54,6 +57,7 @@ class Point:
     sparsity: float
     escapes: tuple[Interval, Interval]
     p: tuple[float, float]
+    kappa_set: KappaSet
     kappa: int | None
     at_least: tuple[float, float]
     category: KappaCategory
@@ -131,6 +135,8 @@ def complexity(
     classes: Mapping[int, Sequence[str]],
     *,
     by: str = "scorer",
+    margin: float = 0.005,
+    least_sd: float = 0.0,
     alpha: float = 0.05,
     resamples: int = 500,
     seed: int = 0,
@@ -138,9 +144,9 @@ def complexity(
     """Compute kappa(S) by its definition: 0 if neither e_1 nor e_2 exceeds 0, else the least k whose e_k does.
 
     Per model and sparsity, e_k is the accuracy of class k minus the plateau, averaged over the scorers that were
-    named for the class before the data. "Exceeds" is decided by the sign-flip max-T test over both classes, so that
-    two chances cost what they should. The distribution of kappa(S) comes from resampling models, the same for all
-    sparsities, and deciding anew in every resample.
+    named for the class before the data. What the data allow to conclude is the 95 % set of kappa (`kappa_set`). For
+    the descriptive distribution of kappa(S), "exceeds" is decided by the sign-flip max-T test over both classes, in the
+    data and anew in every resample of the models, which is the same for all sparsities.
 
     Parameters
     ----------
@@ -151,8 +157,10 @@ def complexity(
         1 and 2 -> labels of the column `by`.
     by : str
         ``scorer``, or ``method`` where searches stand beside each other.
+    margin, least_sd : float
+        Of the set, fractions; see `kappa_set`.
     alpha : float
-        One-sided level.
+        One-sided level of the max-T test.
     resamples, seed : int
         Of the models.
 
@@ -192,6 +200,7 @@ def complexity(
             sparsity=float(grid[place]),
             escapes=(t_interval(values[:, place, 0]), t_interval(values[:, place, 1])),
             p=(test.p_adjusted[0], test.p_adjusted[1]),
+            kappa_set=kappa_set(values[:, place, 0], values[:, place, 1], margin, least_sd=least_sd),
             kappa=_kappa(values[:, place], test, alpha) if decided[place] else None,
             at_least=(float(shares[place, 0]), float(shares[place, 1])),
             category=categories[place],
@@ -274,15 +283,9 @@ def premium(escapes: pd.DataFrame, raw: str = "a5", smooth: str = "v1", *, by: s
     rows: list[dict[str, Any]] = []
     for place, sparsity in enumerate(grid):
         own = t_interval(difference[:, place])
-        row: dict[str, Any] = {
-            "sparsity": float(sparsity),
-            "n": own.n,
-            "mean": own.mean,
-            "low": own.low,
-            "high": own.high,
-        }
-        row |= {"p_above": above.p_adjusted[place], "p_below": below.p_adjusted[place], "category": own.category}
-        rows.append(row)
+        row = {"sparsity": float(sparsity), "n": own.n, "mean": own.mean, "low": own.low, "high": own.high}
+        p = {"p_above": above.p_adjusted[place], "p_below": below.p_adjusted[place]}
+        rows.append(row | p | {"category": own.category})
     return pd.DataFrame(rows, columns=["sparsity", "n", "mean", "low", "high", "p_above", "p_below", "category"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,6 +17,8 @@ from analysis.evidence.fusion import search_name
 CLASSES: Mapping[int, tuple[str, ...]] = MappingProxyType({1: ("v1", "v1b_var", "v1d_range"), 2: ("a5", "a5_log6")})
 #: Resamples of the models: 500 take 15 s for 24 models, 8 searches and 5 sparsities.
 RESAMPLES = 200
+#: Margin where the claim has none, as for every claim: half a point or three test images, whichever is larger.
+LEAST_MARGIN, MARGIN_IMAGES = 0.005, 3
 #: The wiggle premium: the first less the second.
 RAW, SMOOTH = "a5", "v1"
 
@@ -44,8 +47,15 @@ class Setting:
     premium: pd.DataFrame
 
 
-def study_complexity(rows: pd.DataFrame) -> list[Setting]:
+def study_complexity(rows: pd.DataFrame, margin: float | None = None) -> list[Setting]:
     """Compute kappa(S) wherever a study has both classes: channels, uniform allocation, without repair, as in claim P3.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The study's rows.
+    margin : float, optional
+        Largest escape that counts as none, a fraction; by default half a point or three test images.
 
     Returns
     -------
@@ -61,7 +71,9 @@ def study_complexity(rows: pd.DataFrame) -> list[Setting]:
         classes = {k: tuple(name for name in names if name in there) for k, names in CLASSES.items()}
         if search == "none" or not all(classes.values()):
             continue
-        found = complexity(own, classes, resamples=RESAMPLES)
+        images = float(main["n_test"][main["dataset"].eq(str(dataset)) & main["model"].eq(str(model))].min())
+        least = max(LEAST_MARGIN, MARGIN_IMAGES / images) if margin is None else margin
+        found = complexity(own, classes, margin=least, least_sd=1 / (images * math.sqrt(12)), resamples=RESAMPLES)
         wiggle = premium(own, RAW, SMOOTH) if {RAW, SMOOTH} <= there else pd.DataFrame()
         name = search_name(own.iloc[0].to_dict())
         settings.append(Setting(str(dataset), str(model), name, classes, found, wiggle))

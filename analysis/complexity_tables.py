@@ -16,18 +16,19 @@ from analysis.kappa_tables import degree, scorer_title
 
 
 def points_table(settings: Sequence[Setting]) -> pd.DataFrame:
-    """One row per data set, model, search and sparsity: both escapes, their tests, kappa and its distribution."""
+    """One row per data set, model, search and sparsity: both escapes, the 95 % set of kappa, bootstrap shares."""
     return pd.DataFrame([
         _where(setting) | {
             "Sparsity (%)": percent(point.sparsity, 1), "Models": count(setting.found.models),
             "Escape, class 1 (points)": points(point.escapes[0].mean),
             "95 % t interval, class 1": span(point.escapes[0].low, point.escapes[0].high, signed=True),
-            "p, class 1": p_value(point.p[0]),
+            "Max-T p, class 1 (descriptive)": p_value(point.p[0]),
             "Escape, class 2 (points)": points(point.escapes[1].mean),
             "95 % t interval, class 2": span(point.escapes[1].low, point.escapes[1].high, signed=True),
-            "p, class 2": p_value(point.p[1]),
-            "kappa": NONE if point.kappa is None else str(point.kappa),
-            "P(kappa >= 1)": decimal(point.at_least[0]), "P(kappa >= 2)": decimal(point.at_least[1]),
+            "Max-T p, class 2 (descriptive)": p_value(point.p[1]),
+            "Margin (points)": decimal(100 * point.kappa_set.margin), "kappa, 95 % set": str(point.kappa_set),
+            "Bootstrap share, kappa >= 1 (descriptive)": decimal(point.at_least[0]),
+            "Bootstrap share, kappa >= 2 (descriptive)": decimal(point.at_least[1]),
             "kappa in the paper": str(in_paper(point.sparsity)),
             "Remark": NONE if point.category == "regular" else point.category,
         }
@@ -123,20 +124,23 @@ def classes_sentence(settings: Sequence[Setting]) -> str:
 
 
 def agreement_sentence(settings: Sequence[Setting]) -> str:
-    """Count where kappa(S) is what the paper says."""
-    decided = [(point.kappa, in_paper(point.sparsity)) for one in settings for point in one.found.points]
-    known = [(ours, paper) for ours, paper in decided if ours is not None]
-    if not known:
-        return "Too few models: kappa is decided nowhere."
-    equal = sum(ours == paper for ours, paper in known)
-    lower = sum(ours < paper for ours, paper in known)
+    """Count where the 95 % set of kappa is a single value, and how it compares with the paper's."""
+    pairs = [(point.kappa_set, in_paper(point.sparsity)) for one in settings for point in one.found.points]
+    known = [(found.kappa, paper) for found, paper in pairs if found.kappa is not None]
+    equal, lower = sum(ours == paper for ours, paper in known), sum(ours < paper for ours, paper in known)
+    held = sum(found.kappa is None and paper in found.values for found, paper in pairs)
     text = (
-        f"The paper: kappa 0 is enough under {percent(PAPER[1], 0)} % sparsity, 1 from there, 2 from "
-        f"{percent(PAPER[2], 0)} %. Here kappa is that in {count(equal)} of {count(len(known))} points, lower in "
-        f"{count(lower)} and higher in {count(len(known) - equal - lower)}"
+        f"In the paper kappa 0 is enough below {percent(PAPER[1], 0)} % sparsity, 1 from there, and 2 from "
+        f"{percent(PAPER[2], 0)} %. Here the 95 % set is a single value at {count(len(known))} of {count(len(pairs))} "
+        f"points: the paper's value at {count(equal)}, a lower one at {count(lower)}, a higher one at "
+        f"{count(len(known) - equal - lower)}."
     )
-    left = len(decided) - len(known)
-    return text + (f"; in {count(left)} there are too few models to decide." if left else ".")
+    if len(known) < len(pairs):
+        text += (
+            f" At the other {count(len(pairs) - len(known))} points kappa is undecided; the set contains the paper's "
+            f"value at {count(held)} of them."
+        )
+    return text
 
 
 def limits_sentence(settings: Sequence[Setting]) -> str:

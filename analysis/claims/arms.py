@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,13 +131,24 @@ def samples(
     arm is left out. Where the allocation sets the sparsity (EMP), rows of arms that reached different sparsities are
     no pair: the difference would be that of the sparsity.
     """
+    where = tuple(sorted(part.where.items()))
+    return [
+        sample for one in comparisons
+        for sample in evidence.remember(
+            ("samples", where, part.limits, repr(one), value, along),
+            partial(_samples, evidence, part, one, value, along),
+        )
+    ]  # fmt: skip
+
+
+def _samples(evidence: Evidence, part: Part, comparison: Comparison, value: str, along: str | None) -> list[Sample]:
     noted = () if value in ("accuracy", "change") else ("notes", "train_overlap")
     rows = chosen_rows(evidence, part)[[*_KEYS, *_ROW, *noted]]
     complete = {
         label for label in evidence.planned_labels["recalibration"]
         if (record := evidence.known_methods.find("recalibration", label)) is not None and record.complete
     }  # fmt: skip
-    return [sample for one in comparisons for sample in _combined(rows, one, value, along, complete)]
+    return list(_combined(rows, comparison, value, along, complete))
 
 
 def sum_of_terms(evidence: Evidence, part: Part, terms: Sequence[Term]) -> list[Comparison]:

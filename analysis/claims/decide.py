@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from scipy import stats
 
-from analysis.claims.gates import Setting
+from analysis.claims.gates import Informative, registered_gates
 from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.planned_power import planned_power
 from analysis.claims.read import Claims, read_claims
@@ -19,9 +19,6 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
 from analysis.stats.families import PartP, claim_p_values
 from analysis.stats.looks import nominal_levels
-
-#: (claim, part) -> settings that a pilot found informative, as stored at registration.
-Informative = Mapping[tuple[str, str], Sequence[Setting]]
 
 
 def decide_claims(evidence: Evidence, claims_file: Path) -> list[ClaimResult]:
@@ -55,19 +52,38 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
     evidence : Evidence
     claims : Claims
     informative : mapping, optional
-        Settings that a pilot found informative; parts without an entry are judged on the study's own models.
+        Settings that a pilot found informative; default: those of the registration. Parts without an entry are judged
+        on the study's own models.
     """
+    if informative is None:
+        informative = registered_gates(evidence)
     base = {"data_hash": data_hash(evidence), "versions": versions()}
     registered = claims.hash == evidence.meta.get("claims_hash")
+    seen: dict[tuple[str, str, float | None], str] = {}
     found = []
     for claim in claims.claims:
-        result = _at_looks(claim, evidence, claims.looks, informative or {})
+        result = _at_looks(claim, evidence, claims.looks, informative)
         parts = tuple(
-            part.model_copy(update={"records": tuple(r.model_copy(update=base) for r in part.records)})
+            part.model_copy(
+                update={"records": tuple(_referenced(r.model_copy(update=base), seen) for r in part.records)}
+            )
             for part in result.parts
         )
-        found.append(result.model_copy(update={"parts": parts, "registered": registered, "claims_hash": claims.hash}))
+        same = sorted({(part.id, record.same_as) for part in parts for record in part.records if record.same_as})
+        notes = (*result.notes, *(f"part {part} is the same test as {other}" for part, other in same))
+        found.append(result.model_copy(update={
+            "parts": parts, "notes": notes, "registered": registered, "claims_hash": claims.hash,
+        }))  # fmt: skip
     return found
+
+
+def _referenced(record: Record, seen: dict[tuple[str, str, float | None], str]) -> Record:
+    """Return the record with a reference to an earlier one that tests the same numbers in the same way."""
+    if not record.sample or record.by_construction:
+        return record
+    own = f"{record.claim} {record.part}"
+    first = seen.setdefault((record.sample, record.kind, record.margin), own)
+    return record if first == own else record.model_copy(update={"same_as": first})
 
 
 def _at_looks(
@@ -221,6 +237,8 @@ def _robustness_in_words(primary: Sequence[PartResult]) -> str:
         for verdict, number in one.tally().items():
             tally[verdict] += number
     total = sum(tally.values())
+    if total <= len(found):
+        return "the study has the primary reading alone" if total else ""
     depends = sorted({axis for one in found for axis in one.depends_on})
     word = "robust" if all(one.robust for one in found) else "not robust"
     shown = ", ".join(f"{number} {verdict}" for verdict, number in tally.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -267,6 +268,7 @@ def _record(
     effect_size = dz_interval(values)
     record = Record(
         **open_record(part, sample, len(values)),
+        sample=digest_of(sample.values),
         test=tested.test,
         statistic=number(tested.statistic),
         df=number(tested.df),
@@ -292,6 +294,18 @@ def _record(
     if part.paper_value is None:
         return record
     return record.model_copy(update={"paper_value": part.paper_value, "size": _size(part.paper_value, record)})
+
+
+def digest_of(values: pd.Series) -> str:
+    """Return a digest of the numbers of the models, equal for equal numbers whatever their order.
+
+    Examples
+    --------
+    >>> digest_of(pd.Series([1.0, 2.0], ["a", "b"])) == digest_of(pd.Series([2.0, 1.0], ["b", "a"]))
+    True
+    """
+    lines = sorted(f"{checkpoint} {value:.6f}" for checkpoint, value in values.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
 def _skewed(part: MeanPart, skewness: float) -> str:

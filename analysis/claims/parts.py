@@ -34,6 +34,8 @@ Role: TypeAlias = Literal["primary", "supporting", "scan"]
 Over: TypeAlias = Literal["every", "some", "mean"]
 DecidingTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip"]
 
+PowerTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip", "max-t"]
+
 Values: TypeAlias = tuple[str | int, ...]
 #: Columns -> names of labels; a single name may be written without a list.
 Labels: TypeAlias = dict[str, Values]
@@ -167,6 +169,14 @@ class Part(Strict):
         """Return the columns and names of which the study must have at least one label each."""
         return list(self.where.items())
 
+    def named(self) -> list[tuple[str, Values]]:
+        """Return the columns and names that the part mentions, whether the study must have them or not."""
+        return self.needs()
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the arms whose cells the part uses; none where it uses all cells that its filters choose."""
+        return ()
+
     def replaced(self, replacement: Replacement) -> Part:  # noqa: ARG002
         """Return the part of a reading, with the replaced labels; one that names none of them is unchanged."""
         return self
@@ -197,6 +207,11 @@ class TestedPart(Part):
     )
     planned_d: float | None = Field(None, gt=0, description="planned effect in standard deviations of the differences")
 
+    @property
+    def power_test(self) -> PowerTest | None:
+        """The deciding test, if its power follows from one standard deviation; else None."""
+        return None
+
 
 class MeanPart(TestedPart):
     """Base of parts about a mean over models, compared with a margin."""
@@ -211,6 +226,11 @@ class MeanPart(TestedPart):
     margin_reason: str = ""
     test: DecidingTest = Field("t", description="the deciding test")
     paper_value: float | None = Field(None, description="value of the source in percentage points; never a verdict")
+
+    @property
+    def power_test(self) -> PowerTest:
+        """The deciding test."""
+        return self.test
 
     @model_validator(mode="after")
     def _consistent(self) -> MeanPart:

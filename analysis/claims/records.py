@@ -55,6 +55,10 @@ class Record(_Frozen):
         Column -> label, where the setting is not the source's.
     data_hash : str
         `analysis.evidence.load.data_hash` of the evidence.
+    sample : str
+        Digest of the numbers of the models; empty for an estimand without one number per model.
+    same_as : str
+        Claim and part that test the same numbers in the same way; empty if none before this one.
     n : int
         Independently trained models.
     comparisons, mismatches : int or None
@@ -128,6 +132,8 @@ class Record(_Frozen):
     in_paper_setting: bool = False
     differs: dict[str, str | float] = {}
     data_hash: str = ""
+    sample: str = ""
+    same_as: str = ""
     n: int
     comparisons: int | None = None
     mismatches: int | None = None
@@ -253,6 +259,8 @@ class PartResult(_Frozen):
     verdict, reason : str
     p, p_contradiction, p_contradiction_adjusted : float or None
         One-sided, of the part; the last one after Holm's correction over the primary parts of the claim.
+    left_out : int
+        Settings that are not informative in the pilot of the registration, and so are not part of the question.
     records : tuple of Record
     robustness : Robustness or None
         None for a part whose source leaves no choice open.
@@ -268,6 +276,7 @@ class PartResult(_Frozen):
     p: float | None = None
     p_contradiction: float | None = None
     p_contradiction_adjusted: float | None = None
+    left_out: int = 0
     records: tuple[Record, ...]
     robustness: Robustness | None = None
 

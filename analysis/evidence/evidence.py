@@ -7,9 +7,9 @@ is computed when it is first used and kept.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from analysis.evidence import frames
 from analysis.evidence.labels import matching_labels
 from analysis.evidence.methods import Methods
 from bench.store.reader import StudyData
+
+T = TypeVar("T")
 
 #: Sparsities closer than this are equal.
 SAME_SPARSITY = 1e-9
@@ -76,18 +78,26 @@ class Evidence(StudyData):
         between : bool
             Whether `sparsities` is a pair of limits, both included.
         """
-        key = (tuple(sorted((column, tuple(names)) for column, names in where.items())), sparsities, between)
-        if key not in self._selections:
+
+        def choose() -> pd.DataFrame:
             chosen = np.ones(len(self.pruned), dtype=np.bool_)
             for column, names in sorted(where.items()):  # which label a name stands for depends on the order
                 chosen &= self._matches(column, tuple(names), chosen)
             if sparsities is not None:
                 chosen &= self._at(sparsities, between)
-            self._selections[key] = self.pruned[chosen]
-        return self._selections[key]
+            return self.pruned[chosen]
+
+        key = tuple(sorted((column, tuple(names)) for column, names in where.items()))
+        return self.remember(("select", key, sparsities, between), choose)
+
+    def remember(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the result of a computation on this evidence, computed once per key."""
+        if key not in self._remembered:
+            self._remembered[key] = compute()
+        return cast(T, self._remembered[key])
 
     @cached_property
-    def _selections(self) -> dict[Any, pd.DataFrame]:
+    def _remembered(self) -> dict[Hashable, Any]:
         return {}
 
     def _matches(self, column: str, names: tuple[str | int, ...], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -68,9 +68,9 @@ def probabilities(settings: Sequence[Setting], methods: Methods) -> Plot:
         handles, _ = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     caption = (
-        "kappa(S) from data: the share of resamples of the models in which kappa is at least 1, and at least 2. kappa "
-        "changes where a line crosses one half (dashed across). Dotted upright: the sparsities at which the paper sees "
-        "it change."
+        "Descriptive: the share of resamples of the models in which kappa is at least 1, and at least 2. The share "
+        "crosses one half (dashed, horizontal) where kappa changes. Dotted, vertical: the sparsities at which kappa "
+        "changes in the paper. The 95 % sets are in the table."
     )
     return finish("kappa-sparsity", figure, caption, _places(settings))
 

@@ -63,10 +63,13 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
         return None
     models = sorted({one.found.models for one in settings})
     text = (
-        "kappa(S) is the least complexity of features that escapes the plateau at sparsity S: 0 if neither class does, "
-        "else 1 if class 1 does, else 2. Whether one does is decided by the max-T test over both classes (sign-flip, "
-        f"one-sided, 5 %), its distribution by resampling the models ({settings[0].found.resamples} times, everything "
-        "decided anew). Channels, uniform allocation, no repair.",
+        "kappa(S) is the least complexity of features whose mean escape from the plateau at sparsity S comes within "
+        "the margin of the largest one; magnitude itself has complexity 0 and escape 0. It is reported as a 95 % set: "
+        "the values that paired t tests of both classes' escapes do not rule out. Where several values remain, kappa "
+        "is undecided. Channels, uniform allocation, no repair.",
+        "The bootstrap shares are descriptive, as are the changes of kappa that are computed from them. In each of "
+        f"{settings[0].found.resamples} resamples of the models, kappa is the least class that exceeds the plateau at "
+        "all, by the max-T test over both classes (sign-flip, one-sided, 5 %), whichever class escapes further.",
         complexity_tables.classes_sentence(settings),
         complexity_tables.agreement_sentence(settings),
         complexity_tables.limits_sentence(settings),
@@ -81,7 +84,7 @@ def kappa_of_sparsity(data: StudyData) -> Section | None:
         known(
             Table("kappa-points", "kappa at every sparsity", complexity_tables.points_table(settings),
                   folded=len(settings) > 4),
-            Table("kappa-changes", "Where kappa changes, beside the paper's thresholds",
+            Table("kappa-changes", "Where kappa changes by bootstrap shares (descriptive), and the paper's thresholds",
                   complexity_tables.changes_table(settings)),
             Table("kappa-premium", "Wiggle premium", complexity_tables.premium_table(settings), folded=True),
         ),

@@ -46,12 +46,10 @@ def nominal_levels(looks: Sequence[int], alpha: float = ALPHA) -> tuple[float, .
     correlation sqrt(I). The levels are applied to p-values of t tests (Jennison and Turnbull 2000, Group Sequential
     Methods, section 11.5).
 
-    Simulated size of a decision at either look, one-sided 0.025 (tests/slow/test_looks_size.py):
-
-    ======== ======= ======
-    looks    t test  TOST
-    ======== ======= ======
-    ======== ======= ======
+    Simulated share of wrong decisions at either look, one-sided, of 2,000,000 normal samples each
+    (tests/slow/test_looks_size.py): t test 0.0252 to 0.0258 and TOST 0.0250 to 0.0255 for looks at 6 and 12, 8 and 16,
+    10 and 20, 10 and 30, and 15 and 20 models; at 10 and 20 it is 0.0253 and 0.0254. It exceeds 0.025 a little, since
+    t statistics of two looks are less dependent than normal ones.
 
     Examples
     --------
@@ -76,7 +74,7 @@ def nominal_levels(looks: Sequence[int], alpha: float = ALPHA) -> tuple[float, .
 
         return float(quad(given_first, -10, boundary, epsabs=1e-13)[0])
 
-    return first, float(brentq(lambda level: spent(level) - (alpha - first), alpha / 10, alpha, xtol=1e-12))
+    return first, float(brentq(lambda level: spent(level) - (alpha - first), alpha / 10, 2 * alpha, xtol=1e-12))
 
 
 def check_looks(looks: Sequence[int]) -> None:
@@ -116,8 +114,9 @@ def repeated_interval(
 ) -> Interval:
     """Return the t interval at the level of the look that the differences have reached.
 
-    All looks' intervals together cover the true mean with probability 1 - 2 alpha, so the interval keeps its coverage
-    whether or not the study stops after it, and excludes a value exactly where that look's test does.
+    All looks' intervals together cover the true mean with probability 1 - 2 alpha (0.949 to 0.950 in simulation for
+    alpha 0.025). So the interval is valid whether or not the study stops after it, and excludes a value exactly where
+    that look's test does.
 
     Parameters
     ----------

@@ -285,7 +285,7 @@ def _noise(n: int, arms: int) -> Values:
 
 
 def _simulated_power(shifts: tuple[float, ...], n: int, level: float, arms: int) -> float:
-    """Return the share of samples in which the sign-flip max-T test rejects, for one shift of the mean or for both of TOST."""
+    """Return the share of samples in which the sign-flip max-T test rejects, with one shift or with the two of TOST."""
     signs = np.where(np.arange(2**n)[:, None] >> np.arange(n) & 1, np.float32(1), np.float32(-1))
     rejected = np.ones(SAMPLES, dtype=np.bool_)
     for sign, shift in zip((-1.0, 1.0) if len(shifts) == 2 else (1.0,), shifts, strict=True):

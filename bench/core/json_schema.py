@@ -31,8 +31,8 @@ def model_schema(model: type[BaseModel]) -> dict[str, Any]:
     -----
     pydantic leaves out what a "before" validator accepts and converts, such as one label that stands for a list of
     one. Such validators are called here with a text, a whole number and a decimal one, and what they convert becomes
-    part of the schema. A validator that converts only certain values declares them itself, by pydantic's
-    ``json_schema_input_type``.
+    part of the schema. A validator that converts only certain values, or that takes pydantic's ``info``, declares its
+    short form itself, by pydantic's ``json_schema_input_type``.
 
     Examples
     --------

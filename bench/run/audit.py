@@ -17,13 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.errors import UserError
 from bench.core.provenance import provenance
-from bench.core.types import AXES, AXIS_NAMES, NONE, Cell, Group, Outcome, Settings
+from bench.core.types import AXES, NONE, Cell, Group, Outcome, Settings
 from bench.models.dense import dense_file
 from bench.run.group import (
     CellFinished,
@@ -35,17 +34,17 @@ from bench.run.group import (
     Workbench,
     compute_group,
 )
-from bench.run.open_study import OpenStudy, open_study
+from bench.run.open_study import OpenStudy, changes_since, open_study
+from bench.run.row_checks import percent, unpack
 from bench.run.settings import choose_device, device_class
 from bench.store.files import Artifacts
-from bench.store.reader import planned_rows
-from bench.study.plan import Plan, axis_values
+from bench.store.reader import StudyData
+from bench.store.schema import SCHEMA_VERSION
+from bench.study.plan import axis_values
 
 #: Cells that are computed again unless the user names a number: this share of the done rows, and at least so many.
 AUDITED_SHARE = 0.01
 LEAST_AUDITED = 5
-#: Columns of a row that its place in the plan determines.
-_PLANNED = ("group", *AXIS_NAMES, "precision")
 #: Facts of a machine that may change a result.
 _MACHINE = {"python": "Python", "system": "system", "processor": "processor", "device": "device"}
 
@@ -112,7 +111,7 @@ def choose_cells(rows: pd.DataFrame, count: int, salt: str = "") -> list[str]:
     """
     done = rows[rows["state"].eq("done")]
     lines = zip(done["cell"], done["accuracy"], done["mask"], strict=True)
-    evidence = hashlib.sha256(salt.encode())
+    evidence = hashlib.sha256(salt.encode(errors="surrogateescape"))
     for line in sorted(f"{cell}|{float(accuracy).hex()}|{_text(mask)}" for cell, accuracy, mask in lines):
         evidence.update(f"\n{line}".encode())
     key = evidence.hexdigest()
@@ -139,8 +138,14 @@ def open_as_run(folder: Path, meta: Mapping[str, Any]) -> OpenStudy:
     Raises
     ------
     UserError
-        If the study cannot be used here, or the stored settings are damaged.
+        If the study cannot be used here, an earlier version of prunebench wrote the rows in another schema, or the
+        stored settings are damaged.
     """
+    if meta["schema"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{folder}: the rows have schema {meta['schema']}, in which a cell has another id than in schema "
+            f"{SCHEMA_VERSION} of this version; audit with the one that ran the study: {_commit(meta['provenance'])}"
+        )
     try:
         stored = TypeAdapter(Settings).validate_python(meta["settings"])
     except (KeyError, ValidationError) as error:
@@ -150,6 +155,15 @@ def open_as_run(folder: Path, meta: Mapping[str, Any]) -> OpenStudy:
     if stored.batch < 1 or stored.threads < 1:
         raise UserError(f"{folder}: the evidence has a batch or number of threads below 1; restore a copy of it")
     return open_study(folder, meta.get("profile"), settings=_available(stored))
+
+
+def _commit(provenance: Mapping[str, Any]) -> str:
+    """Return the source revision of prunebench that computed, in words."""
+    revision = provenance.get("git")
+    if not isinstance(revision, Mapping):
+        return f"version {dict(provenance.get('packages', {})).get('prunebench', 'unknown')}"
+    changed = " with uncommitted changes" if revision.get("uncommitted_changes") else ""
+    return f"commit {str(revision.get('commit'))[:12]}{changed}"
 
 
 def _available(stored: Settings) -> Settings:
@@ -162,95 +176,33 @@ def _available(stored: Settings) -> Settings:
     return replace(stored, device=device, device_class=device_class(device), passes=passes)
 
 
-def differences(opened: OpenStudy, meta: Mapping[str, Any]) -> list[str]:
-    """Return what differs from the run and may change results, one line each: study, device, libraries.
+def differences(opened: OpenStudy, evidence: StudyData) -> list[str]:
+    """Return what differs from the run and may change results, one line each: study, methods, device, libraries.
 
     Parameters
     ----------
     opened : OpenStudy
         From `open_as_run`.
-    meta : mapping
-        `StudyData.meta` of the evidence.
+    evidence : StudyData
+        Of the study.
     """
-    lines = []
+    meta = evidence.meta
+    dense = [{str(name): value for name, value in row.items()} for row in evidence.dense.to_dict("records")]
+    lines = list(dict.fromkeys(changes_since([meta["study"]], dense, opened)))
     if meta.get("study_hash") != opened.study.digest():
         lines.append("study.yaml is not the one that was run")
     then, now = meta.get("provenance", {}), provenance(opened.settings.device_class)
+    if then.get("later_runs"):
+        lines.append("later runs continued it with other versions or hardware than the first, which is compared here")
     for key, name in _MACHINE.items():
         if key in then and then[key] != now[key]:
             lines.append(f"{name}: {then[key]} when it was run, {now[key]} here")
+    if _commit(then) != _commit(now):
+        lines.append(f"prunebench: {_commit(then)} when it was run, {_commit(now)} here")
     for package, version in sorted(dict(then.get("packages", {})).items()):
         if package in now["packages"] and now["packages"][package] != version:
             lines.append(f"{package}: {version} when it was run, {now['packages'][package]} here")
     return lines
-
-
-# ---------------------------------------------------------------- all rows
-
-
-def check_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, str]:
-    """Compare all done rows with the plan and with themselves; nothing is computed again.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The columns of `schema.ROWS`.
-    plan : Plan
-        Of the study.
-
-    Returns
-    -------
-    dict
-        Cell id -> problem: the row is not in the plan, has other axes there, or its accuracy is not the share of
-        its correctness bits.
-
-    Raises
-    ------
-    UserError
-        If no row is done, or none of the done rows is in the plan.
-    """
-    done = rows[rows["state"].eq("done")].set_index("cell")
-    if done.empty:
-        raise UserError("no cell is done, so that there is nothing to audit; `prunebench run` computes the cells")
-    planned = planned_rows({**axis_values(cell), "cell": cell.id} for cell in plan.cells()).set_index("cell")
-    known = done.index.isin(planned.index)
-    if not known.any():
-        raise UserError(
-            "none of the rows is in the plan of study.yaml: the study, its data or a method's version is not the one "
-            "that was run; audit with the files and the version of prunebench that made the rows"
-        )
-    problems = dict.fromkeys(done.index[~known], "is not in the plan of study.yaml")
-    ours = done[known]
-    theirs = planned.loc[ours.index]
-    for name in _PLANNED:
-        unequal = ours[name].ne(theirs[name]).fillna(True) & ~(ours[name].isna() & theirs[name].isna())
-        unlike = unequal.astype(bool)
-        for cell, own, other in zip(ours.index[unlike], ours[name][unlike], theirs[name][unlike], strict=True):
-            problems.setdefault(cell, f"{name} is {own}, in the plan {other}")
-    for cell, correct, images, accuracy in zip(
-        done.index, done["correct"], done["n_test"], done["accuracy"], strict=True
-    ):
-        share = _share(correct, images)
-        if share is not None and share != accuracy:
-            problems.setdefault(cell, f"accuracy is {_points(accuracy)}, its correctness bits give {_points(share)}")
-    return problems
-
-
-def _share(correct: Any, images: Any) -> float | None:
-    """Return the share of correct images; None where the row has no bits, NaN where they are damaged."""
-    if not isinstance(correct, bytes):
-        return None
-    if pd.isna(images) or images < 1 or len(correct) != -(-int(images) // 8):
-        return math.nan
-    return int(_bits(correct, int(images)).sum()) / int(images)
-
-
-def _bits(correct: bytes, images: int) -> Any:
-    return np.unpackbits(np.frombuffer(correct, np.uint8), count=images)
-
-
-def _points(accuracy: float) -> str:
-    return f"{100 * accuracy:.4g} %"
 
 
 # ---------------------------------------------------------------- some rows, computed again
@@ -351,20 +303,21 @@ def _compare(row: Mapping[Hashable, Any], outcome: Outcome) -> AuditedCell:
         if _text(row["mask"]) != _text(again["mask"]):
             problems.append("other mask")
         if row["accuracy"] != again["accuracy"]:
-            problems.append(f"accuracy {_points(row['accuracy'])}, recomputed {_points(again['accuracy'])}")
-        if isinstance(row["correct"], bytes) and row["correct"] != again["correct"]:
+            problems.append(f"accuracy {percent(row['accuracy'])}, recomputed {percent(again['accuracy'])}")
+        if row["correct"] != again["correct"]:
             problems.append(_unequal_images(row["correct"], again["correct"], again["n_test"]))
     return AuditedCell(cell.id, _title(cell), float(row["accuracy"]), tuple(problems))
 
 
 def _title(cell: Cell) -> str:
-    """Return the axes of a cell that vary within its group, without those that are not used."""
+    """Return the draw and the methods of a cell, without those that are not used."""
     values = axis_values(cell)
-    names = [axis.name for axis in AXES if axis.stage != "model"]
-    return ", ".join(f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label))
+    names = [axis.name for axis in AXES if axis.stage in ("mask", "evaluation")]
+    used = [f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label)]
+    return ", ".join([f"draw {cell.calibration.draw}", *used])
 
 
-def _unequal_images(stored: bytes, again: bytes, images: int) -> str:
-    if len(stored) != len(again):
-        return "other number of test images"
-    return f"{int((_bits(stored, images) != _bits(again, images)).sum())} of {images} test images differ"
+def _unequal_images(stored: Any, again: bytes, images: int) -> str:
+    if not isinstance(stored, bytes) or len(stored) != len(again):
+        return "no correctness bits of these test images"
+    return f"{int((unpack(stored, images) != unpack(again, images)).sum())} of {images} test images differ"

@@ -7,7 +7,7 @@ cells = list(opened.plan.cells())
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -235,10 +235,27 @@ def changed_inputs(store: Store, opened: OpenStudy) -> list[str]:
     """
     if store.schema != SCHEMA_VERSION:
         return [store.outdated(store.schema)]
-    return [*_changed_plugins(store.studies(), opened.study), *_changed_models(store.dense_models(), opened)]
+    return changes_since(store.studies(), store.dense_models(), opened)
 
 
-def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
+def changes_since(
+    studies: Sequence[Mapping[str, Any]], dense: Sequence[Mapping[str, Any]], opened: OpenStudy
+) -> list[str]:
+    """Return which plug-ins and dense models of a study differ from those of earlier runs, one line each.
+
+    Parameters
+    ----------
+    studies : sequence of mapping
+        Resolved studies of the runs (`Study.resolved`).
+    dense : sequence of mapping
+        Their dense models: the columns of `schema.DENSE`.
+    opened : OpenStudy
+        The study as it is now.
+    """
+    return [*_changed_plugins(studies, opened.study), *_changed_models(dense, opened)]
+
+
+def _changed_plugins(stored: Sequence[Mapping[str, Any]], study: Study) -> list[str]:
     before = {
         (axis.name, choice["name"], str(choice["version"]))
         for old in stored
@@ -254,7 +271,7 @@ def _changed_plugins(stored: list[dict[str, Any]], study: Study) -> list[str]:
     ]
 
 
-def _changed_models(stored: list[dict[str, Any]], opened: OpenStudy) -> list[str]:
+def _changed_models(stored: Sequence[Mapping[str, Any]], opened: OpenStudy) -> list[str]:
     plan = {(g.dataset, g.model, g.train_seed): g.id for g in opened.plan.groups}
     kept = {row["group"] for row in stored}
     lines = {}

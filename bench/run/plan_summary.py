@@ -63,6 +63,7 @@ def summarise_plan(opened: OpenStudy) -> dict[str, Any]:
     ]  # fmt: skip
     lines = {
         **_describe_cells(opened, cells, todo, states),
+        **_describe_registration(opened),
         "normalisation": describe_normalisations(study),
         **_describe_settings(opened.settings),
         **({"precision": describe_gain(gain)} if gain is not None else {}),
@@ -127,6 +128,16 @@ def _warnings(opened: OpenStudy, forecasts: Mapping[tuple[str, str], ModelForeca
 
 
 # ---------------------------------------------------------------- lines for people
+
+
+def _describe_registration(opened: OpenStudy) -> dict[str, str]:
+    """Return the registration of a study and the train seeds that follow from it."""
+    if opened.record is None:
+        return {}
+    seeds = dict.fromkeys(group.train_seed for group in opened.plan.groups if group.train_seed is not None)
+    found = opened.record
+    text = f"{found.sha256[:12]}, number {found.registration.number} of this folder"
+    return {"registration": f"{text}; train seeds {', '.join(map(str, seeds)) or 'none: every model is given'}"}
 
 
 def _describe_cells(opened: OpenStudy, cells: list[Cell], todo: set[str], states: Counter[str]) -> dict[str, str]:

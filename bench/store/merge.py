@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from bench.core.errors import UserError
 from bench.store.database import Store, open_store
 from bench.store.files import Artifacts
+from bench.store.registration import REGISTRATION, Record
 from bench.store.tables import (
     CHECKED,
     CHECKS,
@@ -105,6 +106,7 @@ def _merge(target: sa.Connection, source: sa.Connection, study_hash: str, other:
         target.execute(sa.insert(ROWS), rows)
     _copy_missing(target, source, DENSE, ("group",))
     _copy_missing(target, source, CHECKS, ("cell", "kind"))
+    _join_registrations(target, source)
     _copy_missing(target, source, META, ("key",))
     _forget_checks(target, {row["group"] for row in rows} & begun, study_hash)
     _update_study(target, dict(mine), dict(found), other)
@@ -120,6 +122,18 @@ def _refuse_other_models(target: sa.Connection, source: sa.Connection, other: Pa
                 f"{other}: its dense model {checkpoint[:12]} is {mine[group][:12]} here: rows of two models cannot be "
                 f"mixed; take its cells from one of the two"
             )
+
+
+def _join_registrations(target: sa.Connection, source: sa.Connection) -> None:
+    """Note in this store's registration what the other store's runs found; without one here, none is imported."""
+    query = sa.select(META.c.value).where(META.c.key == REGISTRATION)
+    mine, theirs = (json.loads(connection.execute(query).scalar() or "null") for connection in (target, source))
+    value = "null"
+    if mine is not None:
+        record = Record.model_validate(mine)
+        value = (record if theirs is None else record.joined(Record.model_validate(theirs))).model_dump_json()
+    if mine is not None or theirs is not None:
+        replace_row(target, META, {"key": REGISTRATION, "value": value}, ("key",))
 
 
 def _copy_missing(target: sa.Connection, source: sa.Connection, table: sa.Table, keys: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -213,6 +213,19 @@ class Record(_Frozen):
         """What holds now: the last amendment or, without one, the registration."""
         return self.amendments[-1] if self.amendments else self.registration
 
+    def joined(self, other: Record) -> Record:
+        """Return the record of rows that runs of two copies of one study folder have computed."""
+        if other.sha256 != self.sha256:
+            return self  # no row of the other one is planned here
+        return self.model_copy(
+            update={
+                "commit": self.commit if other.commit is not None else None,
+                "stamped": self.stamped if other.stamped is not None else None,
+                "at_start": min(self.at_start, other.at_start),
+                "changes": tuple(dict.fromkeys((*self.changes, *other.changes))),
+            }
+        )
+
     def chain_fault(self) -> str | None:
         """Return how the amendments do not follow from the registration and each other, or None."""
         previous = self.sha256
@@ -265,13 +278,12 @@ def study_differences(before: Mapping[str, Any], now: Mapping[str, Any], *, igno
     ['sparsities: [0.5] -> [0.5, 0.9]']
     """
     found = list(_differences(_essential(before), _essential(now), "", ignore_new=ignore_new))
-    for key in ("data", "models"):
-        titles = [{entry.get("label") or entry["name"]: _entry(entry) for entry in study[key]} if key in study else {}
-                  for study in (before, now)]  # fmt: skip
+    for key in ("data", "models") if not found else ():
+        before_titles, now_titles = (_titles(study.get(key, ())) for study in (before, now))
         found += [
             f"{key}: the label {title!r} now names another entry"
-            for title, entry in titles[1].items()
-            if next(_differences(titles[0].get(title, entry), entry, "", ignore_new=ignore_new), None)
+            for title, entry in now_titles.items()
+            if next(_differences(before_titles.get(title, entry), entry, "", ignore_new=ignore_new), None)
         ]
     return found
 
@@ -285,6 +297,11 @@ def _essential(study: Mapping[str, Any]) -> dict[str, Any]:
         listed = isinstance(value, list) and key != "exclude"
         kept[key] = [_entry(entry) if isinstance(entry, Mapping) else entry for entry in value] if listed else value
     return kept
+
+
+def _titles(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the entries of data sets or models by the label that tables show."""
+    return {entry.get("label") or entry["name"]: _entry(entry) for entry in entries}
 
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ The commit and the time-stamp are taken as the evidence claims them; `bench.stud
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.store.registration import (
     REGISTRATION,
@@ -33,6 +33,37 @@ CLAIMED_ORDER = "order claimed by the author's history"
 TIME_STAMPED = "time-stamped"
 #: From the weakest to the strongest.
 LEVELS = (NOT_REGISTERED, SELF_ATTESTED, CLAIMED_ORDER, TIME_STAMPED)
+
+
+class _Entry(BaseModel):
+    """A data set or model of a resolved study; the other keys are compared as they are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    label: str | None = None
+    checkpoint: str | None = None
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name
+
+
+class _Calibration(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    draws: int = Field(ge=1, le=10**6)
+
+
+class _Study(BaseModel):
+    """What the level reads of a resolved study."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: tuple[_Entry, ...]
+    models: tuple[_Entry, ...]
+    train_seeds: tuple[int, ...]
+    calibration: _Calibration
 
 
 @dataclass(frozen=True)
@@ -102,13 +133,16 @@ def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str 
     try:
         record = Record.model_validate(stored)
         registration = record.registration
+        for design in (registration.design, *(amendment.design for amendment in record.amendments)):
+            _Study.model_validate(design.study)
+        study = _Study.model_validate(meta["study"])
     except ValidationError:
         return Level(NOT_REGISTERED, "the stored registration is damaged")
-    current, study = record.current, meta["study"]
+    current = record.current
     fault = (
         record.chain_fault()
         or _fault_of_claims(record, registration, claims)
-        or _fault_of_study(current, study)
+        or _fault_of_study(current, meta["study"])
         or _fault_of_seeds(record, study, rows)
     )
     word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, registration)
@@ -116,7 +150,7 @@ def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str 
         word, reason, record,
         missing=int(rows["state"].isna().sum()) + max(0, current.design.cells - len(rows)),
         failed=int(rows["state"].eq("failed").sum()),
-        given=tuple(model.get("label") or model["name"] for model in study["models"] if model.get("checkpoint")),
+        given=tuple(model.title for model in study.models if model.checkpoint is not None),
     )  # fmt: skip
 
 
@@ -152,21 +186,16 @@ def _fault_of_study(current: Registration | Amendment, study: Mapping[str, Any])
     return f"the study of the evidence is not the registered one ({changed[0]})" if changed else None
 
 
-def _fault_of_seeds(record: Record, study: Mapping[str, Any], rows: pd.DataFrame) -> str | None:
+def _fault_of_seeds(record: Record, study: _Study, rows: pd.DataFrame) -> str | None:
     """Return that the seeds of the rows do not follow from the registration, or None."""
     wrong = "the seeds of the rows do not follow from the registration"
-    if not set(rows["calibration_draw"].dropna()) <= set(
-        _derived(record, "calibration", study["calibration"]["draws"])
-    ):
+    source = record.seed_source
+    draws = {derived_seed(source, "calibration", number) for number in range(study.calibration.draws)}
+    if not set(rows["calibration_draw"].dropna()) <= draws or not set(rows["model"]) <= {m.title for m in study.models}:
         return wrong
-    trained = set(_derived(record, "train", study["train_seeds"]))
-    for model in study["models"]:
-        found = rows.loc[rows["model"].eq(model.get("label") or model["name"]), "train_seed"]
-        if not model.get("checkpoint") and not (found.notna().all() and set(found) <= trained):
+    trained = {derived_seed(source, "train", number) for number in study.train_seeds}
+    for model in study.models:
+        found = rows.loc[rows["model"].eq(model.title), "train_seed"]
+        if model.checkpoint is None and not (found.notna().all() and set(found) <= trained):
             return wrong
     return None
-
-
-def _derived(record: Record, stream: str, numbers: int | list[int]) -> Iterator[int]:
-    for number in range(numbers) if isinstance(numbers, int) else numbers:
-        yield derived_seed(record.seed_source, stream, number)

@@ -45,35 +45,39 @@ def audit(
     refuse_without_evidence(study)
     with quick_imports():
         from analysis.evidence.load import load
-        from bench.run import audit as work
+        from bench.run.audit import choose_cells, default_count, differences, open_as_run, recompute
+        from bench.run.row_checks import check_rows, percent
         from bench.store.files import Artifacts
         from bench.store.reader import read_database
 
     # rows of a store are compared as they are: `load` refuses what no run would have written
     evidence = read_database(study, profile) if is_begun(study) else load(study, profile)
-    rows, opened = evidence.rows, work.open_as_run(study, evidence.meta)
-    problems = work.check_rows(rows, opened.plan)
-    out = make_console()
-    done, planned = int(rows["state"].eq("done").sum()), sum(1 for _ in opened.plan.cells())
-    out.print(f"{done} done rows of {planned} planned cells; {len(problems)} disagree with the plan or with themselves")
+    rows, opened = evidence.rows, open_as_run(study, evidence.meta)
+    settings, out = opened.settings, make_console()
+    out.print(
+        f"computing on {settings.device_class}, {settings.precision}, {settings.memory_format}, batch {settings.batch}"
+    )
+    for line in differences(opened, evidence):
+        out.print(f"note: {line}", style="yellow")
+    problems = check_rows(rows, opened.plan)
+    known = {cell.id for cell in opened.plan.cells()}
+    states = rows.loc[rows["state"].notna() & rows["cell"].isin(known), "state"].value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    out.print(
+        f"{len(known)} cells: {counts}, {len(known) - states.sum()} without a row; "
+        f"{len(problems)} rows disagree with the plan or with their correctness bits"
+    )
     for cell, problem in islice(problems.items(), MOST_LINES):
         out.print(f"different  {cell[:12]}  {problem}")
     if len(problems) > MOST_LINES:
         out.print(f"... and {len(problems) - MOST_LINES} more")
-    settings = opened.settings
-    out.print(
-        f"computing on {settings.device_class}, {settings.precision}, {settings.memory_format}, batch {settings.batch}"
-    )
-    for line in work.differences(opened, evidence.meta):
-        out.print(f"note: {line}", style="yellow")
-    chosen = work.choose_cells(rows, cells or work.default_count(rows), salt)
-    known = {cell.id for cell in opened.plan.cells()}
+    chosen = choose_cells(rows, cells or default_count(rows), salt)
     models = () if retrain else (Artifacts.of(study), *((Artifacts.at(cache),) if cache else ()))
     count = different = 0
-    for audited in work.recompute(opened, rows, [cell for cell in chosen if cell in known], models, out.print):
+    for audited in recompute(opened, rows, [cell for cell in chosen if cell in known], models, out.print):
         count, different = count + 1, different + bool(audited.problems)
         found = "different" if audited.problems else "equal    "
-        out.print(f"{found}  {audited.cell[:12]}  {audited.title}: {100 * audited.accuracy:.4g} %")
+        out.print(f"{found}  {audited.cell[:12]}  {audited.title}: {percent(audited.accuracy)}")
         for problem in audited.problems:
             out.print(f"           {problem}")
     out.print(f"{count - different} of {count} recomputed rows are equal to the stored ones")

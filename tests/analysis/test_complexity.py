@@ -15,6 +15,7 @@ from scipy import stats
 from analysis import complexity_figures
 from analysis.complexity import PAPER, complexity, curve, locate_change, premium
 from analysis.evidence.methods import Methods
+from analysis.kappa.complexity_set import kappa_set
 from bench.store.methods import earlier_methods
 
 GRID = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -70,6 +71,16 @@ def test_a_known_truth_is_found():
     assert found.trend.p < 0.001
     assert found.models == 8
     assert found.excluded == 0
+
+
+def test_the_set_of_kappa_is_that_of_the_classes_means_over_models():
+    frame = escapes()
+    for point in complexity(frame, CLASSES, margin=0.02, resamples=1).points:
+        own = frame[frame["sparsity"].eq(point.sparsity)]
+        first, second = (
+            own[own["scorer"].isin(names)].groupby("checkpoint")["difference"].mean() for names in CLASSES.values()
+        )
+        assert point.kappa_set.p == pytest.approx(kappa_set(first, second, 0.02).p)
 
 
 def test_the_escape_of_a_class_is_the_mean_over_its_scorers_and_models():

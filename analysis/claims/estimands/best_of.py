@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from analysis.claims.arms import Sample, pairs_with, samples
-from analysis.claims.parts import Labels, Replacement, TestedPart, Value, Values, replace_labels
+from analysis.claims.parts import Labels, PowerTest, Replacement, Term, TestedPart, Value, Values, replace_labels
 from analysis.claims.questions import SEED, Question, left_out, open_record, summed_counts, unfinished
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
@@ -39,9 +39,18 @@ class AnyOf(TestedPart):
             return {self.axis: (self.against,)}
         return super().gate_arm
 
+    @property
+    def power_test(self) -> PowerTest:
+        """The sign-flip max-T test."""
+        return "max-t"
+
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters, the labels compared and the reference."""
-        return [*super().needs(), *((self.axis, (name,)) for name in self.of), (self.axis, (self.against,))]
+        return [*super().needs(), (self.axis, self.of), (self.axis, (self.against,))]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the labels compared and the reference."""
+        return Term(of={self.axis: self.of}), Term(weight=-1, of={self.axis: (self.against,)})
 
     def replaced(self, replacement: Replacement) -> AnyOf:
         """Return the part with replaced labels of `of` and `against`."""

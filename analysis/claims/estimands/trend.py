@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis.claims.arms import Arm, Comparison, Sample, chosen_rows, samples, sum_of_terms
 from analysis.claims.means import default_margin, run_mean_test
-from analysis.claims.parts import LARGEST_POINTS, Replacement, Term, Terms, TestedPart, Value, Values
+from analysis.claims.parts import LARGEST_POINTS, PowerTest, Replacement, Term, Terms, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
@@ -41,6 +41,10 @@ class TermsPart(Terms, TestedPart):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels of all terms."""
         return [*super().needs(), *self.term_needs()]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the terms."""
+        return self.terms
 
     def replaced(self, replacement: Replacement) -> TermsPart:
         """Return the part with replaced labels in its terms."""
@@ -121,6 +125,11 @@ class Association(TermsPart):
     kind: Literal["superiority"] = "superiority"
     along_value: Value = Field("variance_loss", description="the other number")
 
+    @property
+    def power_test(self) -> PowerTest:
+        """The t test of the mean correlation."""
+        return "t"
+
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the columns other than the sparsity."""
         plain = [Term(of=self.terms[0].of)]
@@ -179,7 +188,11 @@ class Differs(TestedPart):
 
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels compared."""
-        return [*super().needs(), *((self.axis, (name,)) for name in self.of or ())]
+        return [*super().needs(), *([(self.axis, self.of)] if self.of else [])]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the labels compared, if the part names them."""
+        return (Term(of={self.axis: self.of}),) if self.of is not None else ()
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the other columns."""

@@ -85,7 +85,12 @@ def paired():
         rows: list[dict[str, Any]] = []
         models = {(model, number) for (model, _), values in settings.items() for number in range(len(values))}
         for model, number in sorted(models):
-            own = {"model": model, "train_seed": number, "checkpoint": f"{model} {number}", "group": f"{model} {number}"}
+            own = {
+                "model": model,
+                "train_seed": number,
+                "checkpoint": f"{model} {number}",
+                "group": f"{model} {number}",
+            }
             rows.append(common | own | {"scorer": "dense", "accuracy": 0.9})
             for (architecture, sparsity), values in settings.items():
                 if architecture != model or number >= len(values):

@@ -30,7 +30,9 @@ def test_the_limit_by_hand(paired, part):
     assert "scorer" not in found.setting
 
 
-@pytest.mark.parametrize(("chance", "gate"), [(0.1, "informative"), (0.17, "not informative"), (0.2, "not informative")])
+@pytest.mark.parametrize(
+    ("chance", "gate"), [(0.1, "informative"), (0.17, "not informative"), (0.2, "not informative")]
+)
 def test_the_share_of_the_largest_class_matters(paired, part, chance, gate):
     # 20 - 100 c - 0.1 (90 - 100 c) is 2 points at c = 0.1 and below 0 from c = 0.123 on
     data = paired({("cnn", 0.5): CLEAR}, level=20.0, facts={"num_classes": 10, "chance": chance})

@@ -145,7 +145,9 @@ def test_bootstrap_t_is_not_claimed_for_several_architectures():
 
 
 def test_one_model_of_an_architecture_has_no_spread():
-    assert run_mean_test([1.0, 2.0, 3.0], ["a", "a", "b"], "superiority", 0, "t").category == "one model per architecture"
+    assert (
+        run_mean_test([1.0, 2.0, 3.0], ["a", "a", "b"], "superiority", 0, "t").category == "one model per architecture"
+    )
 
 
 def test_the_default_margin_is_half_a_point_or_three_images():

@@ -45,7 +45,12 @@ def test_every_is_contradicted_by_one_setting_and_some_is_supported_by_one(paire
         assert record.p_adjusted == pytest.approx(min(1, 4 * support))
         assert record.p_contradiction_adjusted == pytest.approx(against)
     assert [record.verdict for record in records(some)] == ["supported", "inconclusive", "inconclusive", "contradicted"]
-    assert [record.verdict for record in records(every)] == ["supported", "inconclusive", "inconclusive", "contradicted"]
+    assert [record.verdict for record in records(every)] == [
+        "supported",
+        "inconclusive",
+        "inconclusive",
+        "contradicted",
+    ]
 
 
 def test_every_needs_all_and_some_is_contradicted_by_all_alone(paired, judge):
@@ -63,7 +68,10 @@ def test_what_one_question_would_support_a_family_may_not(paired, judge):
     assert 0.025 / 4 < p < 0.025
     data = paired(grid(["cnn", "vit"], [0.5, 0.8], [values, NONE, NONE, NONE]))
     record = records(judge(data, CONTRAST | {"over": "some"}))[0]
-    assert (record.verdict, record.reason) == ("inconclusive", "supported before, not after, correction over 4 questions")
+    assert (record.verdict, record.reason) == (
+        "inconclusive",
+        "supported before, not after, correction over 4 questions",
+    )
 
 
 @pytest.mark.parametrize("state", ["failed", "to do"])

@@ -33,6 +33,13 @@ def test_both_looks_together_spend_alpha(looks, alpha):
     assert second < alpha
 
 
+def test_a_very_early_or_late_first_look_changes_little():
+    assert nominal_levels([6, 1000]) == pytest.approx((0, 0.025))
+    first, second = nominal_levels([1000, 1001])
+    assert first == pytest.approx(0.025, rel=0.01)
+    assert 0.02 < second < 0.025
+
+
 def test_one_look_has_the_whole_alpha():
     assert nominal_levels([20], 0.025) == (0.025,)
     assert nominal_levels([4]) == (0.025,)
