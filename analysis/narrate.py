@@ -1,4 +1,4 @@
-"""Sentences, made from records and counts alone."""
+"""Sentences of the exploratory sections, made from frames and counts alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def found_normalisations(data: StudyData) -> list[str]:
 
 
 def progress(rows: pd.DataFrame) -> str:
-    """Say what became of the planned cells."""
+    """Count the planned cells by state."""
     states = rows["state"].fillna("to do").replace("running", "to do").value_counts()
     left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
     total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
@@ -59,7 +59,7 @@ def progress(rows: pd.DataFrame) -> str:
 
 
 def escape(compared: pd.DataFrame, level: str = "the plateau", pronoun: str = "it") -> str:
-    """Say which methods lie above and below `level` after Holm's correction."""
+    """Count the methods above and below `level` after Holm's correction."""
     tested = compared[compared["p_t"].notna()]
     if tested.empty:
         return "No paired test is possible: one model per architecture is descriptive only."
@@ -81,18 +81,18 @@ def _named(frame: pd.DataFrame) -> str:
 
 
 def budgets(found: pd.DataFrame) -> str:
-    """Say which searches had fewer evaluations than they should; empty where none had."""
+    """Return which searches had a small budget; empty if none."""
     small = small_budgets(found)
     if not small:
         return ""
     return (
         f"Small search budget: {', '.join(small)}, where {count(FULL_BUDGET)} evaluations are the rule. It stands "
-        "beside every score that such a search found, which may be lower than the full budget's."
+        "next to every score that such a search found, which may be lower than the full budget's."
     )
 
 
 def overfit(found: pd.DataFrame) -> str:
-    """Say how far the searches over-fit their images, or why that cannot be told."""
+    """Return by how much the searches over-fit their images, or why that is not known."""
     others = found[~is_equal(found["search"])]
     if others.empty:
         return "The study has equal weights only: nothing was searched."
@@ -104,15 +104,15 @@ def overfit(found: pd.DataFrame) -> str:
     known = others["overfit"].notna()
     if not known.any():
         return text + (
-            "It cannot be told here: the models may have seen the search images, candidates were compared under a "
+            "It is not known here: the models may have seen the search images, candidates were compared under a "
             "repair, or the allocation sets the sparsity."
         )
     text += f"Its mean over all settings is {points(others['overfit'].mean())} points"
-    return text + (f"; {count((~known).sum())} searches cannot tell it." if not known.all() else ".")
+    return text + (f"; {count((~known).sum())} searches do not give it." if not known.all() else ".")
 
 
 def emp(kept: pd.DataFrame) -> str:
-    """Say how far effective model pruning went, and how often its bound failed."""
+    """Return the sparsity that effective model pruning reached, and how often its bound failed."""
     settings = frames.summarise(frames.per_model(kept, "change"), "change")
     reached = kept["sparsity_achieved"]
     near = int(settings["mean"].ge(-0.01).sum())
@@ -125,7 +125,7 @@ def emp(kept: pd.DataFrame) -> str:
 
 
 def repairs(compared: pd.DataFrame) -> str:
-    """Say how the corrections differ from none, per recalibration."""
+    """Return by how much the corrections differ from none, per recalibration."""
     if compared.empty:
         return "The study compares no corrections."
     sentences = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from scipy import stats
 
-from analysis.claims.gates import Setting
+from analysis.claims.gates import Informative, registered_gates
 from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.planned_power import planned_power
 from analysis.claims.read import Claims, read_claims
@@ -19,9 +19,6 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
 from analysis.stats.families import PartP, claim_p_values
 from analysis.stats.looks import nominal_levels
-
-#: (claim, part) -> settings that a pilot found informative, as stored at registration.
-Informative = Mapping[tuple[str, str], Sequence[Setting]]
 
 
 def decide_claims(evidence: Evidence, claims_file: Path) -> list[ClaimResult]:
@@ -55,14 +52,17 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
     evidence : Evidence
     claims : Claims
     informative : mapping, optional
-        Settings that a pilot found informative; parts without an entry are judged on the study's own models.
+        Settings that a pilot found informative; default: those of the registration. Parts without an entry are judged
+        on the study's own models.
     """
+    if informative is None:
+        informative = registered_gates(evidence)
     base = {"data_hash": data_hash(evidence), "versions": versions()}
     registered = claims.hash == evidence.meta.get("claims_hash")
     seen: dict[tuple[str, str, float | None], str] = {}
     found = []
     for claim in claims.claims:
-        result = _at_looks(claim, evidence, claims.looks, informative or {})
+        result = _at_looks(claim, evidence, claims.looks, informative)
         parts = tuple(
             part.model_copy(
                 update={"records": tuple(_referenced(r.model_copy(update=base), seen) for r in part.records)}

@@ -45,6 +45,8 @@ class Outcome:
         One-sided, of the part; 1 where nothing can be decided.
     lacks : str
         What the study lacks to test the part; empty if nothing.
+    left_out : int
+        Settings that are not informative in the pilot.
     """
 
     part: Part
@@ -53,6 +55,7 @@ class Outcome:
     p: float
     p_contradiction: float
     lacks: str = ""
+    left_out: int = 0
 
     @property
     def by_construction(self) -> str:
@@ -76,7 +79,7 @@ class Outcome:
         return PartResult(
             id=self.part.id, text=self.part.text, kind=self.part.kind, role=self.part.role,  # type: ignore[attr-defined]
             over=self.part.over, verdict=verdict, reason=reason, p=self.p, p_contradiction=self.p_contradiction,
-            p_contradiction_adjusted=against,
+            p_contradiction_adjusted=against, left_out=self.left_out,
             records=(*self._records(alpha, factor), *(_set_aside(question) for question in self.aside)),
         )  # fmt: skip
 
@@ -129,7 +132,8 @@ class Outcome:
             for question, record in zip(earlier.questions, decided.records, strict=False)
             if record.kind != "identity" and record.verdict in ("supported", "contradicted")
         }
-        return _combined(self.part, [standing.get(q.place, q) for q in self.questions], self.aside, self.lacks)
+        questions = [standing.get(question.place, question) for question in self.questions]
+        return dataclasses.replace(_combined(self.part, questions, self.aside, self.lacks), left_out=self.left_out)
 
 
 def part_outcome(
@@ -155,11 +159,19 @@ def part_outcome(
     used = rows_in(evidence, informative) if informative is not None and has_gate else evidence
     gates = gated_settings(primary, evidence) if gated and has_gate and informative is None else None
     found = [_gated(question, gates) for question in primary.questions(used)]
+    left_out = 0
+    if used is not evidence:
+        left_out = _settings(primary.questions(evidence)) - _settings(found)
     arising = [question for question in found if not question.void]
     questions = [question for question in arising if not question.record.by_construction]
     aside = tuple(question for question in arising if question.record.by_construction)
     lacks = "" if questions else no_question(primary, evidence, used, [question.record for question in found])
-    return _combined(part, questions, aside, lacks)
+    return dataclasses.replace(_combined(part, questions, aside, lacks), left_out=left_out)
+
+
+def _settings(questions: Sequence[Question]) -> int:
+    """Return the number of settings that arise."""
+    return sum(question.record.settings for question in questions if not question.void)
 
 
 def _combined(part: Part, questions: Sequence[Question], aside: tuple[Question, ...], lacks: str) -> Outcome:

@@ -259,6 +259,8 @@ class PartResult(_Frozen):
     verdict, reason : str
     p, p_contradiction, p_contradiction_adjusted : float or None
         One-sided, of the part; the last one after Holm's correction over the primary parts of the claim.
+    left_out : int
+        Settings that are not informative in the pilot of the registration, and so are not part of the question.
     records : tuple of Record
     robustness : Robustness or None
         None for a part whose source leaves no choice open.
@@ -274,6 +276,7 @@ class PartResult(_Frozen):
     p: float | None = None
     p_contradiction: float | None = None
     p_contradiction_adjusted: float | None = None
+    left_out: int = 0
     records: tuple[Record, ...]
     robustness: Robustness | None = None
 

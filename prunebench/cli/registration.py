@@ -14,6 +14,7 @@ from prunebench.cli.output import make_console, print_json
 from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
+    from analysis.evidence.evidence import Evidence
     from bench.store.registration import Pilot, Record
     from bench.store.registration_level import Level
 
@@ -40,17 +41,26 @@ def register(
     claims = _claims_hash(study, profile)
     refuse_data(study)
     with quick_imports():
+        from analysis.claims.gates import gates_to_register
+        from analysis.claims.read import read_claims
+        from analysis.claims.schema import claims_path
+        from analysis.evidence.load import load
         from bench.run.open_study import open_study
     from bench.study.registration import register as write_registration
 
     session = open_study(study, profile, device)
+    pilots = {folder: load(folder) for folder in pilot or ()}
+    gates = gates_to_register(read_claims(claims_path(study)).claims, list(pilots.values()))
     record = write_registration(
-        study, session.design, claims, name=session.study.file.name, profile=profile,
-        pilots=[_pilot(folder) for folder in pilot or ()], seen=seen,
+        study, session.design, claims, name=session.study.file.name, profile=profile, gates=gates,
+        pilots=[_pilot(folder, evidence) for folder, evidence in pilots.items()], seen=seen,
     )  # fmt: skip
     registered = record.registration
     typer.echo(f"wrote {study / 'registration.json'} (SHA-256 {record.sha256})")
     typer.echo(f"registration {registered.number} of this folder: {registered.design.cells} cells; the seeds follow")
+    if gates:
+        parts = [f"{claim} {part}: {len(kept)}" for claim, of in gates.items() for part, kept in of.items()]
+        typer.echo(f"informative settings in the pilot, by part: {', '.join(parts)}")
     typer.echo(f"next: git add {study}; git commit -m 'Registration'; prunebench run {study}{_option(profile)}")
 
 
@@ -131,12 +141,12 @@ def _claims_hash(study: Path, profile: str | None) -> str:
     return claims_hash(claims)
 
 
-def _pilot(folder: Path) -> Pilot:
+def _pilot(folder: Path, evidence: Evidence) -> Pilot:
     """Describe a pilot by the name of its folder and the hash of its data."""
-    from analysis.evidence.load import data_hash, load
+    from analysis.evidence.load import data_hash
     from bench.store.registration import Pilot
 
-    return Pilot(name=folder.resolve().name, data_hash=data_hash(load(folder)))
+    return Pilot(name=folder.resolve().name, data_hash=data_hash(evidence))
 
 
 def _level(study: Path, profile: str | None) -> Level:

@@ -29,17 +29,17 @@ def two(paired, low, high):
     return paired(grid(["cnn"], [0.5, 0.8], [low, high]))
 
 
-@pytest.mark.parametrize("role", ["supporting", "scan"])
-@pytest.mark.parametrize("primary", [CLEAR, NONE, WORSE])
-def test_parts_of_other_roles_never_change_the_verdict(paired, judge, role, primary):
-    alone = judge(two(paired, primary, CLEAR), LOW)
-    for other in (CLEAR, NONE, WORSE, LOST):
-        result = judge(two(paired, primary, other), LOW, HIGH | {"role": role})
-        for name in ("verdict", "basis", "models", "notes", "scope"):
-            assert getattr(result, name) == getattr(alone, name)
-        assert result.parts[0].p_contradiction_adjusted == alone.parts[0].p_contradiction_adjusted
-    absent = judge(two(paired, primary, CLEAR), LOW, HIGH | {"role": role, "of": ["absent"]})
-    assert (absent.verdict, absent.parts[1].verdict) == (alone.verdict, "not testable")
+@pytest.mark.parametrize(("primary", "others"), [(CLEAR, WORSE), (NONE, CLEAR), (WORSE, CLEAR)])
+def test_parts_of_other_roles_never_change_the_verdict(paired, judge, primary, others):
+    data = paired(grid(["cnn"], [0.5, 0.8, 0.9], [primary, others, LOST]))
+    more = [HIGH | {"role": "supporting"}, HIGH | {"role": "scan"}, HIGH | {"role": "scan", "of": ["absent"]}]
+    more.append(CONTRAST | {"sparsities": [0.9], "role": "supporting"})
+    alone, result = judge(data, LOW), judge(data, LOW, *more)
+    for name in ("verdict", "basis", "models", "notes", "scope"):
+        assert getattr(result, name) == getattr(alone, name)
+    assert result.parts[0] == alone.parts[0]
+    assert {part.verdict for part in result.parts[1:3]} == {"contradicted" if others is WORSE else "supported"}
+    assert {part.verdict for part in result.parts[3:]} == {"not testable"}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_the_first_look_decides_at_its_level_and_stands(paired, judge):
     assert judge(paired({("cnn", 0.5): against}), CONTRAST, looks=LOOKS).verdict == "contradicted"
 
 
-@pytest.mark.parametrize("models", [11, 15, 19])
+@pytest.mark.parametrize("models", [11, 19])
 def test_between_the_looks_nothing_is_decided(paired, judge, models):
     better = (20 + np.resize(SPREAD, models - 10)).tolist()
     result = judge(paired({("cnn", 0.5): SPREAD.tolist() + better}), CONTRAST, looks=LOOKS)
@@ -227,8 +227,7 @@ def test_order_of_rows_and_names_of_models_do_not_matter(paired, judge):
     order = np.random.default_rng(1).permutation(len(data.rows))
     rows = data.rows.iloc[order].assign(checkpoint=lambda r: "x" + r["checkpoint"].str[::-1])
     mixed = data.with_rows(rows)
-    parts = [CONTRAST | {"test": test} for test in ("t", "t and bootstrap-t", "sign-flip")]
-    parts += [CONTRAST | {"over": "mean"}, {"estimand": "any_of", "of": ["taylor"], "against": "magnitude"}]
+    parts = [CONTRAST | {"test": "t and bootstrap-t"}, CONTRAST | {"over": "mean"}]
     for part in parts:
         plain, other = judge(data, part), judge(mixed, part)
         assert other.verdict == plain.verdict
