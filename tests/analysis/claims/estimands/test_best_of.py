@@ -14,12 +14,14 @@ KEYS = {"estimand": "any_of", "against": "magnitude", "where": PLAIN, "gate": "n
 
 @pytest.fixture(scope="module")
 def data(study):
-    return study(granularities=("channel",), allocations=("uniform",), recalibrations=("none",), models=("cnn",), seeds=8,
-                 sparsities=(0.8,), repairs=False)  # fmt: skip
+    return study(granularities=("channel",), allocations=("uniform",), recalibrations=("none",), models=("cnn",),
+                 seeds=8, sparsities=(0.8,), repairs=False)  # fmt: skip
 
 
 def differences(data, of):
-    table = data.rows[data.rows["sparsity"].eq(0.8)].pivot_table(index="checkpoint", columns="scorer", values="accuracy")
+    table = data.rows[data.rows["sparsity"].eq(0.8)].pivot_table(
+        index="checkpoint", columns="scorer", values="accuracy"
+    )
     return 100 * table[list(of)].sub(table["magnitude"], axis=0).to_numpy()
 
 

@@ -68,7 +68,9 @@ def test_an_arm_that_the_study_lacks_is_named(data, judge):
 
 
 def test_a_searched_scorer_needs_its_search(data, judge):
-    with pytest.raises(AnalysisError, match="matches several searches; add 'search: ...' to it, one of: equal, dbo"):
+    with pytest.raises(
+        AnalysisError, match=r"matches several searches; add 'search: \.\.\.' to it, one of: equal, dbo"
+    ):
         judge(data, KEYS | {"terms": [{"of": {"scorer": "v1"}}]})
 
 

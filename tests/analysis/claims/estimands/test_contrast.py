@@ -25,7 +25,8 @@ def records(result):
     ("changes", "verdict"),
     [
         ({}, "supported"), ({"of": ["gradient"]}, "contradicted"), ({"margin": 3}, "supported"),
-        ({"margin": 8}, "contradicted"), ({"test": "sign-flip"}, "supported"), ({"of": ["taylor", "gradient"]}, "contradicted"),
+        ({"margin": 8}, "contradicted"), ({"test": "sign-flip"}, "supported"),
+        ({"of": ["taylor", "gradient"]}, "contradicted"),
         ({"of": ["taylor", "gradient"], "over": "some"}, "supported"),
         ({"kind": "noninferiority", "of": ["wanda"], "margin": 1}, "supported"),
         ({"kind": "noninferiority", "of": ["gradient"], "margin": 1}, "contradicted"),
