@@ -38,17 +38,39 @@ def points(value: Any, digits: int = 2) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", _MINUS)
 
 
+def signed(value: Any, digits: int = 2) -> str:
+    """Show a difference that is in percentage points already, always with its sign.
+
+    Examples
+    --------
+    >>> signed(1.234), signed(0.0), signed(None) == NONE
+    ('+1.23', '0.00', True)
+    """
+    return points(None if _absent(value) else value / 100, digits)
+
+
+def signed_span(low: Any, high: Any) -> str:
+    """Show an interval of differences that are in percentage points already.
+
+    Examples
+    --------
+    >>> signed_span(1, 2), signed_span(None, 1) == NONE
+    ('+1.00 to +2.00', True)
+    """
+    return NONE if _absent(low) or _absent(high) else f"{signed(low)} to {signed(high)}"
+
+
 def p_value(value: Any) -> str:
     """Show a p-value.
 
     Examples
     --------
     >>> p_value(0.01234), p_value(1e-9), p_value(float("nan")) == NONE
-    ('0.0123', '< 0.0001', True)
+    ('0.0123', '< 0.001', True)
     """
     if _absent(value):
         return NONE
-    return "< 0.0001" if value < 1e-4 else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
+    return "< 0.001" if value < 1e-3 else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"
 
 
 def p_phrase(value: Any) -> str:
@@ -57,7 +79,7 @@ def p_phrase(value: Any) -> str:
     Examples
     --------
     >>> p_phrase(0.01234), p_phrase(1e-9)
-    ('p = 0.0123', 'p < 0.0001')
+    ('p = 0.0123', 'p < 0.001')
     """
     text = p_value(value)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
@@ -111,7 +133,7 @@ def short(value: Any, length: int = 12) -> str:
 
 
 def where(setting: Mapping[str, Any], *, compared: bool = False) -> str:
-    """Say a setting in words; repairs that are none are left out, and calibration sizes unless they are compared.
+    """Describe a setting in words; repairs that are none are left out, and calibration sizes unless they are compared.
 
     Examples
     --------

@@ -1,21 +1,23 @@
-"""Sentences, made from records and counts alone."""
+"""Sentences of the exploratory sections, made from frames and counts alone."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.claims.prospects import Prospect
-from analysis.claims.records import ClaimResult, PartResult, Record
 from analysis.evidence import frames
 from analysis.evidence.fusion import is_equal, small_budgets
-from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, span, where
+from analysis.formats import count, decimal, percent, points, where
 from bench.store import dense_accuracy
 from bench.store.cell import FULL_BUDGET
 from bench.store.reader import StudyData
+
+if TYPE_CHECKING:
+    from analysis.claims.prospects import Prospect
 
 
 def number_word(number: int) -> str:
@@ -28,36 +30,6 @@ def number_word(number: int) -> str:
     """
     words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
     return words[number] if number < len(words) else str(number)
-
-
-def verdicts(results: Sequence[ClaimResult]) -> str:
-    """Say how the claims of a study came out.
-
-    Examples
-    --------
-    >>> verdicts([])
-    'No claim was to be decided.'
-    """
-    if not results:
-        return "No claim was to be decided."
-    tally = Counter(result.verdict for result in results)
-    parts = [f"{count(n)} {verdict}" for verdict, n in tally.items()]
-    return f"Of {count(len(results))} claims: {', '.join(parts)}."
-
-
-def registration(results: Sequence[ClaimResult], registered: str | None) -> str:
-    """Say whether the claims stood before the data."""
-    if not results:
-        return ""
-    if results[0].registered:
-        return (
-            f"Registered before data: yes. The claims file's hash, {results[0].claims_hash[:12]}, was in "
-            f"the store before the first cell was run ({registered or 'time not recorded'})."
-        )
-    return (
-        f"Registered before data: no. The claims file's hash is {results[0].claims_hash[:12]}, not the one "
-        "that was stored before the first cell was run; read every verdict as exploratory."
-    )
 
 
 def dense_warnings(data: StudyData) -> list[str]:
@@ -84,29 +56,11 @@ def found_normalisations(data: StudyData) -> list[str]:
 
 
 def progress(rows: pd.DataFrame) -> str:
-    """Say what became of the planned cells."""
+    """Count the planned cells by state."""
     states = rows["state"].fillna("to do").replace("running", "to do").value_counts()
     left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
     total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
     return total + (f" ({', '.join(left)})." if left else ".")
-
-
-def part(result: PartResult) -> list[str]:
-    """Sentences on one part of a claim: identities one per record, contrasts summed up, then the odd ones."""
-    if not result.records:
-        return [f"Not testable: {result.reason}."]
-    if result.kind == "identity":
-        return [_identity(record) for record in result.records]
-    tally = Counter(record.verdict for record in result.records)
-    said = ", ".join(f"{count(n)} {verdict}" for verdict, n in tally.items())
-    scan = " (a scan: it decides nothing)" if result.scan else ""
-    sentences = [f"Of {count(len(result.records))} settings: {said}{scan}."]
-    shown = [record for record in result.records if record.verdict != "supported"] or [_extreme(result.records)]
-    return sentences + [_contrast(record) for record in shown]
-
-
-def _extreme(records: Sequence[Record]) -> Record:
-    return max(records, key=lambda record: abs(record.effect or 0.0))
 
 
 def power_lines(found: Sequence[Prospect]) -> list[str]:
@@ -138,80 +92,8 @@ def _least(value: float | None, sd: float | None) -> str:
     return f"{decimal(value)} sd" if sd is None else f"{decimal(100 * value)} points"
 
 
-def _identity(record: Record) -> str:
-    if record.comparisons is None or record.mismatches is None or record.verdict == "not testable":
-        return f"{where(record.setting)}: not testable, {record.reason}."
-    models = "1 model" if record.n == 1 else f"{count(record.n)} models"
-    text = (
-        f"{where(record.setting)}: {count(record.comparisons)} cells compared over {models}, "
-        f"{count(record.mismatches)} mismatches"
-    )
-    if record.tolerance is not None and record.effect is not None:
-        text += f"; largest difference {decimal(100 * record.effect)} points"
-        text += f", tolerance {decimal(100 * record.tolerance)}"
-    if record.counts:
-        text += "; " + ", ".join(f"{count(number)} {name}" for name, number in record.counts.items())
-    if record.names:
-        text += f"; layers outside the scope: {', '.join(record.names)}"
-    return text + "."
-
-
-def _contrast(record: Record) -> str:
-    text = f"{where(record.setting, compared=True)}: {record.verdict}"
-    if record.effect is not None:
-        text += f", mean {points(record.effect)} points"
-    if record.low is not None and record.level is not None:
-        level = percent(record.level, 0 if record.level * 100 % 1 < 1e-9 else 1)
-        text += f" ({level} % interval {span(record.low, record.high, signed=True)})"
-    text += f" over {'1 model' if record.n == 1 else f'{count(record.n)} models'}"
-    if record.margin:
-        text += f", margin {decimal(100 * record.margin)} points"
-    if record.p is not None:
-        text += f", {record.test}: {p_phrase(record.p)}"
-    if record.paper_value is not None:
-        text += f"; {size(record)}"
-    if record.details:
-        text += f"; {details(record)}"
-    if record.reason:
-        text += f"; {record.reason}"
-    if record.disagree:
-        text += "; the tests disagree"
-    return text + (" (descriptive only)." if record.descriptive else ".")
-
-
-def size(record: Record) -> str:
-    """Say where the paper's number lies against our uncorrected 95 % interval.
-
-    Examples
-    --------
-    >>> base = {"claim": "P4", "part": "a", "kind": "superiority", "estimand": "", "setting": {}, "data_hash": ""}
-    >>> size(Record(**base, in_paper_setting=False, n=10, paper_value=0.066, size="smaller"))
-    'the paper has +6.60: ours is smaller'
-    """
-    said = {
-        "agrees": "inside our interval", "smaller": "ours is smaller", "larger": "ours is larger",
-        "cannot tell": "our interval cannot tell",
-    }[record.size or "cannot tell"]  # fmt: skip
-    return f"the paper has {points(record.paper_value)}: {said}"
-
-
-def details(record: Record) -> str:
-    """List what else a test found; accuracies are in points where their name begins with "mean at" or "mean of"."""
-    return ", ".join(f"{name} {_detail(name, value)}" for name, value in record.details.items())
-
-
-def _detail(name: str, value: float | int | str | None) -> str:
-    if value is None or isinstance(value, str):
-        return NONE if value is None else value
-    if isinstance(value, int):
-        return count(value)
-    if name.startswith("mean at "):
-        return points(value)
-    return p_value(value) if name.startswith("p ") or name.startswith("p,") else decimal(value)
-
-
 def escape(compared: pd.DataFrame, level: str = "the plateau", pronoun: str = "it") -> str:
-    """Say which methods lie above and below `level` after Holm's correction."""
+    """Count the methods above and below `level` after Holm's correction."""
     tested = compared[compared["p_t"].notna()]
     if tested.empty:
         return "No paired test is possible: one model per architecture is descriptive only."
@@ -233,18 +115,18 @@ def _named(frame: pd.DataFrame) -> str:
 
 
 def budgets(found: pd.DataFrame) -> str:
-    """Say which searches had fewer evaluations than they should; empty where none had."""
+    """Return which searches had a small budget; empty if none."""
     small = small_budgets(found)
     if not small:
         return ""
     return (
         f"Small search budget: {', '.join(small)}, where {count(FULL_BUDGET)} evaluations are the rule. It stands "
-        "beside every score that such a search found, which may be lower than the full budget's."
+        "next to every score that such a search found, which may be lower than the full budget's."
     )
 
 
 def overfit(found: pd.DataFrame) -> str:
-    """Say how far the searches over-fit their images, or why that cannot be told."""
+    """Return by how much the searches over-fit their images, or why that is not known."""
     others = found[~is_equal(found["search"])]
     if others.empty:
         return "The study has equal weights only: nothing was searched."
@@ -256,15 +138,15 @@ def overfit(found: pd.DataFrame) -> str:
     known = others["overfit"].notna()
     if not known.any():
         return text + (
-            "It cannot be told here: the models may have seen the search images, candidates were compared under a "
+            "It is not known here: the models may have seen the search images, candidates were compared under a "
             "repair, or the allocation sets the sparsity."
         )
     text += f"Its mean over all settings is {points(others['overfit'].mean())} points"
-    return text + (f"; {count((~known).sum())} searches cannot tell it." if not known.all() else ".")
+    return text + (f"; {count((~known).sum())} searches do not give it." if not known.all() else ".")
 
 
 def emp(kept: pd.DataFrame) -> str:
-    """Say how far effective model pruning went, and how often its bound failed."""
+    """Return the sparsity that effective model pruning reached, and how often its bound failed."""
     settings = frames.summarise(frames.per_model(kept, "change"), "change")
     reached = kept["sparsity_achieved"]
     near = int(settings["mean"].ge(-0.01).sum())
@@ -277,7 +159,7 @@ def emp(kept: pd.DataFrame) -> str:
 
 
 def repairs(compared: pd.DataFrame) -> str:
-    """Say how the corrections differ from none, per recalibration."""
+    """Return by how much the corrections differ from none, per recalibration."""
     if compared.empty:
         return "The study compares no corrections."
     sentences = []

@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from analysis import narrate
-from analysis.claims.records import ClaimResult, Record
-from analysis.formats import NONE, count, decimal, p_value, percent, points, short, span, where
+from analysis.claims.records import ClaimResult, PartResult, Record
+from analysis.formats import NONE, count, decimal, p_value, percent, signed, signed_span, where
+from analysis.verdict_sentences import (
+    details,
+    differences_above_zero,
+    direction,
+    part_heading,
+    planned,
+    robustness_sentence,
+)
+
+#: Position of the source's value relative to the 95 % interval.
+_PLACES = {"agrees": "inside", "smaller": "above", "larger": "below", "cannot tell": "inside, with 0"}
 
 
-def verdict_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
-    """One row per claim: verdict, what to read beside it, and whether it was registered before the data."""
-    return pd.DataFrame(
-        [
-            {
-                "Claim": result.id,
-                "What it says": result.text,
-                "Verdict": result.verdict,
-                "Beside it": "; ".join(result.notes) or NONE,
-                "Setting": result.setting or NONE,
-                "Registered before data": "yes" if result.registered else "no",
-                "Claims hash": short(result.claims_hash),
-                "Source": result.source,
-            }
-            for result in results
-        ],
-        columns=[
-            "Claim", "What it says", "Verdict", "Beside it", "Setting", "Registered before data",
-            "Claims hash",
-            "Source",
-        ],
-    )  # fmt: skip
+def verdict_table(results: Sequence[ClaimResult], registration: str) -> pd.DataFrame:
+    """Return one row per claim: its verdict, and what it rests on.
+
+    Parameters
+    ----------
+    results : sequence of ClaimResult
+    registration : str
+        Level of the study's registration.
+    """
+    columns = [
+        "Claim", "Statement", "Verdict", "Scope", "Basis", "Models", "Differences above 0", "Robustness",
+        "Registration", "Caveats", "Source",
+    ]  # fmt: skip
+    rows = []
+    for result in results:
+        tested = result.verdict != "not testable"
+        primary = [record for part in result.parts if part.role == "primary" for record in part.records]
+        values = (
+            result.id, result.text, result.verdict, result.scope or NONE, result.basis if tested else NONE,
+            count(result.models) if tested else NONE, differences_above_zero(primary) or NONE,
+            result.robustness or NONE, registration, "; ".join(result.notes) or NONE, result.source,
+        )  # fmt: skip
+        rows.append(dict(zip(columns, values, strict=True)))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def part_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
+    """Return one row per part: role, quantifier, verdict and combined p-values."""
+    rows = []
+    for result in results:
+        for part in result.parts:
+            role, _, rest = part_heading(part).partition(", ")
+            rows.append({
+                "Claim": result.id, "Part": part.id, "Statement": part.text or result.text, "Role": role,
+                "Quantifier": rest.rpartition(":")[0], "Settings": count(len(part.records)),
+                "Verdict": part.verdict, "p, support": _part_p(part, part.p),
+                "p, contradiction": _part_p(part, part.p_contradiction),
+                "p, contradiction, adjusted": _part_p(part, part.p_contradiction_adjusted),
+                "Readings": NONE if part.robustness is None else robustness_sentence(part.robustness),
+                "Reason": part.reason or NONE,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _part_p(part: PartResult, value: float | None) -> str:
+    return NONE if part.kind == "identity" or part.verdict == "not testable" else p_value(value)
 
 
 def identity_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
-    """One row per record of an identity: cells compared, mismatches, and what was left out."""
+    """Return one row per record of an identity: cells compared, mismatches, and cells that were left out."""
     rows = [
         {
-            "Claim": r.claim, "Part": r.part, "Where": where(r.setting), "Models": count(r.n),
+            "Claim": r.claim, "Part": r.part, "Role": r.role, "Where": where(r.setting), "Models": count(r.n),
             "Cells compared": count(r.comparisons), "Mismatches": count(r.mismatches),
-            "Tolerance (points)": decimal(None if r.tolerance is None else 100 * r.tolerance),
-            "Largest difference (points)": decimal(None if r.effect is None else 100 * r.effect),
-            "Also counted": "; ".join(f"{count(v)} {k}" for k, v in r.counts.items()) or NONE,
-            "Outside the scope": ", ".join(r.names) or NONE, "Verdict": r.verdict, "Reason": r.reason or NONE,
+            "Tolerance (points)": decimal(r.tolerance), "Largest difference (points)": decimal(r.effect),
+            "Cells not compared": _counts(r),
+            "Layers outside the scope": ", ".join(r.names) or NONE, "Verdict": r.verdict, "Reason": r.reason or NONE,
         }
         for r in _records(results) if r.kind == "identity"
     ]  # fmt: skip
@@ -52,35 +85,48 @@ def identity_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
 
 
 def contrast_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
-    """One row per record of a statistical part, with its decision path."""
+    """Return one row per record of a statistical part, with its decision path."""
     return pd.DataFrame([_contrast_row(r) for r in _records(results) if r.kind != "identity"])
 
 
 def _contrast_row(record: Record) -> dict[str, str]:
-    p = record.two_sided
-    confidence = NONE if record.level is None else percent(record.level, 1)
-    correction = "Benjamini-Hochberg" if record.scan else "none" if record.kind == "equivalence" else "Holm"
+    raw, adjusted = record.reported_p
     dz = "" if record.d_z_low is None else f" ({decimal(record.d_z_low)} to {decimal(record.d_z_high)})"
+    paper = NONE
+    if record.paper_value is not None:
+        paper = f"{signed(record.paper_value)} ({_PLACES[record.size or 'cannot tell']})"
+    settings = where(record.setting, compared=True)
     return {
-        "Claim": record.claim, "Part": record.part, "Where": where(record.setting, compared=True),
-        "Estimand": record.estimand,
-        "Models": count(record.n), "Mean (points)": points(record.effect),
-        "Interval (points)": f"{span(record.low, record.high, signed=True)} ({confidence} %)",
-        "Margin (points)": NONE if record.margin is None else decimal(100 * record.margin),
-        "Deciding test": record.test, "p": p_value(record.p), "p adjusted": p_value(record.p_adjusted),
-        "p against": p_value(record.p_against_adjusted),
-        "Family": f"{record.family} ({record.family_size}, {correction})",
-        "d_z (95 % interval)": decimal(record.d_z) + dz, "P(A > B)": decimal(record.p_superior),
-        "Two-sided p: t, sign-flip, Wilcoxon": ", ".join(
-            p_value(p.get(name)) for name in ("paired t", "sign-flip", "Wilcoxon")
-        ) if p else NONE,
-        "Paper's number": NONE if record.paper_value is None else f"{points(record.paper_value)}: {record.size}",
-        "Also found": narrate.details(record) or NONE,
-        "Left out": "; ".join(f"{count(v)} {k}" for k, v in record.counts.items()) or NONE,
-        "Verdict": record.verdict + (" (descriptive only)" if record.descriptive else ""),
-        "Reason": record.reason or NONE,
+        "Claim": record.claim, "Part": record.part, "Role": record.role,
+        "Where": f"mean over {count(record.settings)} settings, {settings}" if record.settings > 1 else settings,
+        "Estimand": record.estimand, "Models": count(record.n),
+        "Mean difference (points)": signed(record.effect), "95 % CI (points)": signed_span(record.low, record.high),
+        "Margin (points)": decimal(record.margin), "Verdict": record.verdict, "p": p_value(raw),
+        "p, adjusted": p_value(adjusted), "Direction of p": direction(record), "Questions": count(record.questions),
+        "Deciding test": record.test, "Planned effect": planned(record),
+        "Power (%)": percent(record.power, 0), "Gate": record.gate or NONE, "d_z (95 % CI)": decimal(record.d_z) + dz,
+        "P(A > B)": decimal(record.p_superior),
+        "Two-sided p: t, sign-flip, Wilcoxon": _two_sided(record),
+        "Skewness": f"{decimal(record.skewness)}{' (over 1)' if abs(record.skewness or 0.0) > 1 else ''}",
+        "Paper's value (position to the CI)": paper, "Further results": details(record) or NONE,
+        "Cells not used": _counts(record), "By construction": record.by_construction or NONE,
+        "Same test as": record.same_as or NONE,
+        "Reason": "; ".join(text for text in (record.reason, "descriptive only" * record.descriptive) if text) or NONE,
     }  # fmt: skip
 
 
-def _records(results: Sequence[ClaimResult]) -> list[Record]:
-    return [record for result in results for part in result.parts for record in part.records]
+def _two_sided(record: Record) -> str:
+    if not record.two_sided:
+        return NONE
+    text = ", ".join(p_value(record.two_sided.get(name)) for name in ("paired t", "sign-flip", "Wilcoxon"))
+    return f"{text} (disagree)" if record.disagree else text
+
+
+def _counts(record: Record) -> str:
+    return "; ".join(f"{count(number)} {name}" for name, number in record.counts.items()) or NONE
+
+
+def _records(results: Sequence[ClaimResult]) -> Iterator[Record]:
+    for result in results:
+        for part in result.parts:
+            yield from part.records

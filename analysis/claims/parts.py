@@ -34,6 +34,8 @@ Role: TypeAlias = Literal["primary", "supporting", "scan"]
 Over: TypeAlias = Literal["every", "some", "mean"]
 DecidingTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip"]
 
+PowerTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip", "max-t"]
+
 Values: TypeAlias = tuple[str | int, ...]
 #: Columns -> names of labels; a single name may be written without a list.
 Labels: TypeAlias = dict[str, Values]
@@ -136,6 +138,8 @@ class Part(Strict):
         for name, levels in value.items():
             if not levels:
                 raise ValueError(f"the reading {name!r} has no level")
+            if name == "margin" and not all(isinstance(x, (int, float)) and 0 <= x <= LARGEST_POINTS for x in levels):
+                raise ValueError(f"the reading 'margin' lists points between 0 and {LARGEST_POINTS:g}, such as [2, 1]")
             if isinstance(levels, tuple) and name not in (*FILTERS, "margin"):
                 raise ValueError(
                     f"the reading {name!r} is no column, so each of its levels must map the labels that it replaces: "
@@ -151,8 +155,8 @@ class Part(Strict):
 
     @property
     def gate_arm(self) -> Labels | None:
-        """Columns of the arm that decides whether a setting is informative; None without a gate."""
-        return self.gate if isinstance(self.gate, dict) else None
+        """Columns of the arm that decides whether a setting is informative; None without a gate, as for an identity."""
+        return self.gate if isinstance(self.gate, dict) and getattr(self, "kind", "") != "identity" else None
 
     @property
     def limits(self) -> tuple[tuple[float, ...] | None, bool]:
@@ -164,6 +168,14 @@ class Part(Strict):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the columns and names of which the study must have at least one label each."""
         return list(self.where.items())
+
+    def named(self) -> list[tuple[str, Values]]:
+        """Return the columns and names that the part mentions, whether the study must have them or not."""
+        return self.needs()
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the arms whose cells the part uses; none where it uses all cells that its filters choose."""
+        return ()
 
     def replaced(self, replacement: Replacement) -> Part:  # noqa: ARG002
         """Return the part of a reading, with the replaced labels; one that names none of them is unchanged."""
@@ -195,6 +207,11 @@ class TestedPart(Part):
     )
     planned_d: float | None = Field(None, gt=0, description="planned effect in standard deviations of the differences")
 
+    @property
+    def power_test(self) -> PowerTest | None:
+        """The deciding test, if its power follows from one standard deviation; else None."""
+        return None
+
 
 class MeanPart(TestedPart):
     """Base of parts about a mean over models, compared with a margin."""
@@ -209,6 +226,11 @@ class MeanPart(TestedPart):
     margin_reason: str = ""
     test: DecidingTest = Field("t", description="the deciding test")
     paper_value: float | None = Field(None, description="value of the source in percentage points; never a verdict")
+
+    @property
+    def power_test(self) -> PowerTest:
+        """The deciding test."""
+        return self.test
 
     @model_validator(mode="after")
     def _consistent(self) -> MeanPart:

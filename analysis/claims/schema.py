@@ -23,7 +23,7 @@ else:
     AnyPart = Annotated[Union[tuple(PARTS.values())], Field(discriminator="estimand")]  # noqa: UP007
 
 #: Keys of a claim that are the defaults of its parts.
-_DEFAULTS = ("where", "gate", "readings")
+CLAIM_DEFAULTS = ("where", "gate", "readings")
 
 #: Fewer models at the first of two looks decide nothing.
 LEAST_LOOK = 6
@@ -50,7 +50,7 @@ class Claim(Strict):
     def _defaults_of_parts(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get("parts"), (list, tuple)):
             return value
-        defaults: dict[str, Any] = {key: value[key] for key in _DEFAULTS if value.get(key)}
+        defaults: dict[str, Any] = {key: value[key] for key in CLAIM_DEFAULTS if value.get(key)}
         if isinstance(value.get("text"), str):
             defaults["text"] = value["text"]
         parts = [{**defaults, **part} if isinstance(part, dict) else part for part in value["parts"]]

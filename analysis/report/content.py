@@ -1,4 +1,4 @@
-"""What stands in a report, section by section, in the order in which it is read."""
+"""The sections of a report, in the order in which it is read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from analysis.claims.records import ClaimResult
 from analysis.comparisons import escapes, repair_gains, search_gains, searched_escapes
 from analysis.evidence import frames, fusion
 from analysis.evidence.emp import emp_rows
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.methods import Methods
 from analysis.evidence.networks import counts_all_products, granularities, pruned_networks, read_networks, warnings
 from analysis.formats import NONE
@@ -23,33 +24,37 @@ from analysis.report.compact import physical_removal
 from analysis.report.drawing import file_name
 from analysis.report.layout import Section, Table
 from analysis.report.mechanism import alignment, complexity, kappa_of_sparsity
+from analysis.report.robustness import robustness
 from analysis.report.verdicts import verdicts
 from analysis.report.words import LAYERS, METHODS, NO_LAYERS, SEVERAL, SPEEDUP, SPEEDUP_OF_SCHEMA_1, glossary
 from analysis.report.work import work_done
 from bench.store.network import Network
-from bench.store.reader import StudyData
+from bench.store.registration_level import Level
 
 #: A table of more layers is folded.
 LONG = 20
 
 
-def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, ...]:
-    """Make all sections of the report.
+def sections(data: Evidence, results: Sequence[ClaimResult], level: Level) -> tuple[Section, ...]:
+    """Return all sections of the report.
 
     Parameters
     ----------
-    data : StudyData
+    data : Evidence
         The evidence.
     results : sequence of ClaimResult
         The decided claims.
+    level : Level
+        What the study's registration proves.
     """
-    rows, methods = data.rows, Methods(data.methods)
+    rows, methods = data.rows, data.known_methods
     compared, gains = escapes(rows), repair_gains(rows)
     networks = read_networks(data)
     pruned = pruned_networks(rows, networks)
     settings = tables.settings_table(rows, pruned)
     found = (
-        verdicts(data, results),
+        verdicts(data, results, level),
+        robustness(results),
         Section(
             "accuracy", "Accuracy against sparsity",
             ("Every mean is over independently trained models; draws of one model are averaged first.",
@@ -107,15 +112,15 @@ def sections(data: StudyData, results: Sequence[ClaimResult]) -> tuple[Section, 
     return tuple(section for section in found if section is not None)
 
 
-def _about_speedup(data: StudyData, settings: pd.DataFrame) -> str:
-    """Say how the speed-up of these rows is defined, and what the other entries around it mean."""
+def _about_speedup(data: Evidence, settings: pd.DataFrame) -> str:
+    """Return the definition of the speed-up of these rows, and of the entries next to it."""
     if not counts_all_products(data):
         return SPEEDUP_OF_SCHEMA_1
     several = any("(" in text for text in settings["Theoretical speed-up"])
     return f"{SPEEDUP} {SEVERAL}" if several else SPEEDUP
 
 
-def _dense(data: StudyData, networks: Mapping[tuple[str, str], Network]) -> Section:
+def _dense(data: Evidence, networks: Mapping[tuple[str, str], Network]) -> Section:
     """List the dense models, and the layers of their networks."""
     found = [Table("dense", "Dense models", tables.dense_table(data))]
     for (dataset, model), network in networks.items():
@@ -134,18 +139,18 @@ def _dense(data: StudyData, networks: Mapping[tuple[str, str], Network]) -> Sect
 
 
 def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Say where the rows are that this section's figures leave out."""
+    """Return where the rows are shown that this section's figures leave out."""
     planned = frames.pruned(rows)
-    said = []
+    text = []
     if len(frames.searched(rows)):
-        said.append("Feature scorers have figures of their own under Fusion searches.")
+        text.append("Feature scorers have figures of their own under Fusion searches.")
     alone = frames.ordered(planned.loc[planned["sparsity"].isna(), "allocation"])
     if alone:
-        said.append(f"Allocations that set the sparsity themselves ({', '.join(alone)}) are in the table alone.")
-    return tuple(said)
+        text.append(f"Allocations that set the sparsity themselves ({', '.join(alone)}) are in the table alone.")
+    return tuple(text)
 
 
-def _searches(data: StudyData, methods: Methods) -> Section | None:
+def _searches(data: Evidence, methods: Methods) -> Section | None:
     """Feature scorers and the searches for their fusion weights, where the study has them."""
     if frames.searched(data.rows).empty:
         return None
@@ -159,7 +164,7 @@ def _searches(data: StudyData, methods: Methods) -> Section | None:
         narrate.budgets(found),
         "A feature scorer gives each unit the weighted sum of several features of its rank by magnitude. A search "
         "looks for the weights, each from \N{MINUS SIGN}1 to 1, with the highest accuracy on the search images, which "
-        "are neither calibration nor test images; equal takes 1 for all. Test images are looked at only afterwards.",
+        "are neither calibration nor test images; equal uses 1 for all. Test images are used only afterwards.",
         narrate.escape(above),
         f"Against equal weights: {narrate.escape(gained, 'equal weights', 'them')}"
         if gained["p_t"].notna().any()
@@ -205,7 +210,7 @@ def _emp(rows: pd.DataFrame, methods: Methods) -> Section | None:
     )  # fmt: skip
 
 
-def _checks(data: StudyData) -> Section:
+def _checks(data: Evidence) -> Section:
     frame = tables.checks_table(data)
     if frame.empty:
         return Section("checks", "Checks", ("No cell was evaluated a second time.",))
@@ -221,11 +226,11 @@ def _fates(rows: pd.DataFrame) -> Section:
     progress = narrate.progress(rows)
     if frame.empty:
         return Section("fates", "Failures and skips", (progress,))
-    more = "Failed and skipped cells stay in the denominators; `prunebench show STUDY CELL` tells more of one."
+    more = "Failed and skipped cells stay in the denominators; `prunebench show STUDY CELL` prints one of them."
     return Section("fates", "Failures and skips", (progress, more), (), (Table("fates", "Not evaluated", frame),))
 
 
-def _provenance(data: StudyData) -> Section:
+def _provenance(data: Evidence) -> Section:
     meta = data.meta
     names = ("name", "description", "profile", "study_hash", "claims_hash", "registered", "schema")
     found = _flat({name: meta.get(name) for name in names})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -17,12 +16,14 @@ from analysis.claims.decide import decide_claims
 from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
-from analysis.evidence.load import BESIDE, load, read_parquet, write_beside, write_parquet
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.load import BESIDE, load, write_beside, write_parquet
 from analysis.report.content import sections
 from analysis.report.layout import Section
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
 from analysis.report.verdicts import by_paper
-from bench.store.reader import StudyData
+from analysis.verdict_sentences import EXPLORATORY, part_heading, part_sentences
+from bench.store.registration_level import registration_level
 
 #: Folder of the report inside a study.
 REPORT = "report"
@@ -33,8 +34,9 @@ _DATA = "data.parquet"
 def render_report(folder: Path, profile: str | None = None) -> Path:
     """Make ``folder/report`` from the study's evidence and claims.
 
-    From ``results.db``, or else from the ``data.parquet`` of an earlier report: both give the same bytes. A
-    study without claims.yaml gets a report without verdicts.
+    The evidence is read once, from ``results.db`` or else from the ``data.parquet`` of an earlier report: both give
+    the same bytes. The claims are decided on it, and the report is drawn from it. A study without claims.yaml gets a
+    report without verdicts.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
         raise AnalysisError(f"{out}: cannot be written: {error.strerror}; make room or check permissions") from error
 
 
-def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
+def _make(data: Evidence, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
     out.mkdir(exist_ok=True)
     for place in (out, out / "figures", out / "tables"):
         if not place.resolve().is_relative_to(folder.resolve()):
@@ -71,22 +73,22 @@ def _make(data: StudyData, results: Sequence[ClaimResult], folder: Path, out: Pa
     written = BytesIO()
     write_parquet(data, written)
     kept = {_DATA: written.getvalue()}
-    beside = {name: getattr(data, name) for name in BESIDE}
-    for name in [name for name, frame in beside.items() if not frame.empty]:
-        content = BytesIO()
-        write_beside(data, name, content)
-        kept[f"{name}.parquet"] = content.getvalue()
-    _write(out, render(dataclasses.replace(read_parquet(written), **beside), results) | kept)
+    for name in BESIDE:
+        if not getattr(data, name).empty:
+            content = BytesIO()
+            write_beside(data, name, content)
+            kept[f"{name}.parquet"] = content.getvalue()
+    _write(out, render(data, results) | kept)
     return out / "index.html"
 
 
-def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
-    """Make the content of every file of the report but its data.
+def render(data: Evidence, results: Sequence[ClaimResult]) -> dict[str, bytes]:
+    """Return the content of every file of the report but its data.
 
     Parameters
     ----------
-    data : StudyData
-        The evidence, as `analysis.evidence.load` returns it.
+    data : Evidence
+        As `analysis.evidence.load.load` returns it.
     results : sequence of ClaimResult
         The decided claims.
 
@@ -95,7 +97,8 @@ def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
     dict
         File name, relative to the report folder -> bytes. Equal inputs give equal bytes.
     """
-    content = sections(data, results)
+    level = registration_level(data.meta, data.rows, results[0].claims_hash if results else None)
+    content = sections(data, results, level)
     files = {
         "index.html": _html(data, results, content),
         "report.md": _markdown(data, results, content),
@@ -110,14 +113,14 @@ def render(data: StudyData, results: Sequence[ClaimResult]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in files.items()}
 
 
-def _html(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
+def _html(data: Evidence, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
     environment = template_environment(autoescape=True)
     environment.filters["numeric"] = numeric_columns
     environment.filters["image"] = _data_uri
     return environment.get_template("index.html.j2").render(meta=data.meta, papers=by_paper(results), sections=content)
 
 
-def _markdown(data: StudyData, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
+def _markdown(data: Evidence, results: Sequence[ClaimResult], content: Sequence[Section]) -> str:
     environment = template_environment(autoescape=False)
     environment.filters["md"] = markdown_text
     environment.filters["md_table"] = markdown_table
@@ -125,12 +128,15 @@ def _markdown(data: StudyData, results: Sequence[ClaimResult], content: Sequence
 
 
 def template_environment(*, autoescape: bool) -> jinja2.Environment:
-    """Templates in which an unknown name is an error."""
+    """Return the environment of the templates, in which an unknown name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"), undefined=jinja2.StrictUndefined,
         autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.globals |= {"zip": zip, "sentences": narrate.part, "number": narrate.number_word}
+    environment.globals |= {
+        "zip": zip, "sentences": part_sentences, "heading": part_heading, "number": narrate.number_word,
+        "EXPLORATORY": EXPLORATORY,
+    }  # fmt: skip
     return environment
 
 

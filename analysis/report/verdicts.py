@@ -7,16 +7,31 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from analysis import narrate, verdict_tables
+from analysis import narrate
 from analysis.claims.records import ClaimResult
-from analysis.formats import NONE
+from analysis.evidence.evidence import Evidence
+from analysis.report.claim_words import CLAIM_WORDS
 from analysis.report.layout import Section, Table, known
 from analysis.report.words import PAPERS
-from bench.store.reader import StudyData
+from analysis.verdict_sentences import headline, registration_sentences
+from analysis.verdict_tables import contrast_table, identity_table, part_table, verdict_table
+from bench.store.registration_level import NOT_REGISTERED, Level
 
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
-_PART = re.compile(r"part (\S+): (.*)", re.DOTALL)
 _OWN = "Claims of this study"
+
+_CAPTION = (
+    "Scope: whether this study has the setting of the source, or what differs from it (transfer). Basis: measured, or "
+    "by construction where the verdict follows from definitions. Models: independently trained models of the smallest "
+    "deciding record. Differences above 0: settings of the primary parts whose mean difference is above 0, whatever "
+    "the verdict. Robustness: verdicts under the other readings of the source."
+)
+_RECORDS = (
+    "p: of the direction that the data point to, support or contradiction of the claim; adjusted for the quantifier "
+    "over settings and for the primary parts of the claim. The deciding test has a one-sided level of 0.025, so the 95 "
+    "% CI that is printed is the one that decides a single question. Margins, differences and planned effects are in "
+    "percentage points."
+)
 
 
 def by_paper(results: Iterable[ClaimResult]) -> list[tuple[str, list[ClaimResult]]]:
@@ -27,70 +42,36 @@ def by_paper(results: Iterable[ClaimResult]) -> list[tuple[str, list[ClaimResult
     return [(_title(number), own) for number, own in groups.items()]
 
 
-def verdicts(data: StudyData, results: Sequence[ClaimResult]) -> Section:
-    """Make the section: verdicts by paper, claims that are not testable, and the records behind them."""
+def verdicts(data: Evidence, results: Sequence[ClaimResult], level: Level) -> Section:
+    """Return the section: verdicts by paper, and the parts and records behind them.
+
+    Parameters
+    ----------
+    data : Evidence
+    results : sequence of ClaimResult
+    level : Level
+        What the study's registration proves, from `bench.store.registration_level.registration_level`.
+    """
     tested = [result for result in results if result.verdict != "not testable"]
     left = [result for result in results if result.verdict == "not testable"]
-    text = (
-        narrate.verdicts(results), narrate.registration(results, data.meta.get("registered")),
-        narrate.progress(data.rows), *narrate.dense_warnings(data),
-    )  # fmt: skip
+    registration = registration_sentences(level, results[0].claims_hash) if results else []
+    text = (headline(results), *registration, narrate.progress(data.rows), *narrate.dense_warnings(data))
+    word = f"{level.word} (exploratory)" if level.word == NOT_REGISTERED else level.word
+    head = "Exploratory verdicts" if level.word == NOT_REGISTERED else "Verdicts"
     found = [
-        Table(f"verdicts-{_file_part(own[0])}", f"Verdicts: {title}", verdict_rows(own))
+        Table(f"verdicts-{_file_part(own[0])}", f"{head}: {title}", verdict_table(own, word), caption=_CAPTION)
         for title, own in by_paper(tested)
     ]
-    return Section("verdicts", "Verdicts", tuple(t for t in text if t), (), known(
+    terms = pd.DataFrame(CLAIM_WORDS if results else (), columns=["Term", "Meaning"])
+    return Section("verdicts", "Verdicts", text, (), known(
         *found,
-        Table("verdicts-untested", "Not testable in this study", verdict_rows(left), folded=True),
-        Table("identities", "Decision records: identities", verdict_tables.identity_table(results), folded=True),
-        Table("contrasts", "Decision records: statistical parts", verdict_tables.contrast_table(results), folded=True),
+        Table("verdicts-untested", "Not testable in this study", verdict_table(left, word), folded=True),
+        Table("verdict-terms", "Terms of this section", terms, folded=True),
+        Table("parts", "Parts of the claims", part_table(results), folded=True),
+        Table("identities", "Decision records: identities", identity_table(results), folded=True),
+        Table("contrasts", "Decision records: statistical parts", contrast_table(results), folded=True,
+              caption=_RECORDS),
     ))  # fmt: skip
-
-
-def verdict_rows(results: Iterable[ClaimResult]) -> pd.DataFrame:
-    """One row per claim; what a claim is asked of several times (`per`) with the same outcome stands in one row.
-
-    Whether the claims were registered, and their hash, is the same for all and stands above the table.
-    """
-    groups: dict[tuple[str, ...], list[ClaimResult]] = {}
-    for result in results:
-        name, text = result.id.partition(" (")[0], result.text.partition(" [")[0]
-        groups.setdefault((name, text, result.verdict, _beside(result.notes), result.setting), []).append(result)
-    return pd.DataFrame([
-        {
-            "Claim": _name([result.id for result in own]), "What it says": text if len(own) > 1 else own[0].text,
-            "Verdict": verdict, "Beside it": beside, "Setting": setting or NONE, "Source": own[0].source,
-        }
-        for (_, text, verdict, beside, setting), own in groups.items()
-    ])  # fmt: skip
-
-
-def _name(ids: Sequence[str]) -> str:
-    """Join the names of one claim that was asked several times.
-
-    Examples
-    --------
-    >>> _name(["A1 (ema)", "A1 (exact)"]), _name(["P1"])
-    ('A1 (ema, exact)', 'P1')
-    """
-    if len(ids) == 1:
-        return ids[0]
-    return f"{ids[0].partition(' (')[0]} ({', '.join(name.partition(' (')[2].removesuffix(')') for name in ids)})"
-
-
-def _beside(notes: Sequence[str]) -> str:
-    """Say one reason once for all parts that share it.
-
-    Examples
-    --------
-    >>> _beside(["part a: no cell", "descriptive only", "part b: no cell"])
-    'a, b: no cell; descriptive only'
-    """
-    parts: dict[str, list[str]] = {}
-    for note in notes:
-        found = _PART.fullmatch(note)
-        parts.setdefault(found[2] if found else note, []).extend([found[1]] if found else [])
-    return "; ".join(f"{', '.join(names)}: {reason}" if names else reason for reason, names in parts.items()) or NONE
 
 
 def _number(result: ClaimResult) -> str:

@@ -191,7 +191,7 @@ def _fault_of_seeds(record: Record, study: _Study, rows: pd.DataFrame) -> str | 
     wrong = "the seeds of the rows do not follow from the registration"
     source = record.seed_source
     draws = {derived_seed(source, "calibration", number) for number in range(study.calibration.draws)}
-    if not set(rows["calibration_draw"].dropna()) <= draws:
+    if not set(rows["calibration_draw"].dropna()) <= draws or not set(rows["model"]) <= {m.title for m in study.models}:
         return wrong
     trained = {derived_seed(source, "train", number) for number in study.train_seeds}
     for model in study.models:

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bench.core.errors import UserError
 from bench.core.git import commit_with, committed_content, first_commit, is_ancestor
 from bench.store.database import Store, open_store
@@ -29,8 +31,8 @@ from bench.study.registration import (
     read_record,
 )
 
-#: Files with which a study folder has data: its store and the data file of its report.
-EVIDENCE_FILES = (DATABASE_FILE, "report/data.parquet")
+#: The data file of a report.
+EVIDENCE_FILE = "report/data.parquet"
 CERTIFICATES_FILE = "registration.pem"
 
 #: ``(token, content of registration.json, certificates)`` -> time of the time-stamp.
@@ -40,7 +42,7 @@ Verify = Callable[[bytes, bytes, Path], datetime]
 def refuse_data(folder: Path) -> None:
     """Raise `UserError` if a study folder holds rows or a report: a registration of these proves nothing."""
     rows = finished_rows(folder)
-    found = f"{rows} rows" if rows else "a report" if (folder / EVIDENCE_FILES[1]).exists() else None
+    found = f"{rows} rows" if rows else "a report" if (folder / EVIDENCE_FILE).exists() else None
     if found is not None:
         raise UserError(
             f"{folder}: holds {found} already, and only what has no data yet can be registered; copy study.yaml and "
@@ -58,9 +60,20 @@ def finished_rows(folder: Path) -> int:
 
 
 def stored_record(store: Store) -> Record | None:
-    """Return the registration that the runs of a store had, or None."""
+    """Return the registration that the runs of a store had, or None.
+
+    Raises
+    ------
+    UserError
+        If the store's copy is damaged.
+    """
     found = json.loads(store.meta(REGISTRATION) or "null")
-    return None if found is None else Record.model_validate(found)
+    try:
+        return None if found is None else Record.model_validate(found)
+    except ValidationError as error:
+        raise UserError(
+            f"{store.place}: its copy of the registration is damaged; restore a copy of it, or make a new study folder"
+        ) from error
 
 
 def store_record(store: Store, record: Record | None) -> None:
@@ -229,8 +242,13 @@ def verify_level(folder: Path, level: Level, verify: Verify | None = None) -> Le
     return replace(level, word=SELF_ATTESTED, reason="; ".join([*reasons, fault]))
 
 
+def _evidence_commit(folder: Path) -> str | None:
+    """Return the first commit with the report's data or, without one, with the store."""
+    return first_commit(folder, EVIDENCE_FILE) or first_commit(folder, DATABASE_FILE)
+
+
 def _order(folder: Path, record: Record) -> str:
-    evidence = first_commit(folder, *EVIDENCE_FILES) or ""
+    evidence = _evidence_commit(folder) or ""
     return f"the registration is in commit {str(record.commit)[:12]}, an ancestor of {evidence[:12]} with the evidence"
 
 
@@ -243,7 +261,7 @@ def _fault_of_history(folder: Path, record: Record) -> str | None:
         return f"no repository here has commit {record.commit[:12]} with the registration, which the first run stored"
     if hashlib.sha256(content).hexdigest() != record.sha256:
         return f"commit {record.commit[:12]}, which the first run stored, holds another registration"
-    evidence = first_commit(folder, *EVIDENCE_FILES)
+    evidence = _evidence_commit(folder)
     if evidence is None:
         return "the evidence is not committed yet; commit the report, then verify again"
     if not is_ancestor(folder, record.commit, evidence):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import AsJson, Profile, StudyFolder
+from bench.plugins.catalogue import make_registry
+from prunebench.cli.options import AsJson, Pilots, Profile, SpreadPoints, StudyFolder
 from prunebench.cli.output import make_console, print_json
 from prunebench.imports import quick_imports
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 commands = typer.Typer()
 
@@ -32,97 +31,88 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
-    """Decide the claims and print the verdicts."""
+    """Decide the claims and print the verdicts; --json prints the records, in percentage points."""
     from analysis.claims.read import read_claims
     from analysis.evidence.files import refuse_without_evidence
+    from prunebench.checks import compare_claims
 
     refuse_without_evidence(study)
     stated = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.decide import decide
         from analysis.evidence.load import load
-        from analysis.formats import NONE
-        from analysis.verdict_tables import verdict_table
+        from analysis.verdict_sentences import claim_lines, headline, registration_sentences
+        from bench.store.registration_level import registration_level
 
-    frame = verdict_table(decide(load(study, profile), stated))
+    evidence = load(study, profile)
+    for warning in compare_claims(evidence, stated, make_registry(study)):
+        typer.echo(f"warning: {warning}", err=True)
+    level = registration_level(evidence.meta, evidence.rows, stated.hash)
+    results = decide(evidence, stated)
     if as_json:
-        print_json(frame.to_dict(orient="records"))
+        print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
         return
     out = make_console()
-    for claim in frame.to_dict(orient="records"):
-        setting = "" if claim["Setting"] == NONE else f"{claim['Setting']}; "
-        out.print(f"{claim['Claim']}  {claim['Verdict']}  {setting}"
-                  f"registered before data: {claim['Registered before data']}", style="bold")  # fmt: skip
-        out.print(f"    {claim['What it says']} ({claim['Source']})")
-        if claim["Beside it"] != NONE:
-            out.print(f"    caveats: {claim['Beside it']}")
+    for sentence in (headline(results), *registration_sentences(level, stated.hash)):
+        out.print(sentence)
+    for result in results:
+        first, *more = claim_lines(result)
+        out.print(first, style="bold")
+        for line in more:
+            out.print(f"    {line}")
 
 
 @commands.command()
 def power(
     study: StudyFolder,
     profile: Profile = None,
-    pilot: Annotated[
-        Path | None,
-        typer.Option(metavar="OTHER", help="estimate the spread from the rows of this study; default: those of STUDY"),
-    ] = None,
-    sd: Annotated[
-        float | None,
-        typer.Option(min=1e-6, help="spread of the paired differences over models, in points; overrides rows"),
-    ] = None,
+    pilot: Pilots = None,
+    sd: SpreadPoints = None,
     models: Annotated[list[int] | None, typer.Option(min=2, help="numbers of models (repeatable)")] = None,
     chance: Annotated[float, typer.Option(min=0.05, max=0.999, help="required power")] = 0.8,
     as_json: AsJson = False,
 ) -> None:
-    """Show the least effect that each claim can detect, by number of models; no run is needed."""
+    """Show power and the least decidable effect of each claim, by number of models; no run is needed."""
     from analysis.claims.read import read_claims
     from analysis.evidence.files import has_evidence, refuse_without_evidence
-    from prunebench.checks import check_study_folder
+    from prunebench.checks import check_study_folder, compare_claims, plan_claims, planned_evidence
+    from prunebench.cli.plan_table import print_power
 
     claims = read_claims(study / "claims.yaml")
-    if pilot is not None:
-        refuse_without_evidence(pilot)
+    for folder in pilot or ():
+        refuse_without_evidence(folder)
     if not has_evidence(study):
         check_study_folder(study, profile)
     with quick_imports():
-        from analysis.claims.prospects import MODELS, prospects
+        from analysis.claims.planning import MODELS
         from analysis.evidence.load import load
-        from analysis.narrate import power_lines
 
-    own = load(study, profile).rows if has_evidence(study) else None
-    rows = _planned_rows(study, profile) if own is None else own
-    spread = load(pilot).rows if pilot is not None else own
+    if has_evidence(study):
+        evidence, registry = load(study, profile), make_registry(study)
+    else:  # the plan needs the plug-ins, which load torch
+        with quick_imports():
+            from bench.run.open_study import open_study
+
+        session = open_study(study, profile)
+        evidence, registry = planned_evidence(session), session.registry
+    warnings = compare_claims(evidence, claims, registry)
     counts = sorted(set(models or MODELS))
-    powers = prospects(rows, claims, pilot=spread, sd=None if sd is None else sd / 100, models=counts, power=chance)
+    pilots = [load(folder) for folder in pilot or ()]
+    plans, shortfalls = plan_claims(evidence, claims, pilots=pilots, sd=sd, models=counts, power=chance)
     if as_json:
-        print_json([dataclasses.asdict(one) for one in powers])
+        print_json([dataclasses.asdict(one) for one in plans])
         return
     out = make_console()
-    for line in power_lines(powers):
-        out.print(line)
-    out.print(
-        f"n = models: the least effect over its margin (superiority), or the least margin without a difference (other "
-        f"kinds), detected with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
-        f"Spread: {_spread_source(sd, pilot, own is not None)}; without one, effects are in sd of the differences.",
-    )
+    print_power(plans, chance, out)
+    out.print(f"Spread: {_spread_source(sd, pilot)}.")
+    for warning in [*warnings, *shortfalls]:
+        out.print(f"warning: {warning}", style="yellow")
 
 
-def _spread_source(sd: float | None, pilot: Path | None, has_rows: bool) -> str:
+def _spread_source(sd: float | None, pilots: Sequence[Path] | None) -> str:
     """Describe where the standard deviation of the differences comes from."""
     if sd is not None:
         return f"stated, {sd:g} points"
-    if pilot is not None:
-        return f"pooled over the settings of {pilot}"
-    return (
-        "pooled over the settings of this study's own rows" if has_rows else "none; give --sd POINTS or --pilot STUDY"
-    )
-
-
-def _planned_rows(study: Path, profile: str | None) -> pd.DataFrame:
-    """Return the rows that the plan of a study will have. The plan needs the plug-ins, which load torch."""
-    with quick_imports():
-        from bench.run.open_study import open_study
-    from bench.store.reader import planned_rows
-    from bench.study.plan import axis_values
-
-    return planned_rows({**axis_values(cell), "cell": cell.id} for cell in open_study(study, profile).plan.cells())
+    if pilots:
+        return f"upper 80 % limit of the standard deviation in {', '.join(map(str, pilots))}, pooled over settings"
+    return "none; give --sd POINTS or --pilot FOLDER"

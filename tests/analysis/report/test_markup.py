@@ -16,7 +16,7 @@ FRAME = pd.DataFrame({"Scorer": ["a_b", "[*]"], "Points": ["+1.23", NONE], "n": 
     [
         (["1", "2,000", NONE], True),
         (["+1.5", "\N{MINUS SIGN}0.25"], True),
-        (["< 0.0001", "0.05"], True),
+        (["< 0.001", "0.05"], True),
         (["1.00 to 2.00", "3 of 4"], True),
         (["0 (1 of 2)"], True),
         ([NONE, NONE], False),

@@ -83,6 +83,7 @@ def test_seeds_that_do_not_follow_from_the_registration():
     assert level_of(record_of(claims=OTHER), rows, claims=OTHER).reason == wrong  # the stored hash was replaced
     assert level_of(record, rows.assign(calibration_draw=0)).reason == wrong
     assert level_of(record, rows.assign(train_seed=pd.NA)).reason == wrong
+    assert level_of(record, rows.assign(model="other")).reason == wrong
     assert level_of(record.model_copy(update={"token": "YQ=="}), rows).reason == wrong
 
 

@@ -1,0 +1,327 @@
+"""Sentences on verdicts: the headline of a study, its registration, and every part of a claim.
+
+They are made from the records alone, in the words of STATISTICS: supported, contradicted, inconclusive, not testable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from analysis.claims.records import ClaimResult, PartResult, Record, Robustness
+from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, signed, signed_span, where
+from bench.store.registration_level import NOT_REGISTERED, TIME_STAMPED, Level
+
+#: Order of the verdicts wherever they are counted.
+VERDICTS = ("supported", "contradicted", "inconclusive", "not testable")
+#: Begins a paragraph that heads verdicts which were not registered.
+EXPLORATORY = "Exploratory: "
+#: Up to so many records of a part are written out; of more, those with the largest and the smallest effect.
+MOST_RECORDS = 12
+
+
+def headline(results: Sequence[ClaimResult]) -> str:
+    """Count the claims of a study by basis and verdict.
+
+    Examples
+    --------
+    >>> headline([])
+    'The study states no claims.'
+    """
+    if not results:
+        return "The study states no claims."
+    decided = [result for result in results if result.verdict != "not testable"]
+    constructed = [result for result in decided if result.basis == "by construction"]
+    measured = [result for result in decided if result.basis == "measured"]
+    parts = []
+    if constructed:
+        held = sum(result.verdict == "supported" for result in constructed)
+        text = f"{count(len(constructed))} {_verb('hold', len(constructed))} by construction"
+        if held < len(constructed):
+            text = f"{count(len(constructed))} follow from definitions ({_tally(r.verdict for r in constructed)})"
+        parts.append(text)
+    if measured:
+        parts.append(
+            f"of {count(len(measured))} measured here{_scopes(measured)}, {_tally(r.verdict for r in measured)}"
+        )
+    left = len(results) - len(decided)
+    if left:
+        parts.append(f"{count(left)} {_verb('are', left)} not testable in this study")
+    return f"Of {count(len(results))} claim{'s' * (len(results) != 1)}, {'; '.join(parts)}."
+
+
+def _verb(plural: str, number: int) -> str:
+    return {"hold": "holds", "are": "is"}[plural] if number == 1 else plural
+
+
+def _tally(verdicts: Iterable[str]) -> str:
+    """Count verdicts, the words in a fixed order."""
+    counted = Counter(verdicts)
+    return ", ".join(f"{count(counted[word])} {word}" for word in VERDICTS if counted[word]) or "none"
+
+
+def _scopes(results: Sequence[ClaimResult]) -> str:
+    """Name the scope of the claims in brackets, with counts if they differ."""
+    kinds = Counter(result.scope.partition(":")[0] or "without a setting of a source" for result in results)
+    if len(kinds) == 1:
+        return f" ({next(iter(kinds))})" if results[0].scope else ""
+    return f" ({', '.join(f'{count(number)} {kind}' for kind, number in kinds.items())})"
+
+
+def registration_sentences(level: Level, claims_hash: str) -> list[str]:
+    """Describe what the registration of a study proves.
+
+    Parameters
+    ----------
+    level : Level
+        From `bench.store.registration_level.registration_level`.
+    claims_hash : str
+        SHA-256 of claims.yaml.
+
+    Examples
+    --------
+    >>> registration_sentences(Level(NOT_REGISTERED, "the evidence has no registration"), "0123456789abcdef")[0]
+    'Exploratory: this study is not registered: the evidence has no registration. All verdicts are exploratory.'
+    """
+    if level.word == NOT_REGISTERED:
+        head = f"{EXPLORATORY}this study is not registered: {level.reason}. All verdicts are exploratory."
+    else:
+        before = "yes" if level.is_before_data else "not proved"
+        head = f"Registration: {level.word}; {level.reason}. Registered before data: {before}."
+        if level.number > 1:
+            head += (
+                f" It is registration {count(level.number)} of its folder; over all of them a p-value p becomes "
+                f"1 \N{MINUS SIGN} (1 \N{MINUS SIGN} p)^{level.number}."
+            )
+        if level.word != TIME_STAMPED:
+            head += " Registrations that are not listed cannot be excluded."
+    text = [head, f"SHA-256 of claims.yaml: {claims_hash[:12]}."]
+    if level.word != NOT_REGISTERED and (level.missing or level.failed):
+        text.append(f"Of the registered cells, {count(level.missing)} have no result and {count(level.failed)} failed.")
+    if level.word != NOT_REGISTERED and level.given:
+        text.append(
+            f"Models given as checkpoints ({', '.join(level.given)}) have no seeds: their results may be older than "
+            "the registration."
+        )
+    text += [f"Changed since the registration: {change}." for change in level.changes]
+    return text + [
+        f"Amendment {number}, {one.reason}: {'; '.join(one.changes)}."
+        for number, one in enumerate(level.amendments, start=1)
+    ]
+
+
+def claim_lines(result: ClaimResult) -> list[str]:
+    """Return the lines that the command line prints for a claim: its verdict first, then what it rests on.
+
+    Examples
+    --------
+    >>> claim_lines(ClaimResult(id="P1", text="Equal masks.", source="ours", verdict="supported", models=9, parts=()))
+    ['P1  supported  (measured; 9 models)', 'Equal masks. (ours)']
+    """
+    facts = [result.scope] if result.scope else []
+    if result.verdict != "not testable":
+        facts += [result.basis, _models(result.models)]
+    lines = [f"{result.id}  {result.verdict}" + (f"  ({'; '.join(facts)})" if facts else "")]
+    lines.append(f"{result.text} ({result.source})")
+    for part in result.parts:
+        settings = _settings(part.records) if part.records and part.kind != "identity" else ""
+        lines.append(f"{part.id}: {part_heading(part)}. {settings or _reason(part)}".strip())
+    if result.robustness:
+        lines.append(f"readings: {result.robustness}")
+    return [*lines, f"caveats: {'; '.join(result.notes)}"] if result.notes else lines
+
+
+def _reason(part: PartResult) -> str:
+    return f"{part.reason[:1].upper()}{part.reason[1:]}." if part.reason else ""
+
+
+def part_heading(part: PartResult) -> str:
+    """Return role, quantifier and verdict of a part.
+
+    Examples
+    --------
+    >>> part_heading(PartResult(id="a", text="", kind="superiority", role="primary", over="every",
+    ...                         verdict="supported", records=()))
+    'primary part, every setting: supported'
+    """
+    over = {"every": "every setting", "some": "at least one setting", "mean": "mean over settings"}[part.over]
+    role = "scan (exploratory)" if part.role == "scan" else f"{part.role} part"
+    return f"{role}, {over}: {part.verdict}"
+
+
+def part_sentences(part: PartResult) -> list[str]:
+    """Describe a part of a claim: its settings counted, its records in both directions, and its readings."""
+    text = [_reason(part)] if part.reason else []
+    if part.kind == "identity":
+        return text + [_identity(record) for record in part.records]
+    if part.records:
+        text.append(_settings(part.records))
+    shown: Sequence[Record] = part.records
+    if len(shown) > MOST_RECORDS:
+        ranked = sorted(part.records, key=lambda record: record.effect or 0.0)
+        shown = ranked[-1], ranked[0]
+        text.append("The settings with the largest and with the smallest difference follow; the table has all.")
+    text += [_statistical(record) for record in shown]
+    if part.robustness is not None:
+        text.append(robustness_sentence(part.robustness))
+    return text
+
+
+def _settings(records: Sequence[Record]) -> str:
+    text = f"{count(len(records))} setting{'s' * (len(records) != 1)}: {_tally(record.verdict for record in records)}"
+    if records[0].settings > 1:
+        text = f"Mean over {count(records[0].settings)} settings"
+    above = differences_above_zero(records)
+    return f"{text}; mean difference above 0 in {above} settings." if above else f"{text}."
+
+
+def differences_above_zero(records: Sequence[Record]) -> str:
+    """Return "x of y": in how many settings the mean difference is above 0, whatever the verdict; empty if unknown.
+
+    Examples
+    --------
+    >>> base = {"part": "a", "kind": "superiority", "estimand": "", "setting": {}, "n": 1}
+    >>> differences_above_zero([Record(**base, effect=1.0), Record(**base, effect=-1.0)])
+    '1 of 2'
+    """
+    above = total = 0
+    for record in records:
+        averaged = str(record.details.get("settings with a positive mean", "")).split(" of ")
+        if record.settings > 1 and len(averaged) == 2:
+            above, total = above + int(averaged[0]), total + int(averaged[1])
+        elif record.effect is not None and record.kind != "identity":
+            above, total = above + (record.effect > 0), total + 1
+    return f"{count(above)} of {count(total)}" if total else ""
+
+
+def robustness_sentence(found: Robustness) -> str:
+    """Describe how the readings of a part compare.
+
+    Examples
+    --------
+    >>> robustness_sentence(Robustness(planned=4, readings=(), robust=False))
+    'Readings: 4 planned, none in this study.'
+    """
+    if not found.readings:
+        return f"Readings: {count(found.planned)} planned, none in this study."
+    shown = ", ".join(f"{count(number)} {word}" for word, number in found.tally().items() if number)
+    constructed = sum(bool(reading.by_construction) for reading in found.readings)
+    total = sum(found.tally().values())
+    text = f"Readings: {count(found.planned)} planned, {count(len(found.readings))} in this study"
+    if constructed:
+        text += f", of which {count(constructed)} hold by construction and are not counted"
+    if total:
+        text += f". Of the {count(total)} measured: {shown}; {'robust' if found.robust else 'not robust'}"
+    if found.depends_on:
+        axes = ", ".join(f"{axis} (adjusted {p_phrase(p)})" for axis, p in found.depends_on.items())
+        text += f". The difference depends on {axes}"
+    return f"{text}."
+
+
+def _identity(record: Record) -> str:
+    if record.comparisons is None or record.mismatches is None or record.verdict == "not testable":
+        return f"{where(record.setting)}: not testable, {record.reason}."
+    text = (
+        f"{where(record.setting)}: {record.verdict}, {count(record.comparisons)} cells compared over "
+        f"{_models(record.n)}, {count(record.mismatches)} mismatches"
+    )
+    if record.tolerance is not None and record.effect is not None:
+        text += f"; largest difference {decimal(record.effect)} points, tolerance {decimal(record.tolerance)}"
+    if record.counts:
+        text += "; " + ", ".join(f"{count(number)} {name}" for name, number in record.counts.items())
+    if record.names:
+        text += f"; layers outside the scope: {', '.join(record.names)}"
+    return text + "."
+
+
+def _statistical(record: Record) -> str:
+    text = f"{where(record.setting, compared=True)}: {record.verdict}"
+    if record.effect is not None:
+        text += f", mean difference {signed(record.effect)} points"
+    if record.low is not None:
+        text += f" (95 % CI {signed_span(record.low, record.high)})"
+    if record.low_repeated is not None:
+        text += f", repeated interval {signed_span(record.low_repeated, record.high_repeated)}"
+    text += f", {_models(record.n)}"
+    if record.margin:
+        text += f", margin {decimal(record.margin)} points"
+    if record.p is not None or record.p_contradiction is not None:
+        text += f", {record.test}: {p_text(record)}"
+    if record.power is not None:
+        text += f"; power {percent(record.power, 0)} % for {planned(record)}"
+    if record.paper_value is not None:
+        text += f"; {paper_value(record)}"
+    if record.details:
+        text += f"; {details(record)}"
+    if record.gate and record.gate != "not informative":  # the reason explains that one
+        text += f"; gate: {record.gate}"
+    if record.reason:
+        text += f"; {record.reason}"
+    if record.same_as:
+        text += f"; the same test as {record.same_as}"
+    if record.disagree:
+        text += "; the tests disagree"
+    return text + (" (descriptive only)." if record.descriptive else ".")
+
+
+def _models(number: int) -> str:
+    return "1 model" if number == 1 else f"{count(number)} models"
+
+
+def direction(record: Record) -> str:
+    """Return the direction whose p-value is reported: ``support`` or ``contradiction``."""
+    if record.p is None and record.p_contradiction is None:
+        return NONE
+    return "support" if record.reported_p == (record.p, record.p_adjusted) else "contradiction"
+
+
+def p_text(record: Record) -> str:
+    """Return the p-value of the reported direction, raw and adjusted.
+
+    Examples
+    --------
+    >>> p_text(Record(part="a", kind="superiority", estimand="", setting={}, n=9, p=0.99, p_contradiction=0.01,
+    ...               p_contradiction_adjusted=0.04, questions=4))
+    'p = 0.0100 for contradiction, 0.0400 adjusted'
+    """
+    raw, adjusted = record.reported_p
+    text = f"{p_phrase(raw)} for {direction(record)}"
+    return text if adjusted is None else f"{text}, {p_value(adjusted)} adjusted"
+
+
+def planned(record: Record) -> str:
+    """Return the planned effect of a record, in points or standard deviations; a dash if none was planned."""
+    if record.planned_effect is not None:
+        return f"a difference of {decimal(record.planned_effect)} points"
+    return NONE if record.planned_d is None else f"a difference of {decimal(record.planned_d)} sd"
+
+
+def paper_value(record: Record) -> str:
+    """Describe where the source's value lies relative to the printed 95 % interval.
+
+    Examples
+    --------
+    >>> base = {"part": "a", "kind": "superiority", "estimand": "", "setting": {}}
+    >>> paper_value(Record(**base, n=10, paper_value=6.6, size="smaller"))
+    "the paper's value, +6.60, is above the 95 % CI"
+    """
+    place = {
+        "agrees": "inside the 95 % CI", "smaller": "above the 95 % CI", "larger": "below the 95 % CI",
+        "cannot tell": "not distinguishable from 0 by the 95 % CI",
+    }[record.size or "cannot tell"]  # fmt: skip
+    return f"the paper's value, {signed(record.paper_value)}, is {place}"
+
+
+def details(record: Record) -> str:
+    """List further results of the test; those that begin with "mean at" are in points."""
+    return ", ".join(f"{name} {_detail(name, value)}" for name, value in record.details.items())
+
+
+def _detail(name: str, value: float | int | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return NONE if value is None else value
+    if isinstance(value, int):
+        return count(value)
+    if name.startswith("mean at "):
+        return signed(value)
+    return p_value(value) if name.startswith("p ") or name.startswith("p,") else decimal(value)
