@@ -164,7 +164,7 @@ def registration_level(
         or _fault_of_study(current, meta["study"])
         or _fault_of_seeds(record, study, rows)
     )
-    word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, registration, verify)
+    word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, verify)
     return Level(
         word, reason, record,
         missing=int(rows["state"].isna().sum()) + max(0, current.design.cells - len(rows)),
@@ -173,10 +173,8 @@ def registration_level(
     )  # fmt: skip
 
 
-def _claimed(record: Record, registration: Registration, verify: Verify | None) -> tuple[str, str]:
+def _claimed(record: Record, verify: Verify | None) -> tuple[str, str]:
     """Return the level that the evidence claims, and what it rests on."""
-    if record.current.claims != registration.claims:
-        return SELF_ATTESTED, "the claims were amended after the registration, before the first run"
     unverified = ""
     if record.token is not None:
         try:
@@ -199,14 +197,16 @@ def amended_after_data(record: Record) -> list[Amendment]:
 
 
 def _fault_of_claims(record: Record, registration: Registration, claims: str | None) -> str | None:
-    if record.current.claims != claims:
-        return "claims.yaml is not the registered one"
-    before = registration.claims
-    for number, amendment in enumerate(record.amendments):
-        if amendment.claims != before and (amendment.rows or number >= record.at_start):
-            return "the claims were amended when data existed"
-        before = amendment.claims
-    return None
+    """Return that the claims are not the registered ones, or None.
+
+    Amended claims are not registered, whenever they were amended: no seed depends on an amendment, and a study without
+    data can be registered again.
+    """
+    if registration.claims == claims:
+        return None
+    if record.current.claims == claims:
+        return "the claims were amended after the registration"
+    return "claims.yaml is not the registered one"
 
 
 def _fault_of_study(current: Registration | Amendment, study: Mapping[str, Any]) -> str | None:

@@ -138,15 +138,20 @@ def test_a_damaged_study_is_not_registered(study):
     assert level_of(record, study=study).reason == "the stored registration is damaged"
 
 
-def test_claims_amended_before_the_first_run_are_self_attested_and_after_it_not_registered():
+def test_amended_claims_are_not_registered_even_if_the_amendment_names_no_data():
     record = record_of(commit="c" * 40)
-    early = amended(record, OTHER).model_copy(update={"at_start": 1})
-    assert level_of(early, claims=OTHER).word == SELF_ATTESTED
+    early = amended(record, OTHER).model_copy(update={"at_start": 1})  # what an author can write at any time
+    for one in (early, amended(record, OTHER), amended(record, OTHER, rows=3)):
+        level = level_of(one, claims=OTHER)
+        assert (level.word, level.reason) == (NOT_REGISTERED, "the claims were amended after the registration")
+    assert level_of(amended(record, OTHER, rows=3)).word == CLAIMED_ORDER  # the registered claims, restored
+
+
+def test_amendments_after_the_first_run_are_distinguished_from_earlier_ones():
+    early = amended(record_of(), CLAIMS).model_copy(update={"at_start": 1})
     assert amended_after_data(early) == []
-    for late in (amended(record, OTHER), amended(record, OTHER, rows=3).model_copy(update={"at_start": 1})):
-        level = level_of(late, claims=OTHER)
-        assert (level.word, level.reason) == (NOT_REGISTERED, "the claims were amended when data existed")
-        assert amended_after_data(late) == list(level.amendments)
+    for late in (amended(record_of(), CLAIMS), amended(record_of(), CLAIMS, rows=3).model_copy(update={"at_start": 1})):
+        assert amended_after_data(late) == list(late.amendments)
 
 
 def test_an_amended_study_keeps_its_level_and_shows_the_amendment():
