@@ -17,7 +17,9 @@ def test_cells_that_were_not_evaluated_are_counted_by_reason():
 
 def test_rows_of_every_data_set_model_and_granularity(study):
     rows = study(seeds=2, repairs=False, scorers=("magnitude", "rank")).rows
-    found = {(s["model"], s.get("granularity")): len(cells) for s, cells in settings_of(rows[rows["scorer"].ne("dense")])}
+    found = {
+        (s["model"], s.get("granularity")): len(cells) for s, cells in settings_of(rows[rows["scorer"].ne("dense")])
+    }
     assert set(found) == {("cnn", "weight"), ("cnn", "channel"), ("vit", "weight"), ("vit", "channel")}
     assert sum(found.values()) == int(rows["scorer"].ne("dense").sum())
 

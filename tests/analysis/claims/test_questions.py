@@ -42,7 +42,13 @@ def test_fields_of_every_record(part):
     sample = Sample({"model": "cnn"}, pd.Series([1.0, 2.0]), "mean of x", {"failed": 1}, 400.0, "identical masks")
     own = part(**CONTRAST, planned_d=0.5, role="supporting", over="some")
     record = Record(**open_record(own, sample, 5))
-    assert (record.role, record.over, record.planned_d, record.n, record.descriptive) == ("supporting", "some", 0.5, 5, True)
+    assert (record.role, record.over, record.planned_d, record.n, record.descriptive) == (
+        "supporting",
+        "some",
+        0.5,
+        5,
+        True,
+    )
     assert (record.estimand, record.counts, record.by_construction) == ("mean of x", {"failed": 1}, "identical masks")
     assert not Record(**open_record(own, sample, 6)).descriptive
 

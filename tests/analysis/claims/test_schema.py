@@ -23,7 +23,11 @@ def test_where_gate_readings_and_text_are_defaults_of_the_parts():
     defaults = {"where": {"model": "cnn"}, "gate": {"correction": "reconstruct"}, "readings": {"margin": [0, 1]}}
     own = {"id": "own", "text": "mine", "where": {"model": "vit"}, "gate": "none", "readings": {}}
     first, second = claim(PLAIN, PLAIN | own, **defaults).parts
-    assert (first.text, first.where, first.gate_arm) == ("it is so", {"model": ("cnn",)}, {"correction": ("reconstruct",)})
+    assert (first.text, first.where, first.gate_arm) == (
+        "it is so",
+        {"model": ("cnn",)},
+        {"correction": ("reconstruct",)},
+    )
     assert first.readings == {"margin": (0, 1)}
     assert (second.text, second.where, second.gate_arm, second.readings) == ("mine", {"model": ("vit",)}, None, {})
 
