@@ -1,23 +1,18 @@
-"""Sentences, made from records and counts alone."""
+"""Sentences of the exploratory sections, made from frames and counts alone."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.evidence import frames
 from analysis.evidence.fusion import is_equal, small_budgets
-from analysis.formats import count, decimal, percent, points, where
+from analysis.formats import count, percent, points, where
 from bench.store import dense_accuracy
 from bench.store.cell import FULL_BUDGET
 from bench.store.reader import StudyData
-
-if TYPE_CHECKING:
-    from analysis.claims.prospects import Prospect
 
 
 def number_word(number: int) -> str:
@@ -56,44 +51,15 @@ def found_normalisations(data: StudyData) -> list[str]:
 
 
 def progress(rows: pd.DataFrame) -> str:
-    """Say what became of the planned cells."""
+    """Count the planned cells by state."""
     states = rows["state"].fillna("to do").replace("running", "to do").value_counts()
     left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
     total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
     return total + (f" ({', '.join(left)})." if left else ".")
 
 
-def power_lines(found: Sequence[Prospect]) -> list[str]:
-    """Say what each statistical part of the claims can find, two lines a part; those without a setting in one."""
-    lines = []
-    for one in found:
-        name = f"{one.claim} {one.part}"
-        if not one.questions:
-            lines.append(f"{name}: not testable: {one.reason}")
-            continue
-        spread = "" if one.sd is None else f", sd {decimal(100 * one.sd)} points"
-        margin = f", margin {decimal(100 * one.margin)} points" if one.margin else ""
-        family = f"a family of {count(one.family)} (alpha {one.alpha:.2g} first)"
-        lines.append(
-            f"{name}: {one.kind}{margin}, {one.test}; {count(one.questions)} settings in {family}{spread}"
-        )  # fmt: skip
-        if one.reason:
-            lines.append(f"    {one.reason}")
-            continue
-        least = "   ".join(f"n = {n}: {_least(value, one.sd)}" for n, value in one.least.items())
-        needed = "" if one.needed is None else f"   planned effect: {count(one.needed)} models"
-        lines.append(f"    {least}{needed}")
-    return lines
-
-
-def _least(value: float | None, sd: float | None) -> str:
-    if value is None:
-        return "no p small enough"
-    return f"{decimal(value)} sd" if sd is None else f"{decimal(100 * value)} points"
-
-
 def escape(compared: pd.DataFrame, level: str = "the plateau", pronoun: str = "it") -> str:
-    """Say which methods lie above and below `level` after Holm's correction."""
+    """Count the methods above and below `level` after Holm's correction."""
     tested = compared[compared["p_t"].notna()]
     if tested.empty:
         return "No paired test is possible: one model per architecture is descriptive only."
@@ -115,18 +81,18 @@ def _named(frame: pd.DataFrame) -> str:
 
 
 def budgets(found: pd.DataFrame) -> str:
-    """Say which searches had fewer evaluations than they should; empty where none had."""
+    """Return which searches had a small budget; empty if none."""
     small = small_budgets(found)
     if not small:
         return ""
     return (
         f"Small search budget: {', '.join(small)}, where {count(FULL_BUDGET)} evaluations are the rule. It stands "
-        "beside every score that such a search found, which may be lower than the full budget's."
+        "next to every score that such a search found, which may be lower than the full budget's."
     )
 
 
 def overfit(found: pd.DataFrame) -> str:
-    """Say how far the searches over-fit their images, or why that cannot be told."""
+    """Return by how much the searches over-fit their images, or why that is not known."""
     others = found[~is_equal(found["search"])]
     if others.empty:
         return "The study has equal weights only: nothing was searched."
@@ -138,15 +104,15 @@ def overfit(found: pd.DataFrame) -> str:
     known = others["overfit"].notna()
     if not known.any():
         return text + (
-            "It cannot be told here: the models may have seen the search images, candidates were compared under a "
+            "It is not known here: the models may have seen the search images, candidates were compared under a "
             "repair, or the allocation sets the sparsity."
         )
     text += f"Its mean over all settings is {points(others['overfit'].mean())} points"
-    return text + (f"; {count((~known).sum())} searches cannot tell it." if not known.all() else ".")
+    return text + (f"; {count((~known).sum())} searches do not give it." if not known.all() else ".")
 
 
 def emp(kept: pd.DataFrame) -> str:
-    """Say how far effective model pruning went, and how often its bound failed."""
+    """Return the sparsity that effective model pruning reached, and how often its bound failed."""
     settings = frames.summarise(frames.per_model(kept, "change"), "change")
     reached = kept["sparsity_achieved"]
     near = int(settings["mean"].ge(-0.01).sum())
@@ -159,7 +125,7 @@ def emp(kept: pd.DataFrame) -> str:
 
 
 def repairs(compared: pd.DataFrame) -> str:
-    """Say how the corrections differ from none, per recalibration."""
+    """Return by how much the corrections differ from none, per recalibration."""
     if compared.empty:
         return "The study compares no corrections."
     sentences = []

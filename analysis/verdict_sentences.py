@@ -170,7 +170,7 @@ def part_sentences(part: PartResult) -> list[str]:
 def _settings(records: Sequence[Record]) -> str:
     text = f"{count(len(records))} setting{'s' * (len(records) != 1)}: {_tally(record.verdict for record in records)}"
     if records[0].settings > 1:
-        text = f"Mean over {count(records[0].settings)} settings: {records[0].verdict}"
+        text = f"Mean over {count(records[0].settings)} settings"
     above = differences_above_zero(records)
     return f"{text}; mean difference above 0 in {above} settings." if above else f"{text}."
 
@@ -184,10 +184,14 @@ def differences_above_zero(records: Sequence[Record]) -> str:
     >>> differences_above_zero([Record(**base, effect=1.0), Record(**base, effect=-1.0)])
     '1 of 2'
     """
-    if len(records) == 1 and records[0].settings > 1:
-        return str(records[0].details.get("settings with a positive mean", ""))
-    effects = [one.effect for one in records if one.effect is not None and one.kind != "identity"]
-    return f"{count(sum(effect > 0 for effect in effects))} of {count(len(effects))}" if effects else ""
+    above = total = 0
+    for record in records:
+        averaged = str(record.details.get("settings with a positive mean", "")).split(" of ")
+        if record.settings > 1 and len(averaged) == 2:
+            above, total = above + int(averaged[0]), total + int(averaged[1])
+        elif record.effect is not None and record.kind != "identity":
+            above, total = above + (record.effect > 0), total + 1
+    return f"{count(above)} of {count(total)}" if total else ""
 
 
 def robustness_sentence(found: Robustness) -> str:
@@ -253,6 +257,8 @@ def _statistical(record: Record) -> str:
         text += f"; gate: {record.gate}"
     if record.reason:
         text += f"; {record.reason}"
+    if record.same_as:
+        text += f"; the same test as {record.same_as}"
     if record.disagree:
         text += "; the tests disagree"
     return text + (" (descriptive only)." if record.descriptive else ".")

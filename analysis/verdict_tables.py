@@ -110,6 +110,7 @@ def _contrast_row(record: Record) -> dict[str, str]:
         "Skewness": f"{decimal(record.skewness)}{' (over 1)' if abs(record.skewness or 0.0) > 1 else ''}",
         "Paper's value (position to the CI)": paper, "Further results": details(record) or NONE,
         "Cells not used": _counts(record), "By construction": record.by_construction or NONE,
+        "Same test as": record.same_as or NONE,
         "Reason": "; ".join(text for text in (record.reason, "descriptive only" * record.descriptive) if text) or NONE,
     }  # fmt: skip
 

@@ -239,7 +239,10 @@ def _combined(
     if any(part.empty for part in parts):
         return
     planned = chosen.loc[chosen.index.isin(pd.concat(parts).index)]
-    totals = _sum_of_arms(parts, arms, keys, block, value)
+    if any(frames.done(part).empty for part in parts):  # grouping nothing takes as long as grouping rows
+        totals = pd.DataFrame()
+    else:
+        totals = _sum_of_arms(parts, arms, keys, block, value)
     states = frames.count_states(planned, keys)
     everywhere = set.intersection(
         *({_key(row) for row in part[keys].drop_duplicates().itertuples(index=False)} for part in parts)

@@ -136,7 +136,9 @@ class Outcome:
         return dataclasses.replace(_combined(self.part, questions, self.aside, self.lacks), left_out=self.left_out)
 
 
-def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None) -> Outcome:
+def part_outcome(
+    part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None, *, gated: bool = True
+) -> Outcome:
     """Test the questions of a part and combine their p-values.
 
     Parameters
@@ -146,14 +148,16 @@ def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] 
     informative : sequence of mapping, optional
         Settings that a pilot found informative: the others are left out. Without a pilot, settings are judged on the
         study's own models; one that is not informative stays in the family, and its verdict is "inconclusive".
+    gated : bool
+        Whether to judge settings on the study's own models: needed for verdicts, not for the number of questions.
     """
     primary = primary_reading(part)
     missing = lacking(primary, evidence)
     if missing:
         return Outcome(part, (), (), 1.0, 1.0, missing)
-    gated = primary.gate_arm is not None
-    used = rows_in(evidence, informative) if informative is not None and gated else evidence
-    gates = gated_settings(primary, evidence) if informative is None and gated else None
+    has_gate = primary.gate_arm is not None
+    used = rows_in(evidence, informative) if informative is not None and has_gate else evidence
+    gates = gated_settings(primary, evidence) if gated and has_gate and informative is None else None
     found = [_gated(question, gates) for question in primary.questions(used)]
     left_out = 0
     if used is not evidence:

@@ -131,23 +131,50 @@ def plan_parts(
         Requested power.
     """
     alpha = ALPHA if claims.looks is None else nominal_levels(claims.looks, ALPHA)[-1]
-    whole = [evidence]
-    if evidence.pruned["state"].isna().all():  # questions do not depend on the number of models
-        whole = [with_stand_ins(evidence.first_models(2)), evidence.first_models(1)]
+    judged = _Judged(evidence)
     return [
-        _Planner(claim.id, part, evidence, whole, tuple(pilots), sd, alpha, power).plan(models)
+        _Planner(claim.id, part, judged, tuple(pilots), sd, alpha, power).plan(models)
         for claim in claims.claims for part in claim.parts
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
+class _Judged:
+    """The planned rows, and fewer of them that show the same questions."""
+
+    evidence: Evidence
+
+    def showing(self, part: Part) -> list[Evidence]:
+        """Return the evidence that shows the questions of a part, the first that has any.
+
+        A mean or an identity has the same questions before and after a run. Along an axis, results decide how many
+        points there are.
+        """
+        if not self._unrun:
+            return [self.evidence]
+        along = isinstance(part, TestedPart) and not isinstance(part, MeanPart)
+        return [self._with_stand_ins, self._first] if along else [self._first]
+
+    @functools.cached_property
+    def _unrun(self) -> bool:
+        return bool(self.evidence.pruned["state"].isna().all())
+
+    @functools.cached_property
+    def _first(self) -> Evidence:
+        return self.evidence.first_models(1)
+
+    @functools.cached_property
+    def _with_stand_ins(self) -> Evidence:
+        return with_stand_ins(self.evidence.first_models(2))
+
+
+@dataclass(frozen=True)
 class _Planner:
-    """One part and what its plan is made from; `judged` is the evidence that shows its questions, the first that can."""
+    """One part and what its plan is made from."""
 
     claim: str
     stated: Part
-    evidence: Evidence
-    judged: Sequence[Evidence]
+    judged: _Judged
     pilots: tuple[Evidence, ...]
     given_sd: float | None
     alpha: float
@@ -180,6 +207,11 @@ class _Planner:
             tuple(chance(n) for n in models), reason,
         )  # fmt: skip
 
+    @property
+    def evidence(self) -> Evidence:
+        """The planned rows."""
+        return self.judged.evidence
+
     @functools.cached_property
     def part(self) -> Part:
         """The part under its primary reading."""
@@ -201,10 +233,10 @@ class _Planner:
             return 0, missing, ""
         if self.cells.empty:
             return 0, no_question(self.part, self.evidence, self.evidence, []), ""
-        outcomes = (part_outcome(self.stated, judged, self.informative) for judged in self.judged)
-        outcome = next((one for one in outcomes if one.questions or one.aside), None)
-        if outcome is None:
-            outcome = part_outcome(self.stated, self.judged[-1], self.informative)
+        for evidence in self.judged.showing(self.part):
+            outcome = part_outcome(self.stated, evidence, self.informative, gated=False)
+            if outcome.questions or outcome.aside:
+                break
         if outcome.questions or outcome.aside:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test
@@ -226,7 +258,7 @@ class _Planner:
         """Pool the standard deviations of the pilots' settings and architectures, and return the upper limit."""
         squares, df = 0.0, 0
         for pilot in self.pilots:
-            outcome: Outcome = part_outcome(self.stated, pilot, self.informative)
+            outcome: Outcome = part_outcome(self.stated, pilot, self.informative, gated=False)
             known = pilot.rows.dropna(subset="checkpoint").drop_duplicates("checkpoint").set_index("checkpoint")
             architecture = known["dataset"] + ": " + known["model"]
             for question in outcome.questions:
@@ -343,8 +375,10 @@ def arms_in_words(part: Part) -> str:
     found = ""
     sign = " = " if getattr(part, "kind", "") == "identity" else " minus "
     for term in part.arms():
-        names = " + ".join(", ".join(map(str, names)) for names in term.of.values())
+        arm = " + ".join(", ".join(map(str, names)) for names in term.of.values())
+        if len(term.of) > 1 and len(part.arms()) > 1:
+            arm = f"({arm})"
         weight = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} x "
         joint = (sign if term.weight < 0 else " plus ") if found else ("-" if term.weight < 0 else "")
-        found += joint + weight + names
+        found += joint + weight + arm
     return found

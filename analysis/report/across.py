@@ -41,7 +41,7 @@ def across_settings(rows: pd.DataFrame, methods: Methods) -> Section | None:
     text = (
         "Scorers without a search, without repair, on what they have in common: the same trained models at the same "
         "sparsities. A trained model is one block, with its mean accuracy over the sparsities; ranks of several "
-        'architectures together speak of these architectures alone. "magnitude (+ 5)" stands for five more that have '
+        'architectures together describe these architectures alone. "magnitude (+ 5)" stands for five more that have '
         "magnitude's accuracy in every run.",
         *ranking_sentences(overall),
         attainable_sentence(rankings),
@@ -76,7 +76,7 @@ def same_images(rows: pd.DataFrame, compared: pd.DataFrame) -> Section | None:
         text.append(
             "Both masks of a comparison are evaluated on the same test images. The crossed interval resamples models "
             f"and, once for all of them, images ({RESAMPLES} times): another training on another test set. It decides "
-            "nothing: its real coverage of a nominal 95 %, simulated with 400 images, is 0.99 at 3 to 20 models where "
+            "nothing: its coverage at a nominal 95 %, simulated with 400 images, is 0.99 at 3 to 20 models where "
             "the difference is the same in all of them, but 0.79, 0.86, 0.92 and 0.94 at 3, 5, 10 and 20 models where "
             "it varies much between them."
         )

@@ -113,7 +113,7 @@ def sections(data: Evidence, results: Sequence[ClaimResult], level: Level) -> tu
 
 
 def _about_speedup(data: Evidence, settings: pd.DataFrame) -> str:
-    """Say how the speed-up of these rows is defined, and what the other entries around it mean."""
+    """Return the definition of the speed-up of these rows, and of the entries next to it."""
     if not counts_all_products(data):
         return SPEEDUP_OF_SCHEMA_1
     several = any("(" in text for text in settings["Theoretical speed-up"])
@@ -139,15 +139,15 @@ def _dense(data: Evidence, networks: Mapping[tuple[str, str], Network]) -> Secti
 
 
 def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Say where the rows are that this section's figures leave out."""
+    """Return where the rows are shown that this section's figures leave out."""
     planned = frames.pruned(rows)
-    said = []
+    text = []
     if len(frames.searched(rows)):
-        said.append("Feature scorers have figures of their own under Fusion searches.")
+        text.append("Feature scorers have figures of their own under Fusion searches.")
     alone = frames.ordered(planned.loc[planned["sparsity"].isna(), "allocation"])
     if alone:
-        said.append(f"Allocations that set the sparsity themselves ({', '.join(alone)}) are in the table alone.")
-    return tuple(said)
+        text.append(f"Allocations that set the sparsity themselves ({', '.join(alone)}) are in the table alone.")
+    return tuple(text)
 
 
 def _searches(data: Evidence, methods: Methods) -> Section | None:
@@ -164,7 +164,7 @@ def _searches(data: Evidence, methods: Methods) -> Section | None:
         narrate.budgets(found),
         "A feature scorer gives each unit the weighted sum of several features of its rank by magnitude. A search "
         "looks for the weights, each from \N{MINUS SIGN}1 to 1, with the highest accuracy on the search images, which "
-        "are neither calibration nor test images; equal takes 1 for all. Test images are looked at only afterwards.",
+        "are neither calibration nor test images; equal uses 1 for all. Test images are used only afterwards.",
         narrate.escape(above),
         f"Against equal weights: {narrate.escape(gained, 'equal weights', 'them')}"
         if gained["p_t"].notna().any()
@@ -226,7 +226,7 @@ def _fates(rows: pd.DataFrame) -> Section:
     progress = narrate.progress(rows)
     if frame.empty:
         return Section("fates", "Failures and skips", (progress,))
-    more = "Failed and skipped cells stay in the denominators; `prunebench show STUDY CELL` tells more of one."
+    more = "Failed and skipped cells stay in the denominators; `prunebench show STUDY CELL` prints one of them."
     return Section("fates", "Failures and skips", (progress, more), (), (Table("fates", "Not evaluated", frame),))
 
 

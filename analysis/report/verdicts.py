@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
 from analysis import narrate
 from analysis.claims.records import ClaimResult
 from analysis.evidence.evidence import Evidence
+from analysis.report.claim_words import CLAIM_WORDS
 from analysis.report.layout import Section, Table, known
 from analysis.report.words import PAPERS
 from analysis.verdict_sentences import headline, registration_sentences
@@ -59,9 +62,11 @@ def verdicts(data: Evidence, results: Sequence[ClaimResult], level: Level) -> Se
         Table(f"verdicts-{_file_part(own[0])}", f"{head}: {title}", verdict_table(own, word), caption=_CAPTION)
         for title, own in by_paper(tested)
     ]
+    terms = pd.DataFrame(CLAIM_WORDS if results else (), columns=["Term", "Meaning"])
     return Section("verdicts", "Verdicts", text, (), known(
         *found,
         Table("verdicts-untested", "Not testable in this study", verdict_table(left, word), folded=True),
+        Table("verdict-terms", "Terms of this section", terms, folded=True),
         Table("parts", "Parts of the claims", part_table(results), folded=True),
         Table("identities", "Decision records: identities", identity_table(results), folded=True),
         Table("contrasts", "Decision records: statistical parts", contrast_table(results), folded=True,

@@ -1,4 +1,4 @@
-"""The fixed texts of a report: how things were measured, and what its words mean."""
+"""The fixed texts of a report: its methods, and the meaning of its words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.evidence import frames
 from analysis.evidence.methods import Methods, plain_name
+from analysis.report.claim_words import CLAIM_METHODS
 
 #: arXiv number -> short title of a paper whose claims are shipped.
 PAPERS = {
@@ -17,37 +18,22 @@ PAPERS = {
 }
 
 METHODS: tuple[str, ...] = (
-    "Unit of inference: an independently trained model, known by the hash of its checkpoint. "
-    "Calibration draws nest in it and are averaged; architectures and data sets are reported apart, "
-    "never counted as repetitions. Rows are compared only at the same dense model, draw, setting, "
-    "precision and device class.",
-    "Intervals: the 95 % Student t interval of the mean decides. The BCa bootstrap interval "
-    "(bias-corrected and accelerated, 2,000 resamples, seed 0) stands beside it with its real "
-    "coverage, simulated on normal data, in the heading: at few models it is too narrow, and it never"
-    " decides.",
-    "Two methods in one setting: paired t test; exact sign-flip test (all 2^n sign patterns up to 20 "
-    "models, 20,000 random ones beyond, p = (b + 1)/(B + 1)); Wilcoxon's signed-rank test from 6 "
-    "models. Each claim names its deciding test (paired t by default); the others are printed, and "
-    "disagreement is flagged.",
-    "Effect sizes: mean difference in percentage points; d_z, the mean difference over the standard "
-    "deviation of the differences with Hedges' small-sample correction; P(A > B), the share of models"
-    " on which A is better, ties one half.",
-    "No difference is said only by equivalence: two one-sided t tests (TOST) inside a margin fixed "
-    "before the data. An undecided difference is never called equality.",
-    "Many questions: Holm's correction within a family; Benjamini and Hochberg's for a scan, which "
-    "decides nothing. An equivalence over all pairs is an "
-    "intersection-union test, so its support needs no correction; a refutation by one of many records"
-    " is Holm-corrected.",
-    "Identities are counted, not tested: 0 mismatches beyond the tolerance support one, any mismatch "
-    "refutes it. The cancellation identity is allowed 0.05 points, or one test image where that is "
-    "more: float32 rounding may move an image whose two best logits tie. Cells with a layer outside "
-    "its scope, or where BatchNorm's eps lets a live channel change by more than a factor 1.05, are "
-    "counted and left out.",
-    'Fewer than 6 models: "descriptive only" stands beside every statistical verdict. Data without '
-    "variance, with one model or with missing values are named as such and never tested.",
-    "Our readings where a paper is silent: sizes of the splits and of the calibration draw, limits of"
-    " the correction factors (0.001 to 10), and lambda of asr (median of the live channels' pruned "
-    "variances).",
+    "Unit of inference: an independently trained model, identified by the hash of its checkpoint. Calibration draws "
+    "are nested in it and averaged. Architectures are strata; they and data sets are never counted as repetitions. "
+    "Rows are compared only at the same dense model, draw, setting, precision and device class.",
+    "Intervals: 95 % Student t intervals of the mean over models. The BCa bootstrap interval (bias-corrected and "
+    "accelerated, 2,000 resamples, seed 0) is printed next to it with its coverage, simulated on normal data, in the "
+    "heading; with few models it is too narrow, and it decides nothing.",
+    "Two methods in one setting: paired t test; exact sign-flip test (all 2^n sign patterns up to 20 models, 20,000 "
+    "random ones beyond, p = (b + 1)/(B + 1)); Wilcoxon's signed-rank test from 6 models. Disagreement at two-sided "
+    "5 % is flagged.",
+    "Effect sizes: mean difference in percentage points; d_z, the mean difference divided by the standard deviation of "
+    "the differences, with Hedges' small-sample correction; P(A > B), the share of models on which A is better, ties "
+    "counted one half.",
+    *CLAIM_METHODS,
+    "Exploratory sections: Holm's correction over all settings of a section, two-sided 5 %. They decide no claim.",
+    "Our choices where a paper gives none: sizes of the splits and of the calibration draw, limits of the correction "
+    "factors (0.001 to 10), and lambda of asr (median of the live channels' pruned variances).",
 )
 
 #: Captions of the tables with a speed-up and with layers.
@@ -104,15 +90,11 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "critical difference",
-        "Here a picture of mean ranks, with a bar over scorers that the pairwise tests do not tell apart.",
+        "A picture of mean ranks; a bar joins scorers that the pairwise tests do not distinguish.",
     ),
     (
         "crossed interval",
         "Bootstrap interval that resamples trained models and, once for all of them, test images.",
-    ),
-    (
-        "deciding test",
-        "The test that a claim names for its verdict; the others stand beside it.",
     ),
     (
         "dense model",
@@ -132,8 +114,9 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "family",
-        "The questions that are corrected together for being many. A scorer family is something else: scorers that "
-        "know alike of the network (weights alone, gradients, curvature, inputs, synaptic flow; ours).",
+        "The questions that are corrected together; for a claim, all questions of its primary parts. A scorer "
+        "family is a group of scorers that use the same information (weights alone, gradients, curvature, inputs, synaptic flow; "
+        "ours).",
     ),
     (
         "Friedman's test, Iman-Davenport F",
@@ -142,7 +125,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "identity",
-        "A claim of equality that follows from mathematics, checked cell by cell.",
+        "An equality that follows from mathematics, checked in every cell.",
     ),
     (
         "IQM, interquartile mean",
@@ -158,12 +141,12 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "max-T test",
-        "Sign-flip test of the largest of several t statistics: choosing the best of several costs what it should.",
+        "Sign-flip test of the largest of several t statistics; its p-value accounts for the choice of the best.",
     ),
     (
         "McNemar's test",
         "Whether two masks of one checkpoint get equally many test images right, from the images on which they "
-        "differ; it knows nothing of other trainings.",
+        "differ; it does not include the variation between training runs.",
     ),
     (
         "mixed model",
@@ -175,11 +158,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ),
     (
         "Page's trend",
-        "Test that a quantity rises with the sparsity within the models; p against is for its fall.",
-    ),
-    (
-        "paper's number",
-        "What the paper measured: inside our 95 % interval (agrees), ours smaller or larger; never a verdict.",
+        "Test that a quantity rises with the sparsity within the models, and its mirror image.",
     ),
     (
         "performance profile",
@@ -199,14 +178,6 @@ _WORDS: tuple[tuple[str, str], ...] = (
         " (a fresh average over the whole draw), none.",
     ),
     (
-        "refuted by, p against",
-        "p-value for the opposite of the claim: how surely it is wrong.",
-    ),
-    (
-        "scan",
-        "Part of a claim that looks at every setting, to describe; it decides nothing.",
-    ),
-    (
         "scorer",
         "A rule that gives each prunable unit a score; the lowest are removed. random, magnitude and "
         "its relatives, l2 (root mean square of a channel), gradient, taylor (gradient times weight),"
@@ -220,10 +191,6 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "tied units",
         "Units of different magnitude that get one score through rounding; their order is left to the"
         " tie rule (larger magnitude kept first).",
-    ),
-    (
-        "transfer",
-        "The claim was tested in another setting than the paper's.",
     ),
 )
 
@@ -243,7 +210,7 @@ _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
         "to 1).",
     ),
     ("drawdown", "How far a feature, scaled to run from 0 to 1, falls at most from what it reached at a smaller u."),
-    ("feature", "A function of u that says how much a unit of this rank should be kept; scaled to run from 0 to 1."),
+    ("feature", "A function of u: how strongly a unit of this rank should be kept; scaled to run from 0 to 1."),
     ("feature scorer", "A scorer whose score is the weighted sum of several features."),
     (
         "kappa",
@@ -256,7 +223,7 @@ _SEARCH_WORDS: tuple[tuple[str, str], ...] = (
     ("search", "How the weights of a feature scorer's features were found."),
     (
         "search budget",
-        "How many weight vectors a search may try; 600 is the rule, and a smaller one is said everywhere.",
+        "Number of weight vectors that a search may evaluate: 600, and a smaller one is printed with every result.",
     ),
     ("search images", "Images apart from all others, on which a search compares its weights."),
     ("wiggle premium", "Accuracy of the raw features (a5) less that of the same, smoothed (v1)."),
@@ -305,7 +272,7 @@ def glossary(rows: pd.DataFrame, methods: Methods, *, all_products: bool = True)
     rows : DataFrame
         Rows of the store; names and sections that they do not have are not explained.
     methods : Methods
-        What the evidence says of the methods.
+        Records of the study's methods.
     all_products : bool
         Whether their speed-up counts all products; False for store schema 1.
     """

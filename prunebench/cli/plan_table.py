@@ -71,10 +71,12 @@ def _print_notes(plans: Sequence[PartPlan], power: float, out: Console) -> None:
         out.print(f"{'no power' if testable else 'not testable'}: {', '.join(names)}: {reason}", style="dim")
     if plans:
         out.print(
-            f"Models needed: per architecture, for {power:.0%} power at the planned effect. Least decidable: with that "
-            f"power, the least effect over the margin (superiority) or the least margin (other kinds).", style="dim",
+            f"Models needed: per architecture, for {100 * power:.0f} % power at the planned effect. Least decidable: "
+            f"with that power, the least effect over the margin (superiority), or the least margin (other kinds).",
+            style="dim",
         )  # fmt: skip
-    if any(plan.testable and plan.unit == "sd" and plan.planned.least is not None for plan in plans):
+    decidable = [plan for plan in plans if plan.testable and plan.planned.least is not None]
+    if decidable and all(plan.unit == "sd" for plan in decidable):
         out.print(
             "The spread over models is not known, so effects are in standard deviations (sd) of the differences; "
             "--pilot FOLDER or --sd POINTS gives them in points.", style="dim",
@@ -96,7 +98,7 @@ def _effect(plan: PartPlan) -> str:
 def _power(chance: Chance) -> str:
     if not chance.attainable:
         return "no p small enough"
-    return NONE if chance.power is None else f"{chance.power:.0%}"
+    return NONE if chance.power is None else f"{100 * chance.power:.0f} %"
 
 
 def _needed(plan: PartPlan) -> str:
