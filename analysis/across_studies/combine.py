@@ -69,6 +69,8 @@ def combine(findings: Sequence[Finding], joined: Mapping[str, int]) -> tuple[lis
     list of str
         What is not combined, and why.
     """
+    if len(findings) < 2:
+        return [], []
     notes, usable = [], []
     for finding in findings:
         reason = _unusable(finding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -90,6 +91,8 @@ class Finding:
     role, verdict, reason, scope, basis, registration : str
     models : int
         Models that the smallest record of the part rests on.
+    records : dict
+        Verdict -> number of records of the part.
     estimate : Estimate or None
         Of the primary reading; None for a part that is not about a mean, or without data.
     readings : tuple of ReadingFound
@@ -116,6 +119,7 @@ class Finding:
     basis: Basis
     registration: str
     models: int
+    records: dict[str, int]
     estimate: Estimate | None
     readings: tuple[ReadingFound, ...]
     values: pd.Series = field(repr=False, compare=False)
@@ -156,7 +160,9 @@ def _finding(study: Study, claim: Claim, part: Part, result: PartResult) -> Find
         study=study.name, claim=claim.id, part=result.id, text=result.text, role=result.role, verdict=result.verdict,
         reason=result.reason, scope=scope_in_words(claim.setting, used),
         basis="by construction" if by_definition else "measured", registration=study.registration,
-        models=min(record.n for record in used), estimate=estimate, readings=_readings(part, result, evidence),
+        models=min(record.n for record in used),
+        records=dict(Counter(record.verdict for record in used)), estimate=estimate,
+        readings=_readings(part, result, evidence),
         values=values, architectures=architectures,
         least_sd=resolution(primary, images) if isinstance(primary, MeanPart) else 0.0,
         methods=_methods(primary, evidence), definition=_definition(primary),
