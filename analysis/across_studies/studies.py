@@ -10,9 +10,7 @@ from analysis.claims.decide import decide
 from analysis.claims.read import Claims, read_claims
 from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
-from analysis.errors import AnalysisError
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.files import has_evidence
 from analysis.evidence.load import load
 from bench.store.registration_level import registration_level
 
@@ -49,26 +47,6 @@ class Study:
         """Content hash of a data set -> its name."""
         pairs = self.evidence.dense[["dataset_hash", "dataset"]].dropna()
         return dict(pairs.itertuples(index=False, name=None))
-
-
-def study_folders(root: Path) -> list[Path]:
-    """Return the study folders in and below a folder that hold evidence, in the order of their paths.
-
-    Raises
-    ------
-    AnalysisError
-        If the folder does not exist, or there is none.
-    """
-    if not root.is_dir():
-        raise AnalysisError(f"{root}: is not a folder; give the folder that holds the studies")
-    found = sorted(file.parent for file in root.rglob("study.yaml"))
-    with_evidence = [folder for folder in found if has_evidence(folder)]
-    if not with_evidence:
-        raise AnalysisError(
-            f"{root}: no study with evidence is below it ({len(found)} study.yaml found); run a study there, or give "
-            f"the folder that holds the studies"
-        )
-    return with_evidence
 
 
 def read_study(folder: Path, root: Path) -> Study:
