@@ -20,8 +20,8 @@ from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.labels import matching_labels
 from analysis.stats.degenerate import classify
+from analysis.stats.effects import correlation_interval, correlation_test
 from analysis.stats.equivalence import tost
-from analysis.stats.intervals import t_interval  # TODO correlation_interval
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
 from analysis.stats.ranks import friedman
@@ -162,11 +162,18 @@ class Association(TermsPart):
         if table.shape[1] < LEAST_POINTS:
             return Question(Record(**fields, category="too few points" if len(rho) else "no data"), sample=sample)
         tested = run_mean_test(rho, ["all"] * len(rho), "superiority", 0.0, "t")
-        low, high = t_interval(rho.to_numpy()).low, t_interval(rho.to_numpy()).high
+        p, against = tested.p, tested.p_contradiction
+        fields["test"] = tested.test
+        if tested.category == "regular":
+            p, against = correlation_test(rho.to_numpy())
+            fields["test"] = "t test on Fisher's scale"
+        interval = correlation_interval(rho.to_numpy())
+        details = {
+            "mean rho": number(tested.effect), "rho, low": number(interval.low), "rho, high": number(interval.high),
+        }  # fmt: skip
         record = Record(
-            **fields, statistic=number(tested.statistic), df=number(tested.df), p=number(tested.p),
-            p_contradiction=number(tested.p_contradiction), category=tested.category, margin=0.0, reason=tested.reason,
-            details={"mean rho": number(tested.effect), "rho, low": number(low), "rho, high": number(high)},
+            **fields, p=number(p), p_contradiction=number(against), category=tested.category, margin=0.0,
+            reason=tested.reason, details=details,
         )  # fmt: skip
         return Question(record, rho, sample)
 
