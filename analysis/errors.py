@@ -10,8 +10,8 @@ class AnalysisError(Exception):
     """Something cannot be read or decided; the message is one line: where, what is wrong and what to write."""
 
 
-class Mistakes(AnalysisError):
-    """Several mistakes of a file.
+class MistakesError(AnalysisError):
+    r"""Several mistakes of a file.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class Mistakes(AnalysisError):
 
     Examples
     --------
-    >>> Mistakes(["line 1: no scorer is named 'l3'", "line 2: two lines\\nin one"]).lines
+    >>> MistakesError(["line 1: no scorer is named 'l3'", "line 2: two lines\nin one"]).lines
     ("line 1: no scorer is named 'l3'", 'line 2: two lines in one')
     """
 

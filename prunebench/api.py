@@ -110,7 +110,7 @@ def plan(
     True
     """
     from analysis.evidence.files import refuse_without_evidence
-    from prunebench.checks import check_study_folder, plan_session
+    from prunebench.checks import check_study_folder
 
     check_study_folder(Path(folder), profile)
     for pilot in pilots:
@@ -119,6 +119,7 @@ def plan(
         from analysis.stats.power import least_effect, least_margin
         from bench.run.open_study import open_study
         from bench.run.plan_summary import summarise_plan
+        from prunebench.planned_claims import plan_session
 
     session = open_study(Path(folder), profile, device)
     models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
@@ -274,7 +275,7 @@ def run_session(
     from bench.store.merge import merge_study
     from bench.study.begin import begin_study
     from bench.study.registered import begin_registered, check_registration
-    from prunebench.checks import check_claims_against
+    from prunebench.planned_claims import check_claims_against
 
     study = session.plan.study
     for warning in check_claims_against(study.folder, session):

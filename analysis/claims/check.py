@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias, get_args
 
 from analysis.claims.outcomes import lacking
-from analysis.claims.parts import LARGEST_POINTS, Part, Range, Terms
+from analysis.claims.parts import LARGEST_POINTS, TERM_COLUMNS, Part, Range, Term, Terms
 from analysis.claims.planning import PartPlan, part_cells
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading, read_as
@@ -156,17 +156,20 @@ class _Check:
         return f"this study has {shown}"
 
     def _unknown_replaced(self, part: Part) -> Iterator[str]:
-        """Find labels that a reading replaces and that no part of the claim has."""
+        """Find labels that a reading replaces, that no part of the claim names, and that nobody knows.
+
+        Claims of a file may share a reading, of which each names some labels.
+        """
         names = {str(name) for one in self.claim.parts for _, found in one.named() for name in found}
         for choice, levels in part.readings.items():
             for level, replaced in levels.items() if isinstance(levels, dict) else ():
                 for old in replaced:
-                    if old not in names:
+                    if old not in names and not any(self._known(column, old) for column in TERM_COLUMNS):
                         near = difflib.get_close_matches(old, names, n=1)
                         hint = f"did you mean {near[0]!r}?" if near else f"they name {', '.join(sorted(names))}"
                         yield (
-                            f"{self._place(part, level, old)}: the reading {choice!r} replaces {old!r}, which no part of "
-                            f"the claim names; {hint}"
+                            f"{self._place(part, level, old)}: the reading {choice!r} replaces {old!r}, which no part "
+                            f"of the claim names; {hint}"
                         )
 
     def _margins_of_readings(self, part: Part) -> Iterator[str]:
@@ -211,7 +214,8 @@ class _Check:
 
     def _several_searches(self, part: Part) -> Iterator[str]:
         primary = primary_reading(part)
-        for term in primary.arms() if isinstance(primary, Terms) else ():
+        terms: tuple[Term, ...] = primary.arms() if isinstance(primary, Terms) else ()
+        for term in terms:
             if "scorer" not in term.of or "search" in {**primary.where, **term.of}:
                 continue
             found = self.evidence.select({**primary.where, **term.of}, *primary.limits)["search"].unique()
@@ -310,6 +314,6 @@ def _shortfall(plan: PartPlan, claims: Claims, power: float) -> Iterator[str]:
         key = "planned_effect" if plan.unit == "points" else "planned_d"
         yield (
             f"{claims.place(plan.claim, plan.part, key)}: {name}: {models} models detect an effect of at least "
-            f"{(plan.margin or 0.0) + least:.2g} {plan.unit} with {100 * power:.0f} % power; the planned effect is {plan.effect:.2g} "
-            f"{plan.unit} (power {100 * plan.planned.power:.0f} %, {needed})"
+            f"{(plan.margin or 0.0) + least:.2g} {plan.unit} with {100 * power:.0f} % power; the planned effect is "
+            f"{plan.effect:.2g} {plan.unit} (power {100 * plan.planned.power:.0f} %, {needed})"
         )

@@ -375,8 +375,10 @@ def arms_in_words(part: Part) -> str:
     found = ""
     sign = " = " if getattr(part, "kind", "") == "identity" else " minus "
     for term in part.arms():
-        names = " + ".join(", ".join(map(str, names)) for names in term.of.values())
+        arm = " + ".join(", ".join(map(str, names)) for names in term.of.values())
+        if len(term.of) > 1 and len(part.arms()) > 1:
+            arm = f"({arm})"
         weight = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} x "
         joint = (sign if term.weight < 0 else " plus ") if found else ("-" if term.weight < 0 else "")
-        found += joint + weight + names
+        found += joint + weight + arm
     return found

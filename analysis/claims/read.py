@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from analysis.claims.include import find_included
 from analysis.claims.parts import LARGEST_POINTS, Strict, Term
 from analysis.claims.schema import CLAIM_DEFAULTS, PARTS, Adjustment, Claim, ClaimsFile, adjusted
-from analysis.errors import AnalysisError, Mistakes, nearest
+from analysis.errors import AnalysisError, MistakesError, nearest
 from bench.core.yaml_file import Document, DocumentError, read_document
 
 #: Mistakes of a file that are listed; the others are counted.
@@ -134,7 +134,7 @@ def read_claims(path: Path) -> Claims:
     adjust = own.file.adjust
     unknown = [name for name in adjust if name not in known]
     if unknown:
-        raise Mistakes(
+        raise MistakesError(
             f"{own.document.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}"
             for name in unknown
         )
@@ -203,7 +203,7 @@ def _parse(source: Traversable, missing: str) -> _Parsed:
     except DocumentError as error:
         raise AnalysisError(str(error)) from error
     except ValidationError as error:
-        raise Mistakes(_explain(document, error)) from error
+        raise MistakesError(_explain(document, error)) from error
 
 
 def _explain(document: Document, error: ValidationError) -> list[str]:
@@ -238,8 +238,8 @@ def _line(document: Document, error: Any) -> str:
         return f"{where}: the key 'estimand' is missing: {nearest('', PARTS)}"
     if error["type"] == "less_than_equal" and error["ctx"]["le"] == LARGEST_POINTS:
         return (
-            f"{where}: {name}: {error['input']} points is larger than {LARGEST_POINTS:g}; the unit is percentage points: "
-            f"write `{name}: 2` for two points"
+            f"{where}: {name}: {error['input']} points is larger than {LARGEST_POINTS:g}; the unit is percentage "
+            f"points: write `{name}: 2` for two points"
         )
     if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
         return f"{where}: {name}: a list is expected; write `{name}: [{error['input']}]`"

@@ -1,4 +1,4 @@
-"""Stand-in results for the cells of a plan, so that the functions that decide claims show which questions will arise."""
+"""Stand-in results for planned cells, so that the functions that decide claims show which questions will arise."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 import analysis
-from analysis.errors import AnalysisError, Mistakes
+from analysis.errors import AnalysisError, MistakesError
 from bench.core.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -44,7 +44,7 @@ def main() -> None:
     try:
         _refuse_shadowed_packages()
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="prunebench", standalone_mode=False))
-    except Mistakes as error:
+    except MistakesError as error:
         messages = list(error.lines)
     except (UserError, AnalysisError) as error:
         messages = [str(error)]

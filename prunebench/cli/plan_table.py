@@ -71,8 +71,9 @@ def _print_notes(plans: Sequence[PartPlan], power: float, out: Console) -> None:
         out.print(f"{'no power' if testable else 'not testable'}: {', '.join(names)}: {reason}", style="dim")
     if plans:
         out.print(
-            f"Models needed: per architecture, for {100 * power:.0f} % power at the planned effect. Least decidable: with that "
-            f"power, the least effect over the margin (superiority) or the least margin (other kinds).", style="dim",
+            f"Models needed: per architecture, for {100 * power:.0f} % power at the planned effect. Least decidable: "
+            f"with that power, the least effect over the margin (superiority), or the least margin (other kinds).",
+            style="dim",
         )  # fmt: skip
     decidable = [plan for plan in plans if plan.testable and plan.planned.least is not None]
     if decidable and all(plan.unit == "sd" for plan in decidable):

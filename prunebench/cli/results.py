@@ -34,7 +34,6 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     """Decide the claims and print the verdicts; --json prints the records, in percentage points."""
     from analysis.claims.read import read_claims
     from analysis.evidence.files import refuse_without_evidence
-    from prunebench.checks import compare_claims
 
     refuse_without_evidence(study)
     stated = read_claims(study / "claims.yaml")
@@ -43,6 +42,7 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         from analysis.evidence.load import load
         from analysis.verdict_sentences import claim_lines, headline, registration_sentences
         from bench.store.registration_level import registration_level
+        from prunebench.planned_claims import compare_claims
 
     evidence = load(study, profile)
     for warning in compare_claims(evidence, stated, make_registry(study)):
@@ -75,7 +75,7 @@ def power(
     """Show power and the least decidable effect of each claim, by number of models; no run is needed."""
     from analysis.claims.read import read_claims
     from analysis.evidence.files import has_evidence, refuse_without_evidence
-    from prunebench.checks import check_study_folder, compare_claims, plan_claims, planned_evidence
+    from prunebench.checks import check_study_folder
     from prunebench.cli.plan_table import print_power
 
     claims = read_claims(study / "claims.yaml")
@@ -86,6 +86,7 @@ def power(
     with quick_imports():
         from analysis.claims.planning import MODELS
         from analysis.evidence.load import load
+        from prunebench.planned_claims import compare_claims, plan_claims, planned_evidence
 
     if has_evidence(study):
         evidence, registry = load(study, profile), make_registry(study)

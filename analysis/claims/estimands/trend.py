@@ -167,7 +167,9 @@ class Association(TermsPart):
             p, against = correlation_test(rho.to_numpy())
             fields["test"] = "t test on Fisher's scale"
         interval = correlation_interval(rho.to_numpy())
-        details = {"mean rho": number(tested.effect), "rho, low": number(interval.low), "rho, high": number(interval.high)}
+        details = {
+            "mean rho": number(tested.effect), "rho, low": number(interval.low), "rho, high": number(interval.high),
+        }  # fmt: skip
         record = Record(
             **fields, p=number(p), p_contradiction=number(against), category=tested.category, margin=0.0,
             reason=tested.reason, details=details,
