@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from bench.study.registration import (
     changes_since,
     read_record,
 )
+from bench.study.timestamp import describe_certificates, read_certificates, verify_token
 
 #: The data file of a report.
 EVIDENCE_FILE = "report/data.parquet"
@@ -211,12 +211,11 @@ def verify_stamp(record: Record) -> Stamp:
     UserError
         If the time-stamp is not valid for this registration under these certificates.
     """
-    timestamp = importlib.import_module("bench.study.timestamp")
     with tempfile.TemporaryDirectory() as folder:
         certificates = Path(folder, CERTIFICATES_FILE)
         certificates.write_bytes(base64.b64decode(record.certificates or ""))
-        time = timestamp.verify_token(base64.b64decode(record.token or ""), record.text.encode(), certificates)
-        lines = timestamp.describe_certificates(timestamp.read_certificates(certificates))
+        time = verify_token(base64.b64decode(record.token or ""), record.text.encode(), certificates)
+        lines = describe_certificates(read_certificates(certificates))
     return Stamp(time, " or ".join(lines))
 
 

@@ -24,7 +24,7 @@ from analysis.stats.effects import correlation_interval, correlation_test
 from analysis.stats.equivalence import tost
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
-from analysis.stats.ranks import friedman
+from analysis.stats.ranks import friedman, rank_rows
 from analysis.stats.trend import page
 
 #: A trend or a correlation over fewer points cannot be tested.
