@@ -8,7 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, points, short, signed, signed_span, span, where
+from analysis.formats import (
+    NONE,
+    count,
+    decimal,
+    p_phrase,
+    p_value,
+    percent,
+    points,
+    short,
+    signed,
+    signed_span,
+    span,
+    where,
+)
 
 MINUS = "\N{MINUS SIGN}"
 

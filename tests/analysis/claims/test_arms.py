@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from analysis.claims.samples import samples
+
 from analysis.claims.schema import Combination, Contrast
 from analysis.errors import AnalysisError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from analysis.claims.select import describe, in_setting, labels, lacking, missing, select
 
 from analysis.claims.schema import Claim, Contrast, Range
-from analysis.claims.select import describe, in_setting, labels, lacking, missing, select
 
 PART = {
     "id": "a", "text": "it does", "estimand": "contrast", "kind": "superiority", "of": ["taylor"],
