@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that a user can correct."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from collections.abc import Iterable
 
 
 class AnalysisError(Exception):
-    """Something cannot be read or decided; the message is one line: what, where and how to mend it."""
+    """Something cannot be read or decided; the message is one line: where, what is wrong and what to write."""
+
+
+class MistakesError(AnalysisError):
+    r"""Several mistakes of a file.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        One message per mistake, as for `AnalysisError`.
+
+    Examples
+    --------
+    >>> MistakesError(["line 1: no scorer is named 'l3'", "line 2: two lines\nin one"]).lines
+    ("line 1: no scorer is named 'l3'", 'line 2: two lines in one')
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(" ".join(line.splitlines()) for line in lines)
+        super().__init__("\n".join(self.lines))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

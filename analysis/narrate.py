@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis.evidence import frames
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.fusion import is_equal, small_budgets
-from analysis.formats import count, decimal, percent, points, where
+from analysis.formats import count, percent, points, where
 from bench.store import dense_accuracy
 from bench.store.cell import FULL_BUDGET
 from bench.store.reader import StudyData
-
-if TYPE_CHECKING:
-    from analysis.claims.prospects import Prospect
 
 
 def number_word(number: int) -> str:
@@ -64,35 +59,6 @@ def progress(rows: pd.DataFrame) -> str:
     left = [f"{count(states[name])} {name}" for name in ("failed", "skipped", "to do") if name in states.index]
     total = f"{count(states.get('done', 0))} of {count(len(rows))} planned cells were evaluated"
     return total + (f" ({', '.join(left)})." if left else ".")
-
-
-def power_lines(found: Sequence[Prospect]) -> list[str]:
-    """Say what each statistical part of the claims can find, two lines a part; those without a setting in one."""
-    lines = []
-    for one in found:
-        name = f"{one.claim} {one.part}"
-        if not one.questions:
-            lines.append(f"{name}: not testable: {one.reason}")
-            continue
-        spread = "" if one.sd is None else f", sd {decimal(100 * one.sd)} points"
-        margin = f", margin {decimal(100 * one.margin)} points" if one.margin else ""
-        family = f"a family of {count(one.family)} (alpha {one.alpha:.2g} first)"
-        lines.append(
-            f"{name}: {one.kind}{margin}, {one.test}; {count(one.questions)} settings in {family}{spread}"
-        )  # fmt: skip
-        if one.reason:
-            lines.append(f"    {one.reason}")
-            continue
-        least = "   ".join(f"n = {n}: {_least(value, one.sd)}" for n, value in one.least.items())
-        needed = "" if one.needed is None else f"   planned effect: {count(one.needed)} models"
-        lines.append(f"    {least}{needed}")
-    return lines
-
-
-def _least(value: float | None, sd: float | None) -> str:
-    if value is None:
-        return "no p small enough"
-    return f"{decimal(value)} sd" if sd is None else f"{decimal(100 * value)} points"
 
 
 def escape(compared: pd.DataFrame, level: str = "the plateau", pronoun: str = "it") -> str:

@@ -61,7 +61,14 @@ def load(folder: str | Path, profile: str | None = None) -> StudyData:
     return read(Path(folder), profile)
 
 
-def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -> dict[str, Any]:
+def plan(
+    folder: str | Path,
+    profile: str | None = None,
+    device: str = "auto",
+    *,
+    pilots: Sequence[str | Path] = (),
+    sd: float | None = None,
+) -> dict[str, Any]:
     """Describe what a run of a study would do; computes no cell.
 
     Parameters
@@ -72,13 +79,18 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
         A profile of study.yaml.
     device : {"auto", "cpu", "cuda"}
         Fixed at the study's first run.
+    pilots : sequence of str or Path
+        Folders of studies that give the spread over models and the informative settings.
+    sd : float, optional
+        Standard deviation over models of the paired differences, in percentage points.
 
     Returns
     -------
     dict
         What ``prunebench plan --json`` prints: among others ``cells`` and ``todo`` (counts), ``seconds``, ``memory``
-        (bytes), ``warnings``, ``networks``, and ``decidable`` with the least effect and margin that can be found, in
-        standard deviations of the paired differences.
+        (bytes), ``warnings``, ``networks``, ``decidable`` with the least effect and margin that can be found, in
+        standard deviations of the paired differences, and ``claims``, the `analysis.claims.planning.PartPlan` of every
+        part of claims.yaml.
 
     Raises
     ------
@@ -97,13 +109,17 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
     >>> found["todo"] == found["cells"] > 0
     True
     """
+    from analysis.evidence.files import refuse_without_evidence
     from prunebench.checks import check_study_folder
 
     check_study_folder(Path(folder), profile)
+    for pilot in pilots:
+        refuse_without_evidence(Path(pilot))
     with quick_imports():
         from analysis.stats.power import least_effect, least_margin
         from bench.run.open_study import open_study
         from bench.run.plan_summary import summarise_plan
+        from prunebench.planned_claims import plan_session
 
     session = open_study(Path(folder), profile, device)
     models = len(session.study.file.train_seeds) if any(m.seeded for m in session.study.file.models) else 1
@@ -112,8 +128,10 @@ def plan(folder: str | Path, profile: str | None = None, device: str = "auto") -
         "least_effect_sd": least_effect(models),
         "least_margin_sd": least_margin(models),
     }
+    plans, warnings = plan_session(Path(folder), session, [Path(pilot) for pilot in pilots], sd)
     summary = summarise_plan(session)
-    return {**summary, "warnings": [*summary["warnings"], *_changes(session)], "decidable": decidable}
+    warnings = [*summary["warnings"], *_changes(session), *warnings]
+    return {**summary, "warnings": warnings, "decidable": decidable, "claims": plans}
 
 
 def _changes(session: OpenStudy) -> list[str]:
@@ -257,8 +275,11 @@ def run_session(
     from bench.store.merge import merge_study
     from bench.study.begin import begin_study
     from bench.study.registered import begin_registered, check_registration
+    from prunebench.planned_claims import check_claims_against
 
     study = session.plan.study
+    for warning in check_claims_against(study.folder, session):
+        console.print(f"warning: {warning}", style="yellow")
     claims = study.folder / "claims.yaml"
     claims_digest = claims_hash(claims) if claims.exists() else None
     record = check_registration(study.folder, study.profile, lambda: session.design, claims_digest)

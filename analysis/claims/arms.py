@@ -98,7 +98,7 @@ class Sample:
 
 
 def chosen_rows(evidence: Evidence, part: Part) -> pd.DataFrame:
-    """Return the planned pruned rows in which a part is asked."""
+    """Return the planned pruned rows that a part is about."""
     return evidence.select(part.where, *part.limits)
 
 
@@ -239,7 +239,10 @@ def _combined(
     if any(part.empty for part in parts):
         return
     planned = chosen.loc[chosen.index.isin(pd.concat(parts).index)]
-    totals = _sum_of_arms(parts, arms, keys, block, value)
+    if any(frames.done(part).empty for part in parts):  # grouping nothing takes as long as grouping rows
+        totals = pd.DataFrame()
+    else:
+        totals = _sum_of_arms(parts, arms, keys, block, value)
     states = frames.count_states(planned, keys)
     everywhere = set.intersection(
         *({_key(row) for row in part[keys].drop_duplicates().itertuples(index=False)} for part in parts)
@@ -267,7 +270,7 @@ def _combined(
         reason = ""
         if own.same_mask and value in ("accuracy", "change"):
             reason = "identical masks"
-        elif own.cancels and value == "accuracy" and setting.get("recalibration") in complete:
+        elif own.cancels and value in ("accuracy", "change") and setting.get("recalibration") in complete:
             reason = "the corrections cancel under complete recalibration"
         yield Sample(setting, own.values, words, counts, own.images, reason)
 

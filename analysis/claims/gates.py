@@ -10,20 +10,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
+from pydantic import ValidationError
 
 from analysis.claims.arms import samples, sum_of_terms
 from analysis.claims.parts import Labels, Part, Term
+from analysis.claims.readings import all_levels, read_as
 from analysis.claims.records import Gate
+from analysis.claims.schema import Claim
 from analysis.evidence.evidence import Evidence
 from analysis.stats.intervals import t_interval
+from bench.store.registration import REGISTRATION
+from bench.store.registration import Record as StoredRegistration
 
 #: Share of the dense model's accuracy above chance that the reference arm must keep.
 KEPT = 0.1
 
+_WORST_FIRST: tuple[Gate, ...] = ("not informative", "not judged", "informative")
+
 Setting: TypeAlias = Mapping[str, str | float]
+#: (claim, part) -> settings that a pilot found informative.
+Informative: TypeAlias = Mapping[tuple[str, str], Sequence[Setting]]
 #: Columns that name a method: the gate's arm has its own.
 _ARM_COLUMNS = {"scorer", "search", "method"}
 
@@ -93,34 +102,85 @@ def _judged(reference: Part, arm: Labels, evidence: Evidence) -> list[GatedSetti
 
 
 def gate_of(setting: Setting, gates: Sequence[GatedSetting]) -> Gate:
-    """Return whether a setting is informative: the gate of the settings that agree in all shared columns.
+    """Return whether a setting is informative: the worst gate of those that agree with it in all shared columns.
 
-    A question over several sparsities is informative if one of them is.
+    A question along an axis, such as a trend over sparsities, has a gate at each of its points; one that is not
+    informative makes the question so. ``not judged`` without any gate, as in a study that lacks the arm.
+
+    Examples
+    --------
+    >>> gates = [GatedSetting({"model": "cnn", "sparsity": 0.5}, "informative", 10, 30.0),
+    ...          GatedSetting({"model": "cnn", "sparsity": 0.9}, "not informative", 10, -0.2)]
+    >>> gate_of({"model": "cnn", "sparsity": 0.5}, gates), gate_of({"model": "cnn"}, gates)
+    ('informative', 'not informative')
+    >>> gate_of({"model": "vit", "sparsity": 0.5}, gates)
+    'not judged'
     """
-    if not gates:
-        return ""
     found = {
         one.gate for one in gates
         if all(one.setting[column] == setting[column] for column in set(one.setting) & set(setting))
     }  # fmt: skip
-    order: tuple[Gate, ...] = ("informative", "not informative")
-    return next((gate for gate in order if gate in found), "not judged")
+    return next((gate for gate in _WORST_FIRST if gate in found), "not judged")
 
 
-def informative_settings(part: Part, pilots: Sequence[Evidence]) -> list[dict[str, str | float]]:
-    """Return the settings of a part that are informative in a pilot; registration stores them.
+def informative_settings(part: Part, pilots: Sequence[Evidence]) -> list[dict[str, str | float]] | None:
+    """Return the settings of a part that are informative in a pilot, under any of its readings.
 
-    A setting that several pilots have must be informative in the first of them.
+    Parameters
+    ----------
+    part : Part
+    pilots : sequence of Evidence
+        A setting that several pilots have must be informative in the first of them.
+
+    Returns
+    -------
+    list of dict or None
+        None where no pilot can judge the part: it has no gate, or no pilot has the arm with two models.
     """
     judged: dict[tuple[tuple[str, str | float], ...], GatedSetting] = {}
-    for pilot in pilots:
-        for one in gated_settings(part, pilot):
-            judged.setdefault(_key(one.setting), one)
+    for levels in all_levels(part):
+        for pilot in pilots:
+            for one in gated_settings(read_as(part, levels), pilot):
+                if one.gate != "not judged":
+                    judged.setdefault(_key(one.setting), one)
+    if not judged:
+        return None
     return [dict(one.setting) for one in judged.values() if one.gate == "informative"]
+
+
+def gates_to_register(claims: Sequence[Claim], pilots: Sequence[Evidence]) -> dict[str, dict[str, Any]]:
+    """Return claim -> part -> informative settings, as plain JSON values for a registration.
+
+    Parts that no pilot can judge have no entry: they are judged on the study's own models.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for claim in claims if pilots else ():
+        for part in claim.parts:
+            settings = informative_settings(part, pilots)
+            if settings is not None:
+                found.setdefault(claim.id, {})[part.id] = settings
+    return found
+
+
+def registered_gates(evidence: Evidence) -> Informative:
+    """Return the informative settings that the registration of a study fixed; none for a study without one."""
+    stored = evidence.meta.get(REGISTRATION)
+    if stored is None:
+        return {}
+    try:
+        gates = StoredRegistration.model_validate(stored).registration.gates
+    except ValidationError:  # a damaged registration is reported as "not registered"
+        return {}
+    return {(claim, part): settings for claim, parts in gates.items() for part, settings in parts.items()}
 
 
 def rows_in(evidence: Evidence, settings: Sequence[Setting]) -> Evidence:
     """Return the evidence of these settings alone; dense rows are kept."""
+    key = ("rows in", tuple(sorted(_key(setting) for setting in settings)))
+    return evidence.remember(key, partial(_rows_in, evidence, settings))
+
+
+def _rows_in(evidence: Evidence, settings: Sequence[Setting]) -> Evidence:
     rows = evidence.rows
     keep = rows["scorer"].eq("dense")
     for setting in settings:

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from scipy import stats
 
 from analysis.claims.arms import Sample
 from analysis.claims.parts import MeanPart
-from analysis.claims.questions import SEED, Question, open_record, summed_counts
+from analysis.claims.questions import SEED, Question, open_record, summed_counts, unfinished
 from analysis.claims.records import Record, Size, number
 from analysis.stats.bootstrap_t import bootstrap_t
 from analysis.stats.degenerate import classify, sd_floor, share_that_may_differ
@@ -120,7 +121,7 @@ def run_mean_test(
     --------
     >>> found = run_mean_test([1.0, 2.0, 3.0, 2.0], ["a"] * 4, "superiority", 0.0, "t")
     >>> round(found.p, 4), found.p_contradiction > 0.97, found.low > 0
-    (0.0082, True, True)
+    (0.0081, True, True)
     """
     sample = np.asarray(values, dtype=np.float64)
     category = classify(sample)
@@ -138,9 +139,14 @@ def run_mean_test(
     mean = _mean(sample, strata, least_sd)
     if mean is None:
         return Tested(name, float(sample.mean()), category="one model per architecture")
-    low, high = mean.interval(0.95)
+    reason = ""
     if several:
+        if test == "t and bootstrap-t":
+            name, reason = name.replace(" and bootstrap-t", ""), "no bootstrap-t with several architectures: t decides"
         name = f"{name}, architectures as strata"
+    if not mean.se > 0:
+        return _without_spread(sample, mean.mean, kind, margin, name)
+    low, high = mean.interval(0.95)
     if kind == "equivalence":
         p, against = equivalence_p(mean.mean, mean.se, mean.df, margin)
         if np.count_nonzero(np.abs(sample) > 1e-9) < LEAST_NONZERO:
@@ -158,7 +164,16 @@ def run_mean_test(
     elif test == "t and bootstrap-t" and not several and category == "regular":
         q, opposite, repetitions = _bootstrap(sample, kind, margin, least_sd)
         p, against = max(p, q), max(against, opposite)
-    return Tested(name, mean.mean, p, against, statistic, mean.df, low, high, category, repetitions)
+    return Tested(name, mean.mean, p, against, statistic, mean.df, low, high, category, repetitions, reason)
+
+
+def _without_spread(sample: Values, mean: float, kind: str, margin: float, name: str) -> Tested:
+    """Test values without variance and without a floor of their spread: by sign-flip, an equivalence not at all."""
+    if kind == "equivalence":
+        return Tested(name, mean, category="constant", reason="no spread over models")
+    null = null_value(kind, margin)
+    above, below = (sign_flip(sample, null, side, seed=SEED) for side in ("greater", "less"))
+    return Tested("sign-flip", mean, above.p, below.p, category="constant", repetitions=above.repetitions)
 
 
 def _mean(sample: Values, strata: Sequence[str], least_sd: float) -> _Mean | None:
@@ -198,11 +213,14 @@ def mean_question(part: MeanPart, sample: Sample) -> Question:
 def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Question]:
     """Test the mean over settings: averaged within each model, then over architectures with equal weight.
 
-    Settings that hold by construction are left out. A model that lacks a setting of its architecture is left out and
-    counted, so that every mean of an architecture is over the same settings.
+    Settings that hold by construction, and settings that were skipped, are left out. A model that lacks a setting of
+    its architecture is left out and counted, so that every mean of an architecture is over the same settings. A setting
+    that failed or has not run in any model leaves the mean over the planned settings undecided.
     """
-    arising = [sample for sample in samples if len(sample.values) or {"failed", "to do"} & set(sample.counts)]
-    measured = [sample for sample in arising if not sample.by_construction]
+    measured = [
+        sample for sample in samples
+        if not sample.by_construction and (len(sample.values) or unfinished(sample.counts))
+    ]  # fmt: skip
     used = [sample for sample in measured if len(sample.values)]
     if not measured:
         return [mean_question(part, sample) for sample in samples]
@@ -211,8 +229,8 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
         for sample in used for checkpoint in sample.values.index
     }, dtype="object")  # fmt: skip
     table = pd.concat([sample.values for sample in used], axis=1) if used else pd.DataFrame()
-    asked = table.notna().groupby(strata.reindex(table.index)).transform("any") if used else table
-    whole = (table.notna() | ~asked).all(axis=1) if used else pd.Series(dtype=bool)
+    required = table.notna().groupby(strata.reindex(table.index)).transform("any") if used else table
+    whole = (table.notna() | ~required).all(axis=1) if used else pd.Series(dtype=bool)
     means = table[whole].mean(axis=1) if used else pd.Series(dtype="float64")
     everywhere = {
         key: value for key, value in measured[0].setting.items()
@@ -220,9 +238,10 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
     }  # fmt: skip
     counts = summed_counts(measured)
     counts |= {"models without every setting": int((~whole).sum())} if used and not whole.all() else {}
-    counts |= {"settings by construction": len(arising) - len(measured)} if len(measured) < len(arising) else {}
+    constructed = sum(bool(sample.by_construction) for sample in samples)
+    counts |= {"settings by construction": constructed} if constructed else {}
     images = min((sample.images for sample in used), default=math.nan)
-    words = f"{measured[0].words}, mean over {len(measured)} settings within each model"
+    words = f"{measured[0].words}, mean of {len(measured)} settings"
     sample = Sample(everywhere, means, words, counts, images)
     values = means.to_numpy(dtype=np.float64)
     margin, reason = resolved_margin(part, images)
@@ -230,13 +249,16 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
         values, strata.reindex(means.index).tolist(), part.kind, margin, part.test, resolution(part, images)
     )
     record = _record(part, sample, values, tested, margin, reason)
-    lost = len(measured) - len(used)
-    if lost:  # the mean over the other settings answers another question
-        reason = f"{lost} of {len(measured)} settings failed or were not run"
-        record = record.model_copy(update={"p": None, "p_contradiction": None, "reason": reason})
     positive = sum(float(one.values.mean()) > 0 for one in used)
-    details = {"settings with a positive mean": f"{positive} of {len(used)}"}
-    return [Question(record.model_copy(update={"settings": len(measured), "details": details}), means, sample)]
+    changes: dict[str, Any] = {
+        "settings": len(measured), "averaged": tuple(one.setting for one in measured),
+        "details": {"settings with a positive mean": f"{positive} of {len(used)}"},
+    }  # fmt: skip
+    if used and len(used) < len(measured):
+        changes |= {"p": None, "p_contradiction": None, "reason": (
+            f"{len(measured) - len(used)} of {len(measured)} settings failed or have not run: the mean is unknown"
+        )}  # fmt: skip
+    return [Question(record.model_copy(update=changes), means, sample)]
 
 
 def _record(

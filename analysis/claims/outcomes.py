@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.claims.gates import Setting, gate_of, gated_settings, rows_in
+from analysis.claims.gates import GatedSetting, Setting, gate_of, gated_settings, rows_in
 from analysis.claims.parts import Part
 from analysis.claims.questions import Question
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import PartResult, Record, Verdict
 from analysis.claims.values import LACKING
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.labels import matching_labels
 from analysis.stats.correction import adjust
 from analysis.stats.families import part_p_values
 from analysis.stats.power import Test, attainable_p
@@ -38,11 +40,13 @@ class Outcome:
     questions : tuple of Question
         Those that arise; settings that hold by construction or were skipped are not among them.
     aside : tuple of Question
-        Settings that hold by construction, or are not informative in the pilot.
+        Settings that hold by construction.
     p, p_contradiction : float
         One-sided, of the part; 1 where nothing can be decided.
     lacks : str
         What the study lacks to test the part; empty if nothing.
+    left_out : int
+        Settings that are not informative in the pilot.
     """
 
     part: Part
@@ -51,6 +55,7 @@ class Outcome:
     p: float
     p_contradiction: float
     lacks: str = ""
+    left_out: int = 0
 
     @property
     def by_construction(self) -> str:
@@ -58,7 +63,7 @@ class Outcome:
         reasons = {question.record.by_construction for question in self.aside}
         return "; ".join(sorted(reasons)) if self.aside and not self.questions else ""
 
-    def decided(self, alpha: float, against: float, primary: int) -> PartResult:
+    def decided(self, alpha: float, against: float, factor: int = 1) -> PartResult:
         """Return the part with its verdict and records.
 
         Parameters
@@ -67,15 +72,15 @@ class Outcome:
             One-sided level.
         against : float
             The part's contradiction p-value, adjusted for the primary parts of the claim.
-        primary : int
-            Number of primary parts that share the level.
+        factor : int
+            Factor of this part's contradiction p-values in Holm's adjustment.
         """
         verdict, reason = self._verdict(alpha, against)
         return PartResult(
             id=self.part.id, text=self.part.text, kind=self.part.kind, role=self.part.role,  # type: ignore[attr-defined]
             over=self.part.over, verdict=verdict, reason=reason, p=self.p, p_contradiction=self.p_contradiction,
-            p_contradiction_adjusted=against,
-            records=(*self._records(alpha, primary), *(_set_aside(question) for question in self.aside)),
+            p_contradiction_adjusted=against, left_out=self.left_out,
+            records=(*self._records(alpha, factor), *(_set_aside(question) for question in self.aside)),
         )  # fmt: skip
 
     def _verdict(self, alpha: float, against: float) -> tuple[Verdict, str]:
@@ -87,25 +92,54 @@ class Outcome:
             return "contradicted", ""
         if self.p < alpha:
             return "supported", ""
-        lost = [q for q in self.questions if _untestable(q.record)]
-        return "inconclusive", f"{len(lost)} settings failed, were not run or cannot be tested" if lost else ""
+        lost = sum(_untestable(q.record) for q in self.questions)
+        near = sum(q.record.gate == "not informative" and not _untestable(q.record) for q in self.questions)
+        number = len(self.questions)
+        return "inconclusive", "; ".join([
+            *([f"{lost} of {number} settings failed, were not run or cannot be tested"] if lost else []),
+            *([f"{near} of {number} settings are not informative"] if near else []),
+        ])  # fmt: skip
 
-    def _records(self, alpha: float, primary: int) -> list[Record]:
+    def _records(self, alpha: float, factor: int) -> list[Record]:
         number = len(self.questions)
         support, against = ([_p(q)[side] for q in self.questions] for side in (0, 1))
         if self.part.role == "scan":
             adjusted = adjust(support, "bh").tolist(), adjust(against, "bh").tolist()
         else:
-            more, less = (1, number * primary) if self.part.over == "every" else (number, primary)
+            more, less = (1, number * factor) if self.part.over == "every" else (number, factor)
             adjusted = [min(1.0, more * p) for p in support], [min(1.0, less * p) for p in against]
         return [
-            _decide(question.record, p, q, number, alpha)
+            _decide(question.record, p, q, number, alpha / question.scale)
             for question, p, q in zip(self.questions, *adjusted, strict=True)
         ]
 
+    def with_standing(self, earlier: Outcome, decided: PartResult, scale: float) -> Outcome:
+        """Return the outcome in which the questions that were decided at an earlier look keep that decision.
 
-def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None) -> Outcome:
-    """Ask the questions of a part and combine their p-values.
+        Parameters
+        ----------
+        earlier : Outcome
+            Of the same part at the earlier look.
+        decided : PartResult
+            What `earlier.decided` returned.
+        scale : float
+            Level of this look / level of the earlier one.
+        """
+        if self.part.role == "scan":
+            return self
+        standing = {
+            question.place: dataclasses.replace(question, scale=scale)
+            for question, record in zip(earlier.questions, decided.records, strict=False)
+            if record.kind != "identity" and record.verdict in ("supported", "contradicted")
+        }
+        questions = [standing.get(question.place, question) for question in self.questions]
+        return dataclasses.replace(_combined(self.part, questions, self.aside, self.lacks), left_out=self.left_out)
+
+
+def part_outcome(
+    part: Part, evidence: Evidence, informative: Sequence[Setting] | None = None, *, gated: bool = True
+) -> Outcome:
+    """Test the questions of a part and combine their p-values.
 
     Parameters
     ----------
@@ -114,20 +148,37 @@ def part_outcome(part: Part, evidence: Evidence, informative: Sequence[Setting] 
     informative : sequence of mapping, optional
         Settings that a pilot found informative: the others are left out. Without a pilot, settings are judged on the
         study's own models; one that is not informative stays in the family, and its verdict is "inconclusive".
+    gated : bool
+        Whether to judge settings on the study's own models: needed for verdicts, not for the number of questions.
     """
     primary = primary_reading(part)
     missing = lacking(primary, evidence)
     if missing:
         return Outcome(part, (), (), 1.0, 1.0, missing)
-    used = rows_in(evidence, informative) if informative is not None and part.gate_arm is not None else evidence
-    gates = gated_settings(primary, evidence) if informative is None else []
-    asked = [_gated(question, gates) for question in primary.questions(used)]
-    arising = [question for question in asked if not question.void]
-    questions = tuple(question for question in arising if not question.record.by_construction)
+    has_gate = primary.gate_arm is not None
+    used = rows_in(evidence, informative) if informative is not None and has_gate else evidence
+    gates = gated_settings(primary, evidence) if gated and has_gate and informative is None else None
+    found = [_gated(question, gates) for question in primary.questions(used)]
+    left_out = 0
+    if used is not evidence:
+        left_out = _settings(primary.questions(evidence)) - _settings(found)
+    arising = [question for question in found if not question.void]
+    questions = [question for question in arising if not question.record.by_construction]
     aside = tuple(question for question in arising if question.record.by_construction)
-    p = part_p_values(part.over, *([_p(q)[side] for q in questions] for side in (0, 1))) if questions else (1.0, 1.0)
-    lacks = "" if questions else _no_question(primary, evidence, [question.record for question in asked])
-    return Outcome(part, questions, aside, p[0], p[1], lacks)
+    lacks = "" if questions else no_question(primary, evidence, used, [question.record for question in found])
+    return dataclasses.replace(_combined(part, questions, aside, lacks), left_out=left_out)
+
+
+def _settings(questions: Sequence[Question]) -> int:
+    """Return the number of settings that arise."""
+    return sum(question.record.settings for question in questions if not question.void)
+
+
+def _combined(part: Part, questions: Sequence[Question], aside: tuple[Question, ...], lacks: str) -> Outcome:
+    """Return the outcome with the p-values of its questions combined."""
+    scaled = [tuple(min(1.0, question.scale * p) for p in _p(question)) for question in questions]
+    p = part_p_values(part.over, *zip(*scaled, strict=True)) if scaled else (1.0, 1.0)
+    return Outcome(part, tuple(questions), aside, p[0], p[1], lacks)
 
 
 def lacking(part: Part, evidence: Evidence) -> str:
@@ -136,6 +187,10 @@ def lacking(part: Part, evidence: Evidence) -> str:
         if not evidence.labels(column, names):
             return f"the study has no cell with {column.replace('_', ' ')} {' or '.join(map(str, names))}"
     rows = evidence.select(part.where, *part.limits)
+    for column, names in part.needs():
+        if len(rows) and column not in part.where and not matching_labels(rows[column].dropna().unique(), names):
+            missing = f"{column.replace('_', ' ')} {' or '.join(map(str, names))}"
+            return f"the study has no cell with {missing} that meets the other conditions of this part"
     for column, least in part.distinct.items():
         present = rows[column].nunique()
         if present < least:
@@ -143,9 +198,15 @@ def lacking(part: Part, evidence: Evidence) -> str:
     return ""
 
 
-def _no_question(part: Part, evidence: Evidence, asked: Sequence[Record]) -> str:
-    if asked:
-        return _why_untestable(part, asked)
+def no_question(part: Part, evidence: Evidence, used: Evidence, found: Sequence[Record]) -> str:
+    """Return why a part has no question: its records cannot be tested, or the study has no cell for it.
+
+    `used` is the evidence of the settings that a pilot found informative; `evidence` itself without a pilot.
+    """
+    if found:
+        return _why_untestable(part, found)
+    if used is not evidence and len(evidence.select(part.where, *part.limits)):
+        return "no setting of this part is informative in the pilot"
     if part.sparsities is not None and evidence.select(part.where, *part.limits).empty:
         return f"the study has no cell at {_sparsities(part)} that meets the other conditions of this part"
     return "the study has no cell that meets all conditions of this part"
@@ -157,12 +218,13 @@ def _sparsities(part: Part) -> str:
     return f"a sparsity from {shown[0]} to {shown[1]}" if between else f"sparsity {' or '.join(shown)}"
 
 
-def _gated(question: Question, gates: Sequence[Any]) -> Question:
+def _gated(question: Question, gates: Sequence[GatedSetting] | None) -> Question:
+    """Return the question with its gate; a mean over several settings keeps all of them, so it has none."""
     record = question.record
-    if record.kind == "identity" or record.settings > 1:
+    if gates is None or record.settings > 1:
         return question
     gate = gate_of(record.setting, gates)
-    return Question(record.model_copy(update={"gate": gate}), question.values, question.sample)
+    return dataclasses.replace(question, record=record.model_copy(update={"gate": gate}))
 
 
 def _p(question: Question) -> tuple[float, float]:

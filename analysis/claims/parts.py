@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -34,6 +35,8 @@ Role: TypeAlias = Literal["primary", "supporting", "scan"]
 Over: TypeAlias = Literal["every", "some", "mean"]
 DecidingTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip"]
 
+PowerTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip", "max-t"]
+
 Values: TypeAlias = tuple[str | int, ...]
 #: Columns -> names of labels; a single name may be written without a list.
 Labels: TypeAlias = dict[str, Values]
@@ -43,6 +46,11 @@ class Strict(BaseModel):
     """Base of all records of the file: frozen, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def only_keys(names: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON schema of a mapping whose keys are among these names, for the published schema."""
+    return {"propertyNames": {"enum": list(names)}}
 
 
 def as_lists(value: Any) -> Any:
@@ -72,6 +80,9 @@ Replacement: TypeAlias = dict[str, str | Labels]
 #: Name of a choice -> its levels. A column lists labels, `margin` lists points, any other name maps each level to
 #: what it replaces. The first level of every choice is the primary reading.
 Readings: TypeAlias = dict[str, tuple[str | int | float, ...] | dict[str, Replacement]]
+#: The same as it may be written: one label without a list, and no value for a level that replaces nothing.
+_Written: TypeAlias = dict[str, str | dict[str, str | int | Values]]
+WrittenReadings: TypeAlias = dict[str, tuple[str | int | float, ...] | dict[str, _Written | None]]
 
 
 class Part(Strict):
@@ -88,15 +99,19 @@ class Part(Strict):
     text: str = Field("", description="what this part claims, one sentence; default: the text of the claim")
     role: Role = Field("primary", description="primary parts decide; supporting ones are shown; scans are exploratory")
     over: Over = Field("every", description="quantifier over settings: every, some, or their mean within each model")
-    where: Labels = Field(default_factory=dict, description="column: label, or list of labels")
+    where: Labels = Field(
+        default_factory=dict, description="column: label, or list of labels", json_schema_extra=only_keys(FILTERS)
+    )
     sparsities: tuple[float, ...] | Range | None = Field(None, description="fractions; default: all of the study")
     distinct: dict[str, int] = Field(
-        default_factory=dict, description="column: how many different labels the study must have to test this"
-    )
+        default_factory=dict, description="column: how many different labels the study must have to test this",
+        json_schema_extra=only_keys((*FILTERS, "sparsity")),
+    )  # fmt: skip
     gate: Labels | Literal["none"] | None = Field(
         None,
         description="columns of the arm on which a setting must be above chance to be informative; "
         "default: the reference arm of a contrast",
+        json_schema_extra=only_keys(FILTERS),
     )
     readings: Readings = Field(default_factory=dict, description="choices that the source leaves open; first: primary")
 
@@ -123,7 +138,7 @@ class Part(Strict):
                 raise ValueError(f"sparsity {sparsity:g} is not a fraction between 0 and 1; write {sparsity / 100:g}")
         return value
 
-    @field_validator("readings", mode="before")
+    @field_validator("readings", mode="before", json_schema_input_type=WrittenReadings)
     @classmethod
     def _replacements(cls, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -136,6 +151,8 @@ class Part(Strict):
         for name, levels in value.items():
             if not levels:
                 raise ValueError(f"the reading {name!r} has no level")
+            if name == "margin" and not all(isinstance(x, (int, float)) and 0 <= x <= LARGEST_POINTS for x in levels):
+                raise ValueError(f"the reading 'margin' lists points between 0 and {LARGEST_POINTS:g}, such as [2, 1]")
             if isinstance(levels, tuple) and name not in (*FILTERS, "margin"):
                 raise ValueError(
                     f"the reading {name!r} is no column, so each of its levels must map the labels that it replaces: "
@@ -151,8 +168,8 @@ class Part(Strict):
 
     @property
     def gate_arm(self) -> Labels | None:
-        """Columns of the arm that decides whether a setting is informative; None without a gate."""
-        return self.gate if isinstance(self.gate, dict) else None
+        """Columns of the arm that decides whether a setting is informative; None without a gate, as for an identity."""
+        return self.gate if isinstance(self.gate, dict) and getattr(self, "kind", "") != "identity" else None
 
     @property
     def limits(self) -> tuple[tuple[float, ...] | None, bool]:
@@ -164,6 +181,14 @@ class Part(Strict):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the columns and names of which the study must have at least one label each."""
         return list(self.where.items())
+
+    def named(self) -> list[tuple[str, Values]]:
+        """Return the columns and names that the part mentions, whether the study must have them or not."""
+        return self.needs()
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the arms whose cells the part uses; none where it uses all cells that its filters choose."""
+        return ()
 
     def replaced(self, replacement: Replacement) -> Part:  # noqa: ARG002
         """Return the part of a reading, with the replaced labels; one that names none of them is unchanged."""
@@ -195,6 +220,11 @@ class TestedPart(Part):
     )
     planned_d: float | None = Field(None, gt=0, description="planned effect in standard deviations of the differences")
 
+    @property
+    def power_test(self) -> PowerTest | None:
+        """The deciding test, if its power follows from one standard deviation; else None."""
+        return None
+
 
 class MeanPart(TestedPart):
     """Base of parts about a mean over models, compared with a margin."""
@@ -209,6 +239,11 @@ class MeanPart(TestedPart):
     margin_reason: str = ""
     test: DecidingTest = Field("t", description="the deciding test")
     paper_value: float | None = Field(None, description="value of the source in percentage points; never a verdict")
+
+    @property
+    def power_test(self) -> PowerTest:
+        """The deciding test."""
+        return self.test
 
     @model_validator(mode="after")
     def _consistent(self) -> MeanPart:
@@ -225,7 +260,9 @@ class Term(Strict):
     """One arm of a combination: `weight` times the mean over the labels that `of` names."""
 
     weight: float = 1
-    of: Labels = Field(min_length=1, description="column: label, or list of labels")
+    of: Labels = Field(
+        min_length=1, description="column: label, or list of labels", json_schema_extra=only_keys(TERM_COLUMNS)
+    )
 
     @field_validator("of", mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,19 +32,24 @@ class Question:
         One number per model in percentage points, indexed by checkpoint; empty where the estimand has none.
     sample : Sample or None
         The numbers that it was made from.
+    scale : float
+        Factor of the p-values in the family: level of the last look / level of the look that decided the question.
     """
 
     record: Record
     values: pd.Series = field(default_factory=_no_values)
     sample: Sample | None = None
+    scale: float = 1.0
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Setting and estimand: what the question has in common with that of another look."""
+        return repr(sorted(self.record.setting.items())), self.record.estimand
 
     @property
     def void(self) -> bool:
         """Whether the question does not arise: no data or too few points, and no cell that failed or has not run."""
-        counts = self.record.counts
-        return self.record.category in ("no data", "too few points") and not (
-            counts.get("failed") or counts.get("to do")
-        )
+        return self.record.category in ("no data", "too few points") and not unfinished(self.record.counts)
 
     @property
     def stratum(self) -> str:
@@ -69,6 +74,17 @@ def open_record(part: Part, sample: Sample, models: int) -> dict[str, Any]:
         "by_construction": sample.by_construction, "descriptive": 0 < models < CONFIRMATORY_MODELS,
         "planned_effect": getattr(part, "planned_effect", None), "planned_d": getattr(part, "planned_d", None),
     }  # fmt: skip
+
+
+def unfinished(counts: Mapping[str, int]) -> int:
+    """Return how many cells failed or have not run; cells that were skipped do not count.
+
+    Examples
+    --------
+    >>> unfinished({"failed: NaN scores": 2, "to do": 1, "skipped: the model has no BatchNorm": 5})
+    3
+    """
+    return sum(number for name, number in counts.items() if name.partition(":")[0] in ("failed", "to do"))
 
 
 def left_out(sample: Sample, complete: int) -> dict[str, int]:

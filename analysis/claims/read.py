@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,10 +13,35 @@ from typing import Any
 from pydantic import ValidationError
 
 from analysis.claims.include import find_included
-from analysis.claims.parts import Strict, Term
-from analysis.claims.schema import PARTS, Adjustment, Claim, ClaimsFile, adjusted
-from analysis.errors import AnalysisError, nearest
+from analysis.claims.parts import LARGEST_POINTS, Strict, Term
+from analysis.claims.schema import CLAIM_DEFAULTS, PARTS, Adjustment, Claim, ClaimsFile, adjusted
+from analysis.errors import AnalysisError, MistakesError, nearest
 from bench.core.yaml_file import Document, DocumentError, read_document
+
+#: Mistakes of a file that are listed; the others are counted.
+MOST_MISTAKES = 20
+
+#: Keys of free text: they name no label.
+_TEXTS = {"id", "text", "source", "estimand", "margin_reason"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a claim is defined.
+
+    Attributes
+    ----------
+    document : Document
+        The file.
+    number : int
+        Position among the claims of the file.
+    included : bool
+        Whether the study includes the file, so that its claims may be about methods that the study does not have.
+    """
+
+    document: Document
+    number: int
+    included: bool
 
 
 @dataclass(frozen=True)
@@ -31,14 +56,60 @@ class Claims:
         SHA-256 of all files that were read.
     looks : tuple of int, optional
         Numbers of models at which the claims are decided.
-    places : mapping
-        Claim id -> file, line and column of its definition.
+    sources : mapping
+        Claim id -> where it is defined.
+    own : Document, optional
+        The study's file, which adjusts included claims.
     """
 
     claims: tuple[Claim, ...]
     hash: str
     looks: tuple[int, int] | None = None
-    places: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    own: Document | None = None
+
+    def is_included(self, claim: str) -> bool:
+        """Whether a claim comes from a file that the study includes."""
+        return claim in self.sources and self.sources[claim].included
+
+    def place(self, claim: str, part: str = "", key: str = "", value: Any = None) -> str:
+        """Return file, line and column of a claim, a part, one of its keys, or a value below that key.
+
+        Parameters
+        ----------
+        claim, part : str
+            Their ids.
+        key : str
+            A key of the part, at any depth. Where the part does not have it, the study's adjustment of the claim and
+            then the keys of the claim itself, which are the defaults of its parts, are searched.
+        value : optional
+            A value below the key. One that stands below another key only is found, too.
+
+        Returns
+        -------
+        str
+            Where a key or value cannot be found, the place of the part or claim that has it.
+        """
+        source = self.sources.get(claim)
+        if source is None:
+            return f"claim {claim!r}"
+        at: tuple[Any, ...] = ("claims", source.number)
+        raw = source.document.values["claims"][source.number]
+        within: list[tuple[Document, tuple[Any, ...], Any]] = []
+        ids = [one.get("id", "main") for one in raw["parts"]]
+        if part in ids:
+            number = ids.index(part)
+            within.append((source.document, (*at, "parts", number), raw["parts"][number]))
+        if self.own is not None and claim in self.own.values.get("adjust", {}):
+            within.append((self.own, ("adjust", claim), self.own.values["adjust"][claim]))
+        shared = {name: raw[name] for name in CLAIM_DEFAULTS if name in raw}
+        within.append((source.document, at, shared))
+        for document, path, values in within if key else ():
+            found = _find(values, key, value)
+            if found is not None:
+                return document.place(*path, *found)
+        document, path, _ = within[0]
+        return document.place(*path)
 
 
 def read_claims(path: Path) -> Claims:
@@ -61,16 +132,17 @@ def read_claims(path: Path) -> Claims:
     claims = [claim for claim, _ in placed]
     known = [claim.id for claim in claims]
     adjust = own.file.adjust
-    for name in adjust:
-        if name not in known:
-            raise AnalysisError(
-                f"{own.document.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}"
-            )
+    unknown = [name for name in adjust if name not in known]
+    if unknown:
+        raise MistakesError(
+            f"{own.document.place('adjust', name)}: no claim {name!r} to adjust: {nearest(name, known)}"
+            for name in unknown
+        )
     claims = [adjusted(c, adjust[c.id]) if c.id in adjust else c for c in claims]
     contents = [parsed.document.values for parsed in (own, *included)]
     text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    places = {claim.id: place for claim, place in placed}
-    return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest(), own.file.looks, places)
+    sources = {claim.id: source for claim, source in placed}
+    return Claims(tuple(claims), hashlib.sha256(text.encode()).hexdigest(), own.file.looks, sources, own.document)
 
 
 def claims_hash(path: Path) -> str:
@@ -110,9 +182,9 @@ def _include(path: Path, own: _Parsed, number: int) -> _Parsed:
     return parsed
 
 
-def _distinct(files: list[_Parsed]) -> list[tuple[Claim, str]]:
-    """Return the claims of all files in order, each with its place; two of one id are an error."""
-    claims: list[tuple[Claim, str]] = []
+def _distinct(files: list[_Parsed]) -> list[tuple[Claim, Source]]:
+    """Return the claims of all files in order, the study's own last; two of one id are an error."""
+    claims: list[tuple[Claim, Source]] = []
     first: dict[str, str] = {}
     for parsed in files:
         for number, claim in enumerate(parsed.file.claims):
@@ -120,7 +192,7 @@ def _distinct(files: list[_Parsed]) -> list[tuple[Claim, str]]:
             if claim.id in first:
                 raise AnalysisError(f"{place}: two claims have the id {claim.id!r}; the other is at {first[claim.id]}")
             first[claim.id] = place
-            claims.append((claim, parsed.document.place("claims", number)))
+            claims.append((claim, Source(parsed.document, number, parsed is not files[-1])))
     return claims
 
 
@@ -131,31 +203,53 @@ def _parse(source: Traversable, missing: str) -> _Parsed:
     except DocumentError as error:
         raise AnalysisError(str(error)) from error
     except ValidationError as error:
-        raise AnalysisError(_explain(document, error)) from error
+        raise MistakesError(_explain(document, error)) from error
 
 
-def _explain(document: Document, error: ValidationError) -> str:
+def _explain(document: Document, error: ValidationError) -> list[str]:
+    """Return the mistakes that pydantic found, one line each."""
     errors = error.errors()
-    # A misspelt key is also a missing one; the misspelling is what can be mended.
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    keys = tuple(first["loc"])
+    # A misspelt key is also a missing one, and a file of the old form has other mistakes for that reason alone.
+    for first in ("version", "extra_forbidden"):
+        own = [one for one in errors if one["type"] == first or one["loc"] == (first,)]
+        errors = own or errors
+    # A list whose items have mistakes is reported as too short, too.
+    paths = [tuple(one["loc"]) for one in errors]
+    inner = [one for one, path in zip(errors, paths, strict=True) if not any(
+        len(other) > len(path) and other[: len(path)] == path for other in paths
+    )]  # fmt: skip
+    lines = list(dict.fromkeys(_line(document, one) for one in inner))
+    more = len(lines) - MOST_MISTAKES
+    return [*lines[:MOST_MISTAKES], *([f"{document.shown}: {more} more mistakes"] if more > 0 else [])]
+
+
+def _line(document: Document, error: Any) -> str:
+    keys = tuple(error["loc"])
     where = document.place(*keys)
-    if first["type"] == "extra_forbidden":
+    name = next((str(key) for key in reversed(keys) if isinstance(key, str)), "")
+    if error["type"] == "extra_forbidden":
         return f"{where}: unknown key {str(keys[-1])!r}: {nearest(str(keys[-1]), _fields(keys[:-1]))}"
     if keys == ("version",):
         return (
             f"{document.place()}: this file has the old form, in which margins are fractions; write `version: 2` as "
             f"its first line and multiply margins, tolerances and paper values by 100: they are percentage points"
         )
-    if first["type"] == "missing":
+    if error["type"] == "missing":
         return f"{where}: the key {str(keys[-1])!r} is missing"
-    if first["type"] == "union_tag_invalid":
-        given = str(first["ctx"]["tag"])
+    if error["type"] == "union_tag_invalid":
+        given = str(error["ctx"]["tag"])
         return f"{where}: no estimand {given!r}: {nearest(given, PARTS)}"
-    if first["type"] == "union_tag_not_found":
+    if error["type"] == "union_tag_not_found":
         return f"{where}: the key 'estimand' is missing: {nearest('', PARTS)}"
-    name = ".".join(str(key) for key in keys)
-    return f"{where}: {name + ': ' if name else ''}{first['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "less_than_equal" and error["ctx"]["le"] == LARGEST_POINTS:
+        return (
+            f"{where}: {name}: {error['input']} points is larger than {LARGEST_POINTS:g}; the unit is percentage "
+            f"points: write `{name}: 2` for two points"
+        )
+    if error["type"] == "tuple_type" and isinstance(error["input"], str | int | float):
+        return f"{where}: {name}: a list is expected; write `{name}: [{error['input']}]`"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {name + ': ' if name else ''}{message}"
 
 
 def _fields(keys: tuple[Any, ...]) -> list[str]:
@@ -165,3 +259,20 @@ def _fields(keys: tuple[Any, ...]) -> list[str]:
     for key in keys:
         schema = inner.get(str(key), schema)
     return list(schema.model_fields)
+
+
+def _find(values: Any, key: str, value: Any) -> tuple[Any, ...] | None:
+    """Return the path of a key, or of a value: below the key if possible, else the first one; None if there is none."""
+    if value is None:
+        return next((path for path, _ in _walk(values) if path[-1] == key), None)
+    paths = [path for path, found in _walk(values) if found == value or path[-1] == value]
+    return next((path for path in paths if key in path), paths[0] if paths else None)
+
+
+def _walk(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Iterate over the paths and values of a tree, free texts left out."""
+    items: Any = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for name, below in items:
+        if name not in _TEXTS:
+            yield (*path, name), below
+            yield from _walk(below, (*path, name))

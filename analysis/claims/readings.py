@@ -29,7 +29,7 @@ def read_as(part: Part, levels: Mapping[str, str | int | float]) -> Part:
         if isinstance(choices, dict):
             part = part.replaced(choices[str(level)])
         elif name == "margin":
-            changes["margin"] = float(level)
+            changes |= {"margin": float(level)} if "margin" in type(part).model_fields else {}
         elif name in FILTERS:
             where[name] = (level,)  # type: ignore[assignment]
     return part.model_copy(update={"where": where, "readings": {}, **changes})

@@ -47,6 +47,8 @@ class Record(_Frozen):
         Column -> label; the data set and model at least, except for a mean over settings.
     settings : int
         Settings that this record rests on: 1, or the number averaged within each model.
+    averaged : tuple of dict
+        The settings that were averaged; empty for a single one.
     in_paper_setting : bool
         Whether all rows used lie in the setting that the source names.
     differs : dict
@@ -75,14 +77,14 @@ class Record(_Frozen):
         One-sided, for support; adjusted for the quantifier of the part.
     p_contradiction, p_contradiction_adjusted : float or None
         One-sided, for contradiction; adjusted for the quantifier and for the primary parts of the claim (Holm).
-    questions : int
-        Questions of the part that were decided together.
+    questions, primary_parts : int
+        The family: questions of the part that were decided together, and primary parts of the claim.
     alpha : float
         One-sided error rate that decides.
     effect, low, high : float or None
         Mean paired difference with its 95 % interval; identities: the largest absolute difference.
     low_repeated, high_repeated : float or None
-        Repeated interval of a study with two looks.
+        Repeated interval of a study with two looks: at the level of the look.
     margin, margin_reason : float or None, str
         As fixed before the data.
     d_z, d_z_low, d_z_high : float or None
@@ -94,8 +96,8 @@ class Record(_Frozen):
     details : dict
         Further results of the test, by name.
     planned_effect, planned_d, power : float or None
-        The planned effect, in points or standard deviations, and the power of the deciding test at it, with as many
-        models and questions as here.
+        The planned effect, in points or standard deviations, and the power of the deciding test at the latter, with as
+        many models and at the level that the quantifier leaves to one question.
     two_sided : dict
         Test -> two-sided p-value against no difference; printed, not deciding.
     disagree : bool
@@ -126,6 +128,7 @@ class Record(_Frozen):
     estimand: str
     setting: dict[str, str | float]
     settings: int = 1
+    averaged: tuple[dict[str, str | float], ...] = ()
     in_paper_setting: bool = False
     differs: dict[str, str | float] = {}
     data_hash: str = ""
@@ -145,6 +148,7 @@ class Record(_Frozen):
     p_contradiction: float | None = None
     p_contradiction_adjusted: float | None = None
     questions: int = 1
+    primary_parts: int = 1
     alpha: float = ALPHA
     effect: float | None = None
     low: float | None = None
@@ -255,6 +259,8 @@ class PartResult(_Frozen):
     verdict, reason : str
     p, p_contradiction, p_contradiction_adjusted : float or None
         One-sided, of the part; the last one after Holm's correction over the primary parts of the claim.
+    left_out : int
+        Settings that are not informative in the pilot of the registration, and so are not part of the question.
     records : tuple of Record
     robustness : Robustness or None
         None for a part whose source leaves no choice open.
@@ -270,6 +276,7 @@ class PartResult(_Frozen):
     p: float | None = None
     p_contradiction: float | None = None
     p_contradiction_adjusted: float | None = None
+    left_out: int = 0
     records: tuple[Record, ...]
     robustness: Robustness | None = None
 

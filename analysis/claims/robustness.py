@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from analysis.claims.gates import Setting
 from analysis.claims.means import mean_over_settings
 from analysis.claims.outcomes import Outcome, lacking, part_outcome
 from analysis.claims.parts import MeanPart, Part
@@ -20,7 +22,9 @@ from analysis.stats.paired import paired_t
 DEPENDS = 0.05
 
 
-def robustness_of(part: Part, evidence: Evidence, alpha: float) -> Robustness | None:
+def robustness_of(
+    part: Part, evidence: Evidence, alpha: float, informative: Sequence[Setting] | None = None
+) -> Robustness | None:
     """Decide a part under every reading that the study has.
 
     Parameters
@@ -29,6 +33,8 @@ def robustness_of(part: Part, evidence: Evidence, alpha: float) -> Robustness | 
     evidence : Evidence
     alpha : float
         One-sided level.
+    informative : sequence of mapping, optional
+        Settings that a pilot found informative; see `analysis.claims.outcomes.part_outcome`.
 
     Returns
     -------
@@ -45,7 +51,7 @@ def robustness_of(part: Part, evidence: Evidence, alpha: float) -> Robustness | 
         if read in seen or lacking(read, evidence):
             continue
         seen.append(read)
-        outcome = part_outcome(read, evidence)
+        outcome = part_outcome(read, evidence, informative)
         if outcome.questions or outcome.aside:
             reading, values = _reading(levels, outcome, primary=place == 0, alpha=alpha)
             found.append((levels, outcome, values, reading))
@@ -63,13 +69,13 @@ def robustness_of(part: Part, evidence: Evidence, alpha: float) -> Robustness | 
 
 
 def _reading(levels: Levels, outcome: Outcome, *, primary: bool, alpha: float) -> tuple[Reading, pd.Series]:
-    result = outcome.decided(alpha, outcome.p_contradiction, 1)
+    result = outcome.decided(alpha, outcome.p_contradiction)
     verdict: Verdict = result.verdict
     values, effect, low, high, settings = pd.Series(dtype="float64"), None, None, None, len(outcome.questions)
     samples = [q.sample for q in (*outcome.questions, *outcome.aside) if q.sample is not None]
     if isinstance(outcome.part, MeanPart) and samples:
-        found = [*outcome.questions, *outcome.aside]
-        mean = found[0] if outcome.part.over == "mean" else mean_over_settings(outcome.part, samples)[0]
+        means = outcome.questions if outcome.part.over == "mean" else mean_over_settings(outcome.part, samples)
+        mean = next(iter((*means, *outcome.aside)))
         values, settings = mean.values, mean.record.settings
         effect, low, high = mean.record.effect, mean.record.low, mean.record.high
     return Reading(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 from pydantic import Field, field_validator, model_validator
 
 from analysis.claims.estimands import part_classes
-from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns
+from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns, only_keys
 
 #: Estimand -> schema of its part.
 PARTS: dict[str, type[Part]] = part_classes()
@@ -23,7 +23,7 @@ else:
     AnyPart = Annotated[Union[tuple(PARTS.values())], Field(discriminator="estimand")]  # noqa: UP007
 
 #: Keys of a claim that are the defaults of its parts.
-_DEFAULTS = ("where", "gate", "readings")
+CLAIM_DEFAULTS = ("where", "gate", "readings")
 
 #: Fewer models at the first of two looks decide nothing.
 LEAST_LOOK = 6
@@ -39,7 +39,7 @@ class Claim(Strict):
     id: str = Field(min_length=1)
     text: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    setting: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    setting: dict[str, tuple[str, ...]] = Field(default_factory=dict, json_schema_extra=only_keys(FILTERS))
     where: dict[str, Any] = Field(default_factory=dict, description="default of the parts")
     gate: Any = Field(None, description="default of the parts")
     readings: dict[str, Any] = Field(default_factory=dict, description="default of the parts")
@@ -50,7 +50,7 @@ class Claim(Strict):
     def _defaults_of_parts(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get("parts"), (list, tuple)):
             return value
-        defaults: dict[str, Any] = {key: value[key] for key in _DEFAULTS if value.get(key)}
+        defaults: dict[str, Any] = {key: value[key] for key in CLAIM_DEFAULTS if value.get(key)}
         if isinstance(value.get("text"), str):
             defaults["text"] = value["text"]
         parts = [{**defaults, **part} if isinstance(part, dict) else part for part in value["parts"]]

@@ -121,7 +121,7 @@ class Evidence(StudyData):
 
         def choose() -> pd.DataFrame:
             chosen = np.ones(len(self.pruned), dtype=np.bool_)
-            for column, names in where.items():
+            for column, names in sorted(where.items()):  # which label a name stands for depends on the order
                 chosen &= self._matches(column, tuple(names), chosen)
             if sparsities is not None:
                 chosen &= self._at(sparsities, between)
@@ -156,8 +156,25 @@ class Evidence(StudyData):
 
     @cached_property
     def models_per_architecture(self) -> int:
-        """Largest number of dense models of one data set and architecture; at least 1."""
+        """Largest number of planned dense models of one data set and architecture; at least 1."""
         return max(1, int(self.rows.groupby(["dataset", "model"])["train_seed"].nunique().max()))
+
+    @cached_property
+    def complete_models(self) -> int:
+        """Number of models that every data set and architecture has completed, in the order of the plan.
+
+        A model is complete if none of its cells remains to be run; failed and skipped cells count as run. An
+        architecture whose planned models are all complete does not hold back the others.
+        """
+        group = ["dataset", "model", "train_seed"]
+        models = self.rows.assign(run=self.rows["state"].isin(("done", "failed", "skipped"))).groupby(
+            group, dropna=False, observed=True
+        )
+        known = models.agg(first=("position", "min"), run=("run", "all")).sort_values("first")
+        leading = known["run"].groupby(level=[0, 1], sort=False).cummin().groupby(level=[0, 1], sort=False)
+        complete, planned = leading.sum(), leading.size()
+        waiting = complete[complete < planned]
+        return int(complete.max() if waiting.empty else waiting.min())
 
     def first_models(self, number: int) -> Evidence:
         """Return the evidence of the first models of every data set and architecture, in the order of the plan."""
@@ -174,8 +191,8 @@ class Evidence(StudyData):
     def chance(self, dataset: str) -> float:
         """Return the accuracy of guessing: the share of the largest test class, or 1 / classes where it is not stored.
 
-        NaN for a data set whose classes are not known.
+        NaN for a data set whose classes are not known. See `bench.core.types.DataFacts`.
         """
         facts = self.meta["provenance"].get("datasets", {}).get(dataset, {})
         classes = facts.get("num_classes")
-        return float(facts.get("largest_class", 1 / classes if classes else np.nan))
+        return float(facts.get("chance") or (1 / classes if classes else np.nan))

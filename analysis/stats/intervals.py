@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.stats.degenerate import RESOLUTION, Category, as_sample, classify
-from analysis.stats.limits import MOST_MODELS
 
 #: Real coverage of a nominal 95 % BCa interval of the mean of n normal values, by simulation
 #: (20,000 samples, 2,000 resamples each, seed 20260509; standard error under 0.004).
@@ -166,34 +165,3 @@ def bca_coverage(n: int) -> float | None:
     """
     below = [coverage for size, coverage in BCA_COVERAGE if size <= n]
     return below[-1] if below else None
-
-
-def models_to_decide(distance: float, sd: float, level: float, start: int = 2) -> int | None:
-    """Least n at which a t interval of this spread would leave a bound that lies `distance` from the mean.
-
-    A forecast that takes the observed mean and sd for the truth; not a power analysis.
-
-    Parameters
-    ----------
-    distance : float
-        From the mean to the bound, same unit as `sd`.
-    sd : float
-        Standard deviation over models.
-    level : float
-        Confidence level of the interval.
-    start : int
-        Least n to consider.
-
-    Returns
-    -------
-    int or None
-        None if more than `MOST_MODELS` would be needed.
-
-    Examples
-    --------
-    >>> models_to_decide(1.0, 1.0, 0.95), models_to_decide(0.0, 1.0, 0.95)
-    (7, None)
-    """
-    sizes = np.arange(max(start, 2), MOST_MODELS + 1)
-    enough = t_half_width(np.full(len(sizes), sd), sizes, level) < abs(distance)
-    return int(sizes[np.argmax(enough)]) if enough.any() else None

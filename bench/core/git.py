@@ -42,9 +42,9 @@ def commit_with(file: Path) -> str | None:
     return commit if committed_content(file.parent, file.name, commit) == file.read_bytes() else None
 
 
-def first_commit(folder: Path, *names: str) -> str | None:
-    """Return the oldest commit that added one of some files of a folder; None if none of them is committed."""
-    found = git(folder, "log", "--diff-filter=A", "--format=%H", "--", *names)
+def first_commit(folder: Path, name: str) -> str | None:
+    """Return the oldest commit that added a file of a folder; None if it is not committed."""
+    found = git(folder, "log", "--diff-filter=A", "--format=%H", "--", name)
     return found.decode().split()[-1] if found else None
 
 

@@ -10,7 +10,8 @@ K / N of the scores, and so keep N - K of N weights instead of K. Ours keeps K.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Annotated, Literal, TypeAlias
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from bench.core.errors import NotApplicable
 from bench.masks.allocation import output_rows
 from bench.masks.budget import Budget
+from bench.masks.erk import round_to_total
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import PrunableLayer, UnitSpace
 from bench.models.view import ModelView
@@ -39,12 +41,13 @@ def emp(
     *,
     scope: Literal["global", "layer", "output"] = "global",
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0,
+    spread: Literal["scores", "uniform"] = "scores",
 ) -> Budget:
     """Keep the K = beta N_eff highest scores of the whole model, of every layer, or of every output row.
 
     It sets the sparsity by itself. Where all scores are zero everything is kept. Noted are the layers of
     zeros (``zero_layers``), and under ``emp`` for every layer, or ``all``, what `describe` returns; for output rows
-    what `summarise` makes of it in each layer.
+    what `summarise` makes of it in each layer; for a uniform spread the sums over the model (``all``).
 
     Parameters
     ----------
@@ -52,6 +55,10 @@ def emp(
         What the effective number is counted over: all scores, those of a layer, or the weights of one output channel.
     beta : float
         Above 1 more is kept, below 1 less.
+    spread : {"scores", "uniform"}
+        Which units are kept: those that the effective number selects within its scope, or as many in total, the same
+        share of every layer. The latter is the control at exactly the same sparsity: its counts are rounded by largest
+        remainder, so that their sum is that of ``scores``.
 
     Raises
     ------
@@ -73,15 +80,32 @@ def emp(
         described = {name: [describe(row, beta) for row in part] for name, part in rows.items()}
         keep = [row["k"] for part in described.values() for row in part]
         found = {name: summarise(part) for name, part in described.items()}
-        return Budget(output_rows(units), torch.tensor(keep), {"emp": found, "zero_layers": zeros})
-    if scope == "layer":
-        parts = {layer.name: scores[layer.name].flatten() for layer in units.layers}
-        segment = units.layer_index()
+        segment = output_rows(units)
     else:
-        parts = {"all": units.flatten(scores)}
-        segment = torch.zeros(units.total, dtype=torch.int64)
-    found = {name: describe(part, beta) for name, part in parts.items()}
-    return Budget(segment, torch.tensor([part["k"] for part in found.values()]), {"emp": found, "zero_layers": zeros})
+        if scope == "layer":
+            parts = {layer.name: scores[layer.name].flatten() for layer in units.layers}
+            segment = units.layer_index()
+        else:
+            parts = {"all": units.flatten(scores)}
+            segment = torch.zeros(units.total, dtype=torch.int64)
+        found = {name: describe(part, beta) for name, part in parts.items()}
+        keep = [part["k"] for part in found.values()]
+    budget = Budget(segment, torch.tensor(keep), {"emp": found, "zero_layers": zeros})
+    return budget if spread == "scores" else _spread_uniformly(units, scores, budget, found)
+
+
+def _spread_uniformly(units: UnitSpace, scores: ScoreMap, budget: Budget, found: Mapping[str, Part]) -> Budget:
+    """Keep as many units as `budget`, the same share of every layer; `found` is what EMP noted."""
+    total = int(budget.keep.sum())
+    keep = round_to_total([Fraction(total * layer.size, units.total) for layer in units.layers])
+    part: Part = {"n_eff": None, "k": total, "s_eff": None, "bound": None, "no_bound": "spread over the layers"}
+    known = [number for each in found.values() if isinstance(number := each["n_eff"], float)]
+    if known:
+        relative = _relative(units.flatten(scores))
+        layers = units.split(relative).values()
+        kept = sum(float(layer.flatten().topk(k).values.abs().sum()) for layer, k in zip(layers, keep, strict=True))
+        part |= {"n_eff": sum(known), "s_eff": min(1.0, kept / float(relative.abs().sum()))}
+    return Budget(units.layer_index(), torch.tensor(keep), {**budget.notes, "emp": {"all": part}})
 
 
 def _rows(units: UnitSpace, layer: PrunableLayer, scores: Tensor) -> Tensor:

@@ -101,7 +101,8 @@ ALLOCATIONS = (
     _allocation(
         "emp", "emp:emp", "the beta/sum(omega^2) highest scores, omega = abs(s)/sum abs(s)", "none", "arXiv 2509.25606",
         "effective model pruning: the scores of the whole model, or of each layer or output row (scope), determine how "
-        "many units to keep", sets_sparsity=True, version=2, granularities=ANY,
+        "many units to keep; with a uniform spread, as many in total, the same share of every layer",
+        sets_sparsity=True, version=2, newer=("spread",), granularities=ANY,
         terms={
             "N_eff": "Effective number of scores: 1 over the sum of their squared shares.",
             "s_eff": "Share of all the scores' sum that the kept units hold.",

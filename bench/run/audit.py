@@ -111,7 +111,7 @@ def choose_cells(rows: pd.DataFrame, count: int, salt: str = "") -> list[str]:
     """
     done = rows[rows["state"].eq("done")]
     lines = zip(done["cell"], done["accuracy"], done["mask"], strict=True)
-    evidence = hashlib.sha256(salt.encode())
+    evidence = hashlib.sha256(salt.encode(errors="surrogateescape"))
     for line in sorted(f"{cell}|{float(accuracy).hex()}|{_text(mask)}" for cell, accuracy, mask in lines):
         evidence.update(f"\n{line}".encode())
     key = evidence.hexdigest()
@@ -144,7 +144,7 @@ def open_as_run(folder: Path, meta: Mapping[str, Any]) -> OpenStudy:
     if meta["schema"] != SCHEMA_VERSION:
         raise UserError(
             f"{folder}: the rows have schema {meta['schema']}, in which a cell has another id than in schema "
-            f"{SCHEMA_VERSION} of this version; audit with the version that ran the study: {_commit(meta['provenance'])}"
+            f"{SCHEMA_VERSION} of this version; audit with the one that ran the study: {_commit(meta['provenance'])}"
         )
     try:
         stored = TypeAdapter(Settings).validate_python(meta["settings"])
@@ -192,6 +192,8 @@ def differences(opened: OpenStudy, evidence: StudyData) -> list[str]:
     if meta.get("study_hash") != opened.study.digest():
         lines.append("study.yaml is not the one that was run")
     then, now = meta.get("provenance", {}), provenance(opened.settings.device_class)
+    if then.get("later_runs"):
+        lines.append("later runs continued it with other versions or hardware than the first, which is compared here")
     for key, name in _MACHINE.items():
         if key in then and then[key] != now[key]:
             lines.append(f"{name}: {then[key]} when it was run, {now[key]} here")
@@ -302,19 +304,20 @@ def _compare(row: Mapping[Hashable, Any], outcome: Outcome) -> AuditedCell:
             problems.append("other mask")
         if row["accuracy"] != again["accuracy"]:
             problems.append(f"accuracy {percent(row['accuracy'])}, recomputed {percent(again['accuracy'])}")
-        if isinstance(row["correct"], bytes) and row["correct"] != again["correct"]:
+        if row["correct"] != again["correct"]:
             problems.append(_unequal_images(row["correct"], again["correct"], again["n_test"]))
     return AuditedCell(cell.id, _title(cell), float(row["accuracy"]), tuple(problems))
 
 
 def _title(cell: Cell) -> str:
-    """Return the axes of a cell that vary within its group, without those that are not used."""
+    """Return the draw and the methods of a cell, without those that are not used."""
     values = axis_values(cell)
-    names = [axis.name for axis in AXES if axis.stage != "model"]
-    return ", ".join(f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label))
+    names = [axis.name for axis in AXES if axis.stage in ("mask", "evaluation")]
+    used = [f"{name} {values[name]}" for name in names if values[name] not in (None, NONE.label)]
+    return ", ".join([f"draw {cell.calibration.draw}", *used])
 
 
-def _unequal_images(stored: bytes, again: bytes, images: int) -> str:
-    if len(stored) != len(again):
-        return "other number of test images"
+def _unequal_images(stored: Any, again: bytes, images: int) -> str:
+    if not isinstance(stored, bytes) or len(stored) != len(again):
+        return "no correctness bits of these test images"
     return f"{int((unpack(stored, images) != unpack(again, images)).sum())} of {images} test images differ"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ def check_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, str]:
     Returns
     -------
     dict
-        Cell id -> problem: the row is not in the plan, has other axes there, or its accuracy is not the share of
-        its correctness bits.
+        Cell id -> problem: the row is not in the plan, has other axes there, has no correctness bits, or its
+        accuracy is not their share.
 
     Raises
     ------
@@ -56,22 +55,21 @@ def check_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, str]:
         unlike = unequal.astype(bool)
         for cell, own, other in zip(ours.index[unlike], ours[name][unlike], theirs[name][unlike], strict=True):
             problems.setdefault(cell, f"{name} is {own}, in the plan {other}")
-    for cell, correct, images, accuracy in zip(
-        done.index, done["correct"], done["n_test"], done["accuracy"], strict=True
-    ):
+    columns = [done[name] for name in ("correct", "n_test", "accuracy")]
+    for cell, correct, images, accuracy in zip(done.index, *columns, strict=True):
         share = _share(correct, images)
-        if share is not None and share != accuracy:
+        if share is None:
+            problems.setdefault(cell, "has no correctness bits, or damaged ones")
+        elif share != accuracy:
             problems.setdefault(cell, f"accuracy is {percent(accuracy)}, its correctness bits give {percent(share)}")
     return problems
 
 
 def _share(correct: Any, images: Any) -> float | None:
-    """Return the share of correct images; None where the row has no bits, NaN where they are damaged."""
-    if not isinstance(correct, bytes):
+    """Return the share of correct images; None where the row has no bits, or not one per image."""
+    if not isinstance(correct, bytes) or pd.isna(images) or images < 1 or len(correct) != -(-int(images) // 8):
         return None
-    if pd.isna(images) or images < 1 or len(correct) != -(-int(images) // 8):
-        return math.nan
-    return int(unpack(correct, int(images)).sum()) / int(images)
+    return int(unpack(correct, images).sum()) / int(images)
 
 
 def unpack(correct: bytes, images: int) -> Any:

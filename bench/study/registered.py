@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 import json
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from bench.core.errors import UserError
 from bench.core.git import commit_with, committed_content, first_commit, is_ancestor
 from bench.store.database import Store, open_store
 from bench.store.places import DATABASE_FILE
 from bench.store.registration import REGISTRATION, Design, Record
-from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, TIME_STAMPED, Level
+from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, Level, Stamp, Verify
 from bench.store.tables import NothingRun
 from bench.study.registration import (
     REGISTRATION_FILE,
@@ -28,19 +29,17 @@ from bench.study.registration import (
     changes_since,
     read_record,
 )
+from bench.study.timestamp import describe_certificates, read_certificates, verify_token
 
-#: Files with which a study folder has data: its store and the data file of its report.
-EVIDENCE_FILES = (DATABASE_FILE, "report/data.parquet")
+#: The data file of a report.
+EVIDENCE_FILE = "report/data.parquet"
 CERTIFICATES_FILE = "registration.pem"
-
-#: ``(token, content of registration.json, certificates)`` -> time of the time-stamp.
-Verify = Callable[[bytes, bytes, Path], datetime]
 
 
 def refuse_data(folder: Path) -> None:
     """Raise `UserError` if a study folder holds rows or a report: a registration of these proves nothing."""
     rows = finished_rows(folder)
-    found = f"{rows} rows" if rows else "a report" if (folder / EVIDENCE_FILES[1]).exists() else None
+    found = f"{rows} rows" if rows else "a report" if (folder / EVIDENCE_FILE).exists() else None
     if found is not None:
         raise UserError(
             f"{folder}: holds {found} already, and only what has no data yet can be registered; copy study.yaml and "
@@ -58,9 +57,20 @@ def finished_rows(folder: Path) -> int:
 
 
 def stored_record(store: Store) -> Record | None:
-    """Return the registration that the runs of a store had, or None."""
+    """Return the registration that the runs of a store had, or None.
+
+    Raises
+    ------
+    UserError
+        If the store's copy is damaged.
+    """
     found = json.loads(store.meta(REGISTRATION) or "null")
-    return None if found is None else Record.model_validate(found)
+    try:
+        return None if found is None else Record.model_validate(found)
+    except ValidationError as error:
+        raise UserError(
+            f"{store.place}: its copy of the registration is damaged; restore a copy of it, or make a new study folder"
+        ) from error
 
 
 def store_record(store: Store, record: Record | None) -> None:
@@ -128,13 +138,13 @@ def begin_registered(
     design : callable
         As for `check_registration`.
     verify : callable, optional
-        Verifies a time-stamp; default: ``bench.study.timestamp.verify_token``.
+        Verifies a time-stamp; default: `verify_stamp`.
 
     Returns
     -------
     Record or None
-        With the commit and the time-stamp of the first run, and the changes of package and libraries that this run and
-        earlier ones found. None if the study is not registered.
+        With the commit and the certificates of the first run, and the changes of package and libraries that this run
+        and earlier ones found. None if the study is not registered.
 
     Raises
     ------
@@ -151,13 +161,15 @@ def begin_registered(
         return None
     first: dict[str, Any]
     if begun and stored is not None:
-        first = {"commit": stored.commit, "stamped": stored.stamped, "at_start": stored.at_start}
+        first = {"commit": stored.commit, "certificates": stored.certificates, "at_start": stored.at_start}
     else:
         first = {
             "commit": commit_with(folder / REGISTRATION_FILE),
-            "stamped": token_time(folder, record, verify).isoformat(timespec="seconds") if record.token else None,
+            "certificates": None if record.token is None else _certificates(folder),
             "at_start": len(record.amendments),
         }
+        if record.token is not None:
+            (verify or verify_stamp)(record.model_copy(update=first))
     before = stored.changes if begun and stored is not None else ()
     changes = tuple(dict.fromkeys((*before, *changes_of_package(record), *changes_of_plan(record, design()))))
     found = record.model_copy(update={**first, "changes": changes})
@@ -183,24 +195,32 @@ def _refuse_other(folder: Path, record: Record | None, stored: Record | None) ->
         )
 
 
-def token_time(folder: Path, record: Record, verify: Verify | None = None) -> datetime:
-    """Return the time of the record's time-stamp.
+def _certificates(folder: Path) -> str:
+    """Return the file with the certificates of the time-stamping authority, base64."""
+    path = folder / CERTIFICATES_FILE
+    if not path.exists():
+        raise UserError(f"{path}: is missing; put the certificates of the time-stamping authority there")
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def verify_stamp(record: Record) -> Stamp:
+    """Verify the time-stamp of a registration with the certificates that the record keeps.
 
     Raises
     ------
     UserError
-        If the time-stamp is not valid for this registration, or the certificates are missing.
+        If the time-stamp is not valid for this registration under these certificates.
     """
-    certificates = folder / CERTIFICATES_FILE
-    if not certificates.exists():
-        raise UserError(f"{certificates}: is missing; put the certificates of the time-stamping authority there")
-    if verify is None:
-        verify = importlib.import_module("bench.study.timestamp").verify_token
-    return verify(base64.b64decode(record.token or ""), record.text.encode(), certificates)
+    with tempfile.TemporaryDirectory() as folder:
+        certificates = Path(folder, CERTIFICATES_FILE)
+        certificates.write_bytes(base64.b64decode(record.certificates or ""))
+        time = verify_token(base64.b64decode(record.token or ""), record.text.encode(), certificates)
+        lines = describe_certificates(read_certificates(certificates))
+    return Stamp(time, " or ".join(lines))
 
 
-def verify_level(folder: Path, level: Level, verify: Verify | None = None) -> Level:
-    """Check the commit and the time-stamp that a level rests on, and lower the level where they do not hold.
+def verify_level(folder: Path, level: Level) -> Level:
+    """Check with Git the commit that a level rests on, and lower the level where it does not hold.
 
     Parameters
     ----------
@@ -208,29 +228,23 @@ def verify_level(folder: Path, level: Level, verify: Verify | None = None) -> Le
         Study folder, in the repository that holds registration and evidence.
     level : Level
         From `bench.store.registration_level.registration_level`.
-    verify : callable, optional
-        As for `check_run`.
     """
     record = level.record
-    if record is None or level.word not in (TIME_STAMPED, CLAIMED_ORDER):
+    if record is None or level.word != CLAIMED_ORDER:
         return level
-    reasons = []
-    if level.word == TIME_STAMPED:
-        try:
-            time = token_time(folder, record, verify)
-            return replace(
-                level, reason=f"an authority signed the registration at {time.isoformat(timespec='seconds')}"
-            )
-        except UserError as error:
-            reasons.append(f"the time-stamp cannot be verified: {error}")
     fault = _fault_of_history(folder, record)
     if fault is None:
-        return replace(level, word=CLAIMED_ORDER, reason="; ".join([*reasons, _order(folder, record)]))
-    return replace(level, word=SELF_ATTESTED, reason="; ".join([*reasons, fault]))
+        return replace(level, reason=_order(folder, record))
+    return replace(level, word=SELF_ATTESTED, reason=fault)
+
+
+def _evidence_commit(folder: Path) -> str | None:
+    """Return the first commit with the report's data or, without one, with the store."""
+    return first_commit(folder, EVIDENCE_FILE) or first_commit(folder, DATABASE_FILE)
 
 
 def _order(folder: Path, record: Record) -> str:
-    evidence = first_commit(folder, *EVIDENCE_FILES) or ""
+    evidence = _evidence_commit(folder) or ""
     return f"the registration is in commit {str(record.commit)[:12]}, an ancestor of {evidence[:12]} with the evidence"
 
 
@@ -243,7 +257,7 @@ def _fault_of_history(folder: Path, record: Record) -> str | None:
         return f"no repository here has commit {record.commit[:12]} with the registration, which the first run stored"
     if hashlib.sha256(content).hexdigest() != record.sha256:
         return f"commit {record.commit[:12]}, which the first run stored, holds another registration"
-    evidence = first_commit(folder, *EVIDENCE_FILES)
+    evidence = _evidence_commit(folder)
     if evidence is None:
         return "the evidence is not committed yet; commit the report, then verify again"
     if not is_ancestor(folder, record.commit, evidence):

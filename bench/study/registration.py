@@ -54,14 +54,17 @@ def read_record(folder: Path) -> Record | None:
     UserError
         If a file of the registration is damaged, or was edited.
     """
-    path = folder / REGISTRATION_FILE
+    path, amended, token = (folder / name for name in (REGISTRATION_FILE, AMENDMENTS_FILE, TOKEN_FILE))
     if not path.exists():
         return None
-    amended, token = folder / AMENDMENTS_FILE, folder / TOKEN_FILE
+    try:
+        amendments = _AMENDMENTS.validate_json(amended.read_bytes()) if amended.exists() else ()
+    except ValueError as error:
+        raise UserError(f"{amended}: is not what `prunebench amend` wrote there; restore it") from error
     try:
         record = Record(
             text=path.read_bytes().decode(),
-            amendments=_AMENDMENTS.validate_json(amended.read_bytes()) if amended.exists() else (),
+            amendments=amendments,
             token=base64.b64encode(token.read_bytes()).decode() if token.exists() else None,
             earlier=tuple(file_digest(file) for file in earlier_files(folder)),
         )

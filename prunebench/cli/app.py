@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 import analysis
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, MistakesError
 from bench.core.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -35,7 +35,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; an error that the user can correct is printed as one line, with exit code 2."""
+    """Run the command line; an error that the user can correct is printed in one line, with exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name may contain characters that the terminal cannot encode
             stream.reconfigure(errors="backslashreplace")
@@ -44,21 +44,29 @@ def main() -> None:
     try:
         _refuse_shadowed_packages()
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="prunebench", standalone_mode=False))
+    except MistakesError as error:
+        messages = list(error.lines)
     except (UserError, AnalysisError) as error:
-        message = str(error)
+        messages = [str(error)]
     except USAGE_ERROR as error:
         command = error.ctx.command_path if error.ctx else "prunebench"
-        message = f"{error.format_message().rstrip('.')}; see `{command} --help`"
+        messages = [f"{error.format_message().rstrip('.')}; see `{command} --help`"]
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
     except json.JSONDecodeError as error:  # only the texts of a store are parsed as JSON without a check
-        message = f"a text in the store is damaged: {error}; restore a copy of results.db, or start a new study"
+        messages = [f"a text in the store is damaged: {error}; restore a copy of results.db, or start a new study"]
     except OSError as error:
-        message = f"{error.filename or 'the system'}: {error.strerror or error}"
-    if len(message) > LONGEST_ERROR:  # the beginning names the place, the end names the remedy
-        message = f"{message[: LONGEST_ERROR // 2]} ... {message[-LONGEST_ERROR // 2 :]}"
-    print("error:", *message.splitlines(), file=sys.stderr)
+        messages = [f"{error.filename or 'the system'}: {error.strerror or error}"]
+    for message in messages:
+        print("error:", *_shortened(message).splitlines(), file=sys.stderr)
     sys.exit(EXIT_USER_ERROR)
+
+
+def _shortened(message: str) -> str:
+    """Return a message of bounded length: its beginning names the place, its end names the remedy."""
+    if len(message) <= LONGEST_ERROR:
+        return message
+    return f"{message[: LONGEST_ERROR // 2]} ... {message[-LONGEST_ERROR // 2 :]}"
 
 
 def _refuse_shadowed_packages() -> None:

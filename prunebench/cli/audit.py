@@ -60,8 +60,13 @@ def audit(
     for line in differences(opened, evidence):
         out.print(f"note: {line}", style="yellow")
     problems = check_rows(rows, opened.plan)
-    done, known = int(rows["state"].eq("done").sum()), {cell.id for cell in opened.plan.cells()}
-    out.print(f"{done} rows of {len(known)} cells; {len(problems)} rows disagree with the plan or with themselves")
+    known = {cell.id for cell in opened.plan.cells()}
+    states = rows.loc[rows["state"].notna() & rows["cell"].isin(known), "state"].value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    out.print(
+        f"{len(known)} cells: {counts}, {len(known) - states.sum()} without a row; "
+        f"{len(problems)} rows disagree with the plan or with their correctness bits"
+    )
     for cell, problem in islice(problems.items(), MOST_LINES):
         out.print(f"different  {cell[:12]}  {problem}")
     if len(problems) > MOST_LINES:

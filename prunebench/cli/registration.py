@@ -14,6 +14,7 @@ from prunebench.cli.output import make_console, print_json
 from prunebench.imports import quick_imports
 
 if TYPE_CHECKING:
+    from analysis.evidence.evidence import Evidence
     from bench.store.registration import Pilot, Record
     from bench.store.registration_level import Level
 
@@ -40,17 +41,26 @@ def register(
     claims = _claims_hash(study, profile)
     refuse_data(study)
     with quick_imports():
+        from analysis.claims.gates import gates_to_register
+        from analysis.claims.read import read_claims
+        from analysis.claims.schema import claims_path
+        from analysis.evidence.load import load
         from bench.run.open_study import open_study
     from bench.study.registration import register as write_registration
 
     session = open_study(study, profile, device)
+    pilots = {folder: load(folder) for folder in pilot or ()}
+    gates = gates_to_register(read_claims(claims_path(study)).claims, list(pilots.values()))
     record = write_registration(
-        study, session.design, claims, name=session.study.file.name, profile=profile,
-        pilots=[_pilot(folder) for folder in pilot or ()], seen=seen,
+        study, session.design, claims, name=session.study.file.name, profile=profile, gates=gates,
+        pilots=[_pilot(folder, evidence) for folder, evidence in pilots.items()], seen=seen,
     )  # fmt: skip
     registered = record.registration
     typer.echo(f"wrote {study / 'registration.json'} (SHA-256 {record.sha256})")
     typer.echo(f"registration {registered.number} of this folder: {registered.design.cells} cells; the seeds follow")
+    if gates:
+        parts = [f"{claim} {part}: {len(kept)}" for claim, of in gates.items() for part, kept in of.items()]
+        typer.echo(f"informative settings in the pilot, by part: {', '.join(parts)}")
     typer.echo(f"next: git add {study}; git commit -m 'Registration'; prunebench run {study}{_option(profile)}")
 
 
@@ -90,11 +100,11 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     """Print what the registration proves: its level, deviations, changes of the code, and missing cells."""
     from analysis.evidence.files import has_evidence
     from bench.study.registration import changes_of_package, read_record
-    from prunebench.checks import check_claims
 
-    check_claims(study)
     level = _level(study, profile) if has_evidence(study) else None
     record = read_record(study) if level is None else level.record
+    if level is None and record is None and not (study / "study.yaml").exists():
+        raise UserError(f"{study}: there is no study; name a folder with a study.yaml or a report")
     facts: dict[str, Any] = {"level": "not registered", "because": "there is no registration.json"}
     if level is not None:
         facts = {"level": level.word, "because": level.reason}
@@ -121,35 +131,38 @@ def _claims_hash(study: Path, profile: str | None) -> str:
     """Check the files of a study and return the hash of its claims."""
     from analysis.claims.read import claims_hash
     from analysis.claims.schema import claims_path
-    from prunebench.checks import check_study_folder
+    from bench.plugins.catalogue import make_registry
+    from bench.study.load import check_study
 
-    check_study_folder(study, profile)
+    check_study(study, make_registry(study), profile)
     claims = claims_path(study)
     if not claims.exists():
         raise UserError(f"{claims}: there is no such file, and a registration is about claims; write one")
     return claims_hash(claims)
 
 
-def _pilot(folder: Path) -> Pilot:
+def _pilot(folder: Path, evidence: Evidence) -> Pilot:
     """Describe a pilot by the name of its folder and the hash of its data."""
-    from analysis.evidence.load import data_hash, load
+    from analysis.evidence.load import data_hash
     from bench.store.registration import Pilot
 
-    return Pilot(name=folder.resolve().name, data_hash=data_hash(load(folder)))
+    return Pilot(name=folder.resolve().name, data_hash=data_hash(evidence))
 
 
 def _level(study: Path, profile: str | None) -> Level:
     """Decide the level of a study from its evidence, and check it with Git and the time-stamp."""
-    with quick_imports():
-        from analysis.evidence.load import load
     from analysis.claims.read import claims_hash
     from analysis.claims.schema import claims_path
-    from bench.store.registration_level import registration_level
-    from bench.study.registered import verify_level
 
-    data, claims = load(study, profile), claims_path(study)
-    level = registration_level(data.meta, data.rows, claims_hash(claims) if claims.exists() else None)
-    return verify_level(study, level)
+    claims = claims_path(study)
+    digest = claims_hash(claims) if claims.exists() else None
+    with quick_imports():
+        from analysis.evidence.load import load
+    from bench.store.registration_level import registration_level
+    from bench.study.registered import verify_level, verify_stamp
+
+    data = load(study, profile)
+    return verify_level(study, registration_level(data.meta, data.rows, digest, verify_stamp))
 
 
 def _describe(record: Record) -> dict[str, Any]:

@@ -1,19 +1,18 @@
-"""Commands that decide claims: ``report``, ``claims`` and ``power``."""
+"""Commands that decide claims: ``report``, ``claims``, ``overview`` and ``power``."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import AsJson, Profile, StudyFolder
-from prunebench.cli.output import make_console, print_json
+from bench.plugins.catalogue import make_registry
+from prunebench.cli.options import AsJson, Pilots, Profile, SpreadPoints, StudyFolder
+from prunebench.cli.output import TABLE_WIDTH, make_console, print_frame, print_json
 from prunebench.imports import quick_imports
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 commands = typer.Typer()
 
@@ -26,8 +25,9 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
     check_evidence(study)
     with quick_imports():
         from analysis.report.render import render_report
+    from bench.study.registered import verify_stamp
 
-    typer.echo(f"open {render_report(study, profile)}")
+    typer.echo(f"open {render_report(study, profile, verify_stamp)}")
 
 
 @commands.command()
@@ -43,9 +43,13 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         from analysis.evidence.load import load
         from analysis.verdict_sentences import claim_lines, headline, registration_sentences
         from bench.store.registration_level import registration_level
+        from bench.study.registered import verify_stamp
+        from prunebench.planned_claims import compare_claims
 
     evidence = load(study, profile)
-    level = registration_level(evidence.meta, evidence.rows, stated.hash)
+    for warning in compare_claims(evidence, stated, make_registry(study)):
+        typer.echo(f"warning: {warning}", err=True)
+    level = registration_level(evidence.meta, evidence.rows, stated.hash, verify_stamp)
     results = decide(evidence, stated)
     if as_json:
         print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
@@ -61,70 +65,90 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
 
 
 @commands.command()
+def overview(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder that holds the studies")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare the claims of all studies below DIR and write DIR/overview.md; no cell is computed."""
+    from analysis.across_studies.folders import study_folders
+
+    folders = study_folders(folder)
+    with quick_imports():
+        from analysis.across_studies.learned import check_learned
+        from analysis.across_studies.overview import overview_of
+        from analysis.across_studies.studies import read_study
+        from analysis.across_studies.text import as_json as values
+        from analysis.across_studies.text import checklist_sentence, terminal_table, write_markdown
+        from bench.study.registered import verify_stamp
+
+    found = overview_of([read_study(study, folder, verify_stamp) for study in folders])
+    mistakes = check_learned(folder, found)
+    if as_json:
+        print_json(values(found) | {"mistakes": mistakes})
+    else:
+        out = make_console()
+        print_frame(terminal_table(found.parts), make_console(TABLE_WIDTH))
+        for sentence in (*found.shared, checklist_sentence(found)):
+            out.print(sentence)
+        out.print(f"wrote {write_markdown(found, folder)}")
+    for mistake in mistakes:
+        typer.echo(mistake, err=True)
+    if mistakes:
+        raise typer.Exit(1)
+
+
+@commands.command()
 def power(
     study: StudyFolder,
     profile: Profile = None,
-    pilot: Annotated[
-        Path | None,
-        typer.Option(metavar="OTHER", help="estimate the spread from the rows of this study; default: those of STUDY"),
-    ] = None,
-    sd: Annotated[
-        float | None,
-        typer.Option(min=1e-6, help="spread of the paired differences over models, in points; overrides rows"),
-    ] = None,
+    pilot: Pilots = None,
+    sd: SpreadPoints = None,
     models: Annotated[list[int] | None, typer.Option(min=2, help="numbers of models (repeatable)")] = None,
     chance: Annotated[float, typer.Option(min=0.05, max=0.999, help="required power")] = 0.8,
     as_json: AsJson = False,
 ) -> None:
-    """Show the least effect that each claim can detect, by number of models; no run is needed."""
+    """Show power and the least decidable effect of each claim, by number of models; no run is needed."""
     from analysis.claims.read import read_claims
     from analysis.evidence.files import has_evidence, refuse_without_evidence
     from prunebench.checks import check_study_folder
+    from prunebench.cli.plan_table import print_power
 
     claims = read_claims(study / "claims.yaml")
-    if pilot is not None:
-        refuse_without_evidence(pilot)
+    for folder in pilot or ():
+        refuse_without_evidence(folder)
     if not has_evidence(study):
         check_study_folder(study, profile)
     with quick_imports():
-        from analysis.claims.prospects import MODELS, prospects
+        from analysis.claims.planning import MODELS
         from analysis.evidence.load import load
-        from analysis.narrate import power_lines
+        from prunebench.planned_claims import compare_claims, plan_claims, planned_evidence
 
-    own = load(study, profile).rows if has_evidence(study) else None
-    rows = _planned_rows(study, profile) if own is None else own
-    spread = load(pilot).rows if pilot is not None else own
+    if has_evidence(study):
+        evidence, registry = load(study, profile), make_registry(study)
+    else:  # the plan needs the plug-ins, which load torch
+        with quick_imports():
+            from bench.run.open_study import open_study
+
+        session = open_study(study, profile)
+        evidence, registry = planned_evidence(session), session.registry
+    warnings = compare_claims(evidence, claims, registry)
     counts = sorted(set(models or MODELS))
-    powers = prospects(rows, claims, pilot=spread, sd=None if sd is None else sd / 100, models=counts, power=chance)
+    pilots = [load(folder) for folder in pilot or ()]
+    plans, shortfalls = plan_claims(evidence, claims, pilots=pilots, sd=sd, models=counts, power=chance)
     if as_json:
-        print_json([dataclasses.asdict(one) for one in powers])
+        print_json([dataclasses.asdict(one) for one in plans])
         return
     out = make_console()
-    for line in power_lines(powers):
-        out.print(line)
-    out.print(
-        f"n = models: the least effect over its margin (superiority), or the least margin without a difference (other "
-        f"kinds), detected with {100 * chance:.0f} % power at the first step of Holm's correction.\n"
-        f"Spread: {_spread_source(sd, pilot, own is not None)}; without one, effects are in sd of the differences.",
-    )
+    print_power(plans, chance, out)
+    out.print(f"Spread: {_spread_source(sd, pilot)}.")
+    for warning in [*warnings, *shortfalls]:
+        out.print(f"warning: {warning}", style="yellow")
 
 
-def _spread_source(sd: float | None, pilot: Path | None, has_rows: bool) -> str:
+def _spread_source(sd: float | None, pilots: Sequence[Path] | None) -> str:
     """Describe where the standard deviation of the differences comes from."""
     if sd is not None:
         return f"stated, {sd:g} points"
-    if pilot is not None:
-        return f"pooled over the settings of {pilot}"
-    return (
-        "pooled over the settings of this study's own rows" if has_rows else "none; give --sd POINTS or --pilot STUDY"
-    )
-
-
-def _planned_rows(study: Path, profile: str | None) -> pd.DataFrame:
-    """Return the rows that the plan of a study will have. The plan needs the plug-ins, which load torch."""
-    with quick_imports():
-        from bench.run.open_study import open_study
-    from bench.store.reader import planned_rows
-    from bench.study.plan import axis_values
-
-    return planned_rows({**axis_values(cell), "cell": cell.id} for cell in open_study(study, profile).plan.cells())
+    if pilots:
+        return f"upper 80 % limit of the standard deviation in {', '.join(map(str, pilots))}, pooled over settings"
+    return "none; give --sd POINTS or --pilot FOLDER"

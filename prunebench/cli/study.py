@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from prunebench import api
-from prunebench.cli.options import AsJson, Device, Profile, StudyFolder
+from prunebench.cli.options import AsJson, Device, Pilots, Profile, SpreadPoints, StudyFolder
 from prunebench.cli.output import make_console, print_json, print_network
+from prunebench.cli.plan_table import print_part_plans
+
+#: Power for which `plan` states the models needed and the least decidable effect.
+POWER = 0.8
 
 commands = typer.Typer()
 
@@ -35,11 +40,18 @@ def new(
 
 
 @commands.command()
-def plan(study: StudyFolder, profile: Profile = None, device: Device = "auto", as_json: AsJson = False) -> None:
-    """Show what a run would compute: cells, shared work, finished rows, forecast; computes no cell."""
-    summary = api.plan(study, profile, device)
+def plan(
+    study: StudyFolder,
+    profile: Profile = None,
+    device: Device = "auto",
+    pilot: Pilots = None,
+    sd: SpreadPoints = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run would compute (cells, shared work, forecast) and what it can decide; computes no cell."""
+    summary = api.plan(study, profile, device, pilots=pilot or (), sd=sd)
     if as_json:
-        print_json(summary)
+        print_json({**summary, "claims": [asdict(one) for one in summary["claims"]]})
     else:
         _print_plan(summary)
 
@@ -63,6 +75,7 @@ def _print_plan(summary: dict[str, Any]) -> None:
     out.print(table)
     for network in summary["networks"]:
         print_network(network, out)
+    print_part_plans(summary["claims"], POWER, out)
     for warning in summary["warnings"]:
         out.print(f"note: {warning}", style="yellow")
     out.print("resolved study:", style="dim")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.checklist import checklist
-from analysis.load import load
+from analysis.evidence.load import load
 
 REPORTS = Path(__file__).parents[2] / "reports"
 POINTS = "At least 5 operating points per pair"

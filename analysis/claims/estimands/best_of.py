@@ -8,8 +8,8 @@ import pandas as pd
 from pydantic import Field
 
 from analysis.claims.arms import Sample, pairs_with, samples
-from analysis.claims.parts import Labels, Replacement, TestedPart, Value, Values, replace_labels
-from analysis.claims.questions import SEED, Question, left_out, open_record, summed_counts
+from analysis.claims.parts import Labels, PowerTest, Replacement, Term, TestedPart, Value, Values, replace_labels
+from analysis.claims.questions import SEED, Question, left_out, open_record, summed_counts, unfinished
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
@@ -39,9 +39,18 @@ class AnyOf(TestedPart):
             return {self.axis: (self.against,)}
         return super().gate_arm
 
+    @property
+    def power_test(self) -> PowerTest:
+        """The sign-flip max-T test."""
+        return "max-t"
+
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters, the labels compared and the reference."""
         return [*super().needs(), (self.axis, self.of), (self.axis, (self.against,))]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the labels compared and the reference."""
+        return Term(of={self.axis: self.of}), Term(weight=-1, of={self.axis: (self.against,)})
 
     def replaced(self, replacement: Replacement) -> AnyOf:
         """Return the part with replaced labels of `of` and `against`."""
@@ -61,11 +70,12 @@ class AnyOf(TestedPart):
         return {key: value for key, value in sample.setting.items() if key not in compared}
 
     def _question(self, members: list[Sample]) -> Question:
-        measured = [member for member in members if not member.by_construction] or members
+        arising = [member for member in members if len(member.values) or unfinished(member.counts)] or members
+        measured = [member for member in arising if not member.by_construction] or arising
         names = [member.words.partition(" of ")[2].partition(" minus ")[0] for member in measured]
         table = pd.concat([member.values for member in measured], axis=1, keys=names).dropna()
         words = f"largest mean {WORDS[self.value]} of {', '.join(names)}, each minus {self.against}"
-        reason = members[0].by_construction if len(measured) == len(members) else ""
+        reason = measured[0].by_construction
         sample = Sample(
             self._place(members[0]), pd.Series(dtype="float64"), words, summed_counts(measured),
             min(member.images for member in measured), reason,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from analysis.claims.arms import samples, sum_of_terms
 from analysis.claims.means import mean_questions
-from analysis.claims.parts import MeanPart, Replacement, Terms, Values
+from analysis.claims.parts import MeanPart, Replacement, Term, Terms, Values
 from analysis.claims.questions import Question
 from analysis.evidence.evidence import Evidence
 
@@ -19,6 +19,10 @@ class Combination(Terms, MeanPart):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels of all terms."""
         return [*super().needs(), *self.term_needs()]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the terms."""
+        return self.terms
 
     def replaced(self, replacement: Replacement) -> Combination:
         """Return the part with replaced labels in its terms."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from analysis.claims.arms import pairs_with, samples
 from analysis.claims.means import mean_questions
-from analysis.claims.parts import Labels, MeanPart, Replacement, Values, replace_labels
+from analysis.claims.parts import Labels, MeanPart, Replacement, Term, Values, replace_labels
 from analysis.claims.questions import Question
 from analysis.evidence.evidence import Evidence
 
@@ -31,6 +31,10 @@ class Contrast(MeanPart):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters, the labels compared and the reference."""
         return [*super().needs(), (self.axis, self.of), (self.axis, (self.against,))]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the labels compared and the reference."""
+        return Term(of={self.axis: self.of}), Term(weight=-1, of={self.axis: (self.against,)})
 
     def replaced(self, replacement: Replacement) -> Contrast:
         """Return the part with replaced labels of `of` and `against`."""

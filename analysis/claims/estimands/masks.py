@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from analysis.claims.identities import identity_question, settings_of, unevaluated
-from analysis.claims.parts import Labels, Part, Replacement, Values, replace_labels
+from analysis.claims.parts import Part, Replacement, Term, Values, replace_labels
 from analysis.claims.questions import Question
 from analysis.evidence import frames
 from analysis.evidence.evidence import Evidence
@@ -26,14 +26,13 @@ class MaskIdentity(Part):
     scorers: tuple[str, ...] = Field(min_length=1)
     reference: str = "magnitude"
 
-    @property
-    def gate_arm(self) -> Labels | None:
-        """An identity needs no informative setting."""
-        return None
-
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters, the scorers and the reference."""
         return [*super().needs(), ("scorer", self.scorers), ("scorer", (self.reference,))]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the scorers and the reference."""
+        return Term(of={"scorer": self.scorers}), Term(weight=-1, of={"scorer": (self.reference,)})
 
     def replaced(self, replacement: Replacement) -> MaskIdentity:
         """Return the part with replaced scorers."""

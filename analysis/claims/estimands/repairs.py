@@ -11,7 +11,7 @@ from pydantic import Field
 
 from analysis.claims.arms import LARGEST_RATIO
 from analysis.claims.identities import identity_question, settings_of, unevaluated
-from analysis.claims.parts import Part
+from analysis.claims.parts import Part, Term, Values
 from analysis.claims.questions import Question
 from analysis.evidence import frames
 from analysis.evidence.evidence import Evidence
@@ -34,6 +34,17 @@ class RepairIdentity(Part):
     tolerance: float = Field(0.05, ge=0, description="percentage points")
     tolerance_images: int = Field(1, ge=0)
     largest_ratio: float = Field(LARGEST_RATIO, ge=1)
+
+    def named(self) -> list[tuple[str, Values]]:
+        """Return the filters, the corrections and the reference."""
+        corrections = (*(self.corrections or ()), self.reference)
+        return [*super().named(), *(("correction", (name,)) for name in corrections)]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the corrections and the reference, if the part names them."""
+        if self.corrections is None:
+            return ()
+        return Term(of={"correction": self.corrections}), Term(weight=-1, of={"correction": (self.reference,)})
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per data set, model and granularity."""

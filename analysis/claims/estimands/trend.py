@@ -13,18 +13,18 @@ from scipy import stats
 
 from analysis.claims.arms import Arm, Comparison, Sample, chosen_rows, samples, sum_of_terms
 from analysis.claims.means import default_margin, run_mean_test
-from analysis.claims.parts import LARGEST_POINTS, Replacement, Term, Terms, TestedPart, Value, Values
+from analysis.claims.parts import LARGEST_POINTS, PowerTest, Replacement, Term, Terms, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.labels import matching_labels
 from analysis.stats.degenerate import classify
+from analysis.stats.effects import correlation_interval, correlation_test
 from analysis.stats.equivalence import tost
-from analysis.stats.intervals import t_interval  # TODO correlation_interval
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
-from analysis.stats.ranks import friedman
+from analysis.stats.ranks import friedman, rank_rows
 from analysis.stats.trend import page
 
 #: A trend or a correlation over fewer points cannot be tested.
@@ -41,6 +41,10 @@ class TermsPart(Terms, TestedPart):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels of all terms."""
         return [*super().needs(), *self.term_needs()]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the terms."""
+        return self.terms
 
     def replaced(self, replacement: Replacement) -> TermsPart:
         """Return the part with replaced labels in its terms."""
@@ -114,12 +118,18 @@ class SignChange(TermsPart):
 class Association(TermsPart):
     """The sum of arms is associated with another number of the same cells.
 
-    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0.
+    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0 by
+    Student's t test. The other number is that of the first arm. Values that are equal to 12 decimals tie.
     """
 
     estimand: Literal["association"]
     kind: Literal["superiority"] = "superiority"
     along_value: Value = Field("variance_loss", description="the other number")
+
+    @property
+    def power_test(self) -> PowerTest:
+        """The t test of the mean correlation."""
+        return "t"
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the columns other than the sparsity."""
@@ -152,11 +162,18 @@ class Association(TermsPart):
         if table.shape[1] < LEAST_POINTS:
             return Question(Record(**fields, category="too few points" if len(rho) else "no data"), sample=sample)
         tested = run_mean_test(rho, ["all"] * len(rho), "superiority", 0.0, "t")
-        low, high = t_interval(rho.to_numpy()).low, t_interval(rho.to_numpy()).high
+        p, against = tested.p, tested.p_contradiction
+        fields["test"] = tested.test
+        if tested.category == "regular":
+            p, against = correlation_test(rho.to_numpy())
+            fields["test"] = "t test on Fisher's scale"
+        interval = correlation_interval(rho.to_numpy())
+        details = {
+            "mean rho": number(tested.effect), "rho, low": number(interval.low), "rho, high": number(interval.high),
+        }  # fmt: skip
         record = Record(
-            **fields, statistic=number(tested.statistic), df=number(tested.df), p=number(tested.p),
-            p_contradiction=number(tested.p_contradiction), category=tested.category, margin=0.0, reason=tested.reason,
-            details={"mean rho": number(tested.effect), "rho, low": number(low), "rho, high": number(high)},
+            **fields, p=number(p), p_contradiction=number(against), category=tested.category, margin=0.0,
+            reason=tested.reason, details=details,
         )  # fmt: skip
         return Question(record, rho, sample)
 
@@ -180,6 +197,10 @@ class Differs(TestedPart):
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels compared."""
         return [*super().needs(), *([(self.axis, self.of)] if self.of else [])]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the labels compared, if the part names them."""
+        return (Term(of={self.axis: self.of}),) if self.of is not None else ()
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the other columns."""
@@ -251,6 +272,7 @@ def _means(table: pd.DataFrame) -> dict[str, float | None]:
 
 def _spearman(first: Table, second: Table) -> float:
     """Spearman's rho; 0 where one of both does not vary: no association."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    ranks = rank_rows(np.stack([first, second]))
+    if (np.ptp(ranks, axis=1) == 0).any():
         return 0.0
-    return float(stats.spearmanr(first, second).statistic)
+    return float(stats.pearsonr(*ranks).statistic)

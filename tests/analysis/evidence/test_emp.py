@@ -49,7 +49,7 @@ def test_the_table_shows_achieved_sparsity_and_the_distance_from_dense(data):
 
 
 def test_scorers_with_different_sparsities_are_not_compared(data):
-    compared = escapes(data.rows)
+    compared = escapes(evidence_of(data.rows))
     assert "emp" not in set(compared["allocation"])
     alone = compared[compared["allocation"].eq("2:4")]
     assert set(alone["scorer"]) == set(compared["scorer"])

@@ -26,7 +26,7 @@ SMALL = {"models": ("cnn",), "seeds": 2, "sparsities": (0.5,), "recalibrations":
 
 
 def table(data, section, name):
-    [found] = [t for s in sections(data, []) if s.id == section for t in s.tables if t.name == name]
+    [found] = [t for s in sections(Evidence.of(data), [], UNREGISTERED) if s.id == section for t in s.tables if t.name == name]
     return found
 
 
@@ -177,7 +177,7 @@ def test_rows_of_schema_1_say_what_their_speed_up_counts(study, of_schema_1):
     assert "Conv2d and Linear layers alone" in found.caption
     assert (found.notes, found.warnings) == ((), ())
     assert "MACs left dense (%)" not in found.frame
-    [dense] = [s for s in sections(data, []) if s.id == "dense"]
+    [dense] = [s for s in sections(Evidence.of(data), [], UNREGISTERED) if s.id == "dense"]
     assert [t.name for t in dense.tables] == ["dense"]
     assert any("store schema 1" in sentence for sentence in dense.text)
     words = dict(table(data, "methods", "words").frame.itertuples(index=False))

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -53,6 +53,7 @@ def test_the_p_values_are_those_of_three_t_tests():
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=2, max_size=8), st.floats(0, 3), st.randoms())
+@settings(max_examples=30)
 def test_a_set_is_never_empty_and_grows_with_the_confidence(pairs, margin, random):
     theta1, theta2 = map(list, zip(*pairs, strict=True))
     found = kappa_set(theta1, theta2, margin)
@@ -104,4 +105,4 @@ def test_the_true_kappa_follows_its_definition():
 
 @pytest.mark.parametrize(("theta1", "theta2"), [(1.0, 1.0), (1.0, 2.0), (2.0, 3.0)])
 def test_the_true_kappa_is_covered(theta1, theta2):
-    assert covered(theta1, theta2, 10, 0.5, 400) >= stats.binom.ppf(0.005, 400, 0.95)
+    assert covered(theta1, theta2, 10, 0.5, 200) >= stats.binom.ppf(0.005, 200, 0.95)

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from analysis.load import load
 
+from analysis.evidence.load import load
 from analysis.report.work import work_done
 
 REPORTS = Path(__file__).parents[3] / "reports"

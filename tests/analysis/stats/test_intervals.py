@@ -11,7 +11,6 @@ from analysis.stats.intervals import (
     BCA_COVERAGE,
     bca_bounds,
     bca_coverage,
-    models_to_decide,
     t_half_width,
     t_interval,
 )
@@ -103,11 +102,3 @@ def test_coverage_in_the_heading_is_that_of_a_simulation(n):
 def test_coverage_between_two_simulated_sizes_is_the_smaller_one():
     assert bca_coverage(9) == bca_coverage(8)
     assert bca_coverage(1000) == BCA_COVERAGE[-1][1]
-
-
-@given(st.floats(0.2, 3), st.floats(0.5, 2))
-def test_models_to_decide_is_the_first_that_does(distance, sd):
-    n = models_to_decide(distance, sd, 0.95)
-    assert n is not None
-    assert t_half_width([sd], [n])[0] < distance
-    assert n == 2 or t_half_width([sd], [n - 1])[0] >= distance

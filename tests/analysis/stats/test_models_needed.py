@@ -143,7 +143,7 @@ def test_every_gives_each_question_the_promised_power():
     st.sampled_from(["superiority", "noninferiority", "equivalence"]), st.sampled_from(["t", "t and bootstrap-t"]),
     st.sampled_from(["every", "some", "mean"]), st.integers(1, 8), st.floats(0.3, 3.0),
 )  # fmt: skip
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_models_needed_is_least_and_consistent_with_the_least_decidable_size(kind, test, over, questions, size):
     effect, margin = (size, 0.0) if kind == "superiority" else (0.0, size)
     n = models_needed(kind, test, effect, margin, 1.0, over=over, questions=questions)

@@ -45,12 +45,12 @@ def test_the_order_of_commits(repository):
     folder, commit = repository
     (folder / "a.json").write_bytes(b"1")
     first = commit()
-    assert first_commit(folder, "b.json", "c.json") is None
+    assert first_commit(folder, "b.json") is None
     (folder / "b.json").write_bytes(b"1")
     second = commit()
     (folder / "b.json").write_bytes(b"2")
     commit()
-    assert first_commit(folder, "b.json", "c.json") == second
+    assert first_commit(folder, "b.json") == second
     assert is_ancestor(folder, first, second)
     assert not is_ancestor(folder, second, first)
     assert not is_ancestor(folder, first, first)

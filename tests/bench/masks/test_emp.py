@@ -20,6 +20,7 @@ from bench.masks.emp import describe, effective_number, emp, keep_of, kept_mass,
 from bench.masks.order import keep_order
 from bench.models.tensors import ScoreMap
 from bench.models.unit_space import UnitSpace
+from bench.plugins.catalogue import make_registry
 
 Space = Callable[..., UnitSpace]
 
@@ -254,6 +255,47 @@ def test_output_rows_are_those_of_the_authors_code_for_language_models(space: Sp
         units = space((7, 11))
         budget = emp(units, _scores(units, np.abs(weights)), None, None, scope="output", beta=beta)
         assert budget.keep.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "output"])
+def test_a_uniform_spread_keeps_exactly_as_many_the_same_share_of_every_layer(space: Space, scope: str) -> None:
+    rng = np.random.default_rng(6)
+    units = space((5, 7), (3, 11), (2, 2), (9, 13))
+    for _ in range(50):
+        scores = _scores(units, *(rng.lognormal(place, 2, layer.size) for place, layer in enumerate(units.layers)))
+        own, uniform = (emp(units, scores, None, None, scope=scope, spread=how) for how in ("scores", "uniform"))
+        assert int(uniform.keep.sum()) == int(own.keep.sum())
+        share = int(own.keep.sum()) / units.total
+        assert all(
+            abs(k - share * layer.size) < 1 for k, layer in zip(uniform.keep.tolist(), units.layers, strict=True)
+        )
+        assert torch.equal(uniform.segment, units.layer_index())
+
+
+def test_a_uniform_spread_by_hand(space: Space) -> None:
+    """(6 + 4)^2 / (18 + 4) = 4.55: four of eight, so two of each layer: both of 3 and two of 1."""
+    units = space((1, 4), (2, 2))
+    budget = emp(units, _scores(units, [3, 3, 0, 0], [1, 1, 1, 1]), None, None, spread="uniform")
+    assert budget.keep.tolist() == [2, 2]
+    [(name, part)] = budget.notes["emp"].items()
+    assert (name, part["k"], part["bound"], part["no_bound"]) == ("all", 4, None, "spread over the layers")
+    assert part["n_eff"] == pytest.approx(100 / 22)
+    assert part["s_eff"] == pytest.approx(8 / 10)
+    # one of five units: the first of the layers with the largest remainder keeps it
+    one = emp(units, _scores(units, [9, 0, 0, 0], [0, 0, 0, 0]), None, None, spread="uniform")
+    assert one.keep.tolist() == [1, 0]
+    silent = emp(units, _scores(units, [0, 0, 0, 0], [0, 0, 0, 0]), None, None, spread="uniform")
+    assert silent.keep.tolist() == [4, 4]
+    assert silent.notes["emp"]["all"]["s_eff"] is None
+    assert silent.notes["zero_layers"] == ["layer0", "layer1"]
+
+
+def test_the_spread_by_scores_is_no_part_of_a_cell() -> None:
+    """Rows of earlier versions stay valid: neither label nor identity change."""
+    plugin = make_registry().get("allocation", "emp")
+    assert plugin.resolve({"spread": "scores"}) == plugin.resolve({})
+    assert plugin.resolve({}).options == {"scope": "global", "beta": 1.0}
+    assert plugin.resolve({"scope": "layer", "spread": "uniform"}).label == "emp(scope=layer, spread=uniform)"
 
 
 def test_the_row_nearest_its_bound_is_noted(space: Space) -> None:

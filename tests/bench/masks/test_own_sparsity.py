@@ -16,8 +16,8 @@ train_seeds: 1
 granularities: [weight, channel]
 scorers: [magnitude]
 allocations:
-  [uniform, erk, lamp, emp, {name: emp, scope: layer}, {name: emp, scope: output}, {name: emp, beta: 0.5}, 2:4,
-   {name: n:m, n: 1, m: 8}]
+  [uniform, erk, lamp, emp, {name: emp, scope: layer}, {name: emp, scope: output}, {name: emp, beta: 0.5},
+   {name: emp, spread: uniform}, 2:4, {name: n:m, n: 1, m: 8}]
 sparsities: [0.5, 0.8]
 """
 
@@ -33,7 +33,7 @@ def test_a_study_with_them(tmp_path: Path, command) -> None:
     assert pruned.drop(own.index)["sparsity"].notna().all()
     # once each, not once per sparsity of the study
     assert own.groupby(["granularity", "scorer", "allocation"]).size().eq(1).all()
-    assert len(own) == 2 * 6
+    assert len(own) == 2 * 7
 
     patterns = own["allocation"].isin(["2:4", "n:m(n=1, m=8)"])
     skipped = own[patterns & own["granularity"].eq("channel")]
@@ -51,7 +51,13 @@ def test_a_study_with_them(tmp_path: Path, command) -> None:
             assert all(part["s_eff"] >= part["bound"] > 0 for part in notes["emp"].values())
             assert (set(notes["emp"]) == {"all"}) == (row["allocation"] == "emp")
             assert notes["zero_layers"] == []
-        elif "emp" in row["allocation"]:
+        elif row["allocation"] == "emp(beta=0.5)":
             assert notes["emp"]["all"]["no_bound"] == "beta is not 1"
+        elif row["allocation"] == "emp(spread=uniform)":
+            assert notes["emp"]["all"]["no_bound"] == "spread over the layers"
         else:
             assert notes["dense_layers"] == ["features.0"]
+    control = own[own["allocation"].isin(["emp", "emp(spread=uniform)"])].groupby("granularity", sort=False)
+    # a contrast of both pairs rows of equal sparsities alone
+    assert control["sparsity_achieved"].nunique().eq(1).all()
+    assert control["mask"].nunique().eq(2).all()

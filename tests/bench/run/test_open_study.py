@@ -9,6 +9,7 @@ import pytest
 from bench.core.errors import UserError
 from bench.run.open_study import changed_inputs, largest_model, open_study, widest_data
 from bench.store.database import open_store
+from bench.study.registration import read_record, register
 
 
 def test_a_study_is_opened_without_writing_to_its_folder(tiny):
@@ -57,3 +58,14 @@ def test_the_largest_model_has_the_most_parameters(tiny):
     sizes = {title: network.parameters for (_, title), network in opened.networks.items()}
     largest = largest_model(opened.study, opened.registry, data)
     assert sum(p.numel() for p in largest.parameters()) == sizes["resnet10t"] > sizes["digits_cnn"]
+
+
+def test_the_design_of_a_study_does_not_depend_on_its_registration(tiny):
+    before = open_study(tiny)
+    assert before.record is None
+    register(tiny, before.design, "0" * 64, name="tiny")
+    after = open_study(tiny)
+    assert after.design == before.design
+    assert after.record == read_record(tiny)
+    assert not {cell.id for cell in before.plan.cells()} & {cell.id for cell in after.plan.cells()}
+    assert open_study(tiny, "one").record is None  # another profile is another study

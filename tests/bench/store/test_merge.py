@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import replace
 
 import pandas as pd
@@ -15,6 +16,7 @@ from bench.core.errors import UserError
 from bench.store.database import DENSE, META, STUDIES, open_store
 from bench.store.merge import merge_study
 from bench.store.reader import read_database
+from bench.store.registration import Record
 from bench.store.schema import VOLATILE
 
 
@@ -158,3 +160,21 @@ def test_a_folder_is_not_merged_with_itself(two, tmp_path):
         with pytest.raises(UserError, match="there is nothing to merge"):
             merge(two[0], name)
     assert read_database(two[0]).meta["counters"] == before
+
+
+def test_a_merged_registration_is_as_weak_as_the_weaker_one(two):
+    first, second = two
+    for folder, commit in ((first, "c"), (second, None)):
+        with closing(open_store(folder)) as store:
+            store.set_meta("registration", Record(text="x", commit=commit, changes=(str(commit),)).model_dump_json())
+    assert merge(first, second) > 0
+    joined = read_database(first).meta["registration"]
+    assert (joined["commit"], joined["changes"]) == (None, ["c", "None"])
+
+
+def test_the_registration_of_another_store_is_not_imported(two):
+    first, second = two
+    with closing(open_store(second)) as store:
+        store.set_meta("registration", Record(text="x").model_dump_json())
+    assert merge(first, second) > 0
+    assert "registration" not in read_database(first).meta

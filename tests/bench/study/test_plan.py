@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+import itertools
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from bench.core.errors import UserError
 from bench.core.identity import digest
 from bench.core.types import DataFacts
+from bench.measure.seeds import cell_seeds
 from bench.plugins.catalogue import make_registry
 from bench.store import schema
+from bench.store.registration import derived_seed
 from bench.study.load import load_study
 from bench.study.plan import axis_values, cells_asked_for, make_plan
 
@@ -33,10 +36,10 @@ exclude:
 """
 
 
-def plan_of(tmp_path, text=STUDY, precision="float32"):
+def plan_of(tmp_path, text=STUDY, precision="float32", source=None):
     (tmp_path / "study.yaml").write_text(text)
     registry = make_registry(tmp_path)
-    study = load_study(tmp_path, registry)
+    study = replace(load_study(tmp_path, registry), seed_source=source)
     return make_plan(study, registry, precision, {"digits": FACTS}, lambda m, seed, _: [m.name, seed])
 
 
@@ -228,3 +231,40 @@ def test_the_ids_of_the_committed_digits_study_never_change():
 def test_what_cannot_be_laid_out_or_drawn_is_refused(tmp_path, text, said):
     with pytest.raises(UserError, match=said):
         plan_of(tmp_path, text)
+
+
+def test_a_registered_study_has_the_same_cells_with_seeds_of_its_registration(tmp_path):
+    text = STUDY + "calibration: {draws: 2}\n"
+    before, after = plan_of(tmp_path, text), plan_of(tmp_path, text, source="registration")
+    columns = ("dataset", "model", "scorer", "granularity", "sparsity", "correction", "recalibration")
+    known = [[{name: axis_values(cell)[name] for name in columns} for cell in one.cells()] for one in (before, after)]
+    assert known[0] == known[1]  # the exclusion by train seed matches the seeds that study.yaml names
+    seeds = [derived_seed("registration", "train", number) for number in range(2)]
+    draws = {derived_seed("registration", "calibration", number) for number in range(2)}
+    assert [group.train_seed for group in after.groups] == [*seeds, None]
+    assert {cell.calibration.draw for cell in after.cells()} == draws
+    assert not {cell.id for cell in before.cells()} & {cell.id for cell in after.cells()}
+
+
+def test_another_registration_changes_every_random_stream(tmp_path):
+    text = STUDY.replace("[magnitude, l2]", "[magnitude, random, a5_shuffled, v1]").replace("l2,", "random,")
+    text = text.replace("corrections:", "searches: [random_search]\ncorrections:")
+    registry = make_registry(tmp_path)
+    streams = [
+        [
+            cell_seeds(cell, None if cell.is_dense else registry.get("scorer", cell.scorer.name))
+            for cell in plan_of(tmp_path, text, source=source).cells()
+        ]
+        for source in (None, "one", "two")
+    ]
+    for one, other in itertools.combinations(streams, 2):
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine.keys() == theirs.keys()
+            assert all(mine[name] != theirs[name] for name in mine)
+    assert {"calibration", "scorer", "search"} == set().union(*(seeds.keys() for seeds in streams[0]))
+
+
+def test_exclusions_name_the_draws_of_study_yaml(tmp_path):
+    text = STUDY + "  - {name: one draw, where: {calibration_draw: 1}}\ncalibration: {draws: 2}\n"
+    found = {cell.calibration.draw for cell in plan_of(tmp_path, text, source="registration").cells()}
+    assert found == {derived_seed("registration", "calibration", 0)}

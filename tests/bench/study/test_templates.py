@@ -9,6 +9,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.core.types import DataFacts
+from bench.core.yaml_file import read_document
 from bench.plugins.catalogue import make_registry
 from bench.study.load import load_study
 from bench.study.plan import make_plan
@@ -53,8 +54,22 @@ def test_the_digits_template_only_adds_to_the_committed_study():
     assert [line.split(":")[0].strip() for line in longer] == ["corrections", "recalibrations", "allocations"]
     assert all(any(line.startswith(f"+ {start}, ") for line in changes) for start in longer)
     assert quick_cells(ROOT / "reports" / "digits") < quick_cells(TEMPLATES / "digits")
-    claims = [(folder / "digits" / "claims.yaml").read_text() for folder in (ROOT / "reports", TEMPLATES)]
+    claims = [read_document(folder / "digits" / "claims.yaml", "").values for folder in (ROOT / "reports", TEMPLATES)]
     assert claims[0] == claims[1]
+
+
+def test_the_example_claims_of_the_digits_template_can_be_used_as_they_are(tmp_path):
+    """Without the leading ``# ``, the commented keys are valid YAML and a part of the file."""
+    new_study(tmp_path / "s", "digits", [], None)
+    path = tmp_path / "s" / "claims.yaml"
+    keys = ("# looks:", "# adjust:", "# claims:", "#   ")
+    path.write_text("".join(
+        line[2:] if line.startswith(keys) else line for line in path.read_text().splitlines(keepends=True)
+    ))  # fmt: skip
+    values = read_document(path, "").values
+    assert set(values) == {"version", "include", "looks", "adjust", "claims"}
+    assert [len(claim["parts"]) for claim in values["claims"]] == [1, 2]
+    assert set(values["claims"][1]["parts"][0]) >= {"over", "gate", "readings", "planned_effect"}
 
 
 def test_a_study_is_not_overwritten(tmp_path):

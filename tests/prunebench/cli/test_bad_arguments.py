@@ -29,6 +29,7 @@ WORDS = st.sampled_from((
     "scorer", "magnitude", "all!", "./no.py:f", "os:getcwd", "a" * 300, "\x00", "\udcff", "[/red]", "../..", "/",
     "~", ".", "x.pt2", "--compact",
     "--workers", "--address", "127.0.0.1:1", "--gpus-per-worker", "1.5", "--store", "sqlite://x", "postgresql://x",
+    "--token", "--certificates", "--cells", "--salt", "--retrain",
     "--artifacts", "memory://x", "a://b::c://d", "~nobody-there/x",
     "/dev/null", "/proc/self/mem", "file", "folder", "study", "study/study.yaml", "absent", "--help", "--version",
 ))  # fmt: skip
@@ -50,6 +51,9 @@ COMMANDS = (
     "doctor",
     "timestamp",
     "audit",
+    "register",
+    "amend",
+    "verify",
     "x",
     "",
 )

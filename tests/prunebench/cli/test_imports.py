@@ -39,6 +39,7 @@ MAY_LOAD = {
     "status STUDY": (),
     "status STUDY --json": (),
     "show STUDY 0": (),
+    "verify STUDY": ("pandas", "pyarrow"),
     "claims STUDY": DECIDES,
     "power STUDY": DECIDES,
     "report STUDY": DRAWS,
@@ -46,9 +47,10 @@ MAY_LOAD = {
 
 #: Commands that report a mistake: in study.yaml (BAD), in claims.yaml (UNCLAIMED), or a folder that does not exist.
 REFUSED = (
-    "plan ABSENT", "run ABSENT", "status ABSENT", "show ABSENT 0", "claims ABSENT", "power ABSENT", "report ABSENT",
-    "prune ABSENT 0 -o x.safetensors", "kappa --study ABSENT", "plan BAD", "run BAD", "prune BAD 0 -o x.safetensors",
-    "plan UNCLAIMED", "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED", "report UNCLAIMED",
+    "plan ABSENT", "register ABSENT", "run ABSENT", "status ABSENT", "show ABSENT 0", "claims ABSENT", "power ABSENT",
+    "report ABSENT", "prune ABSENT 0 -o x.safetensors", "kappa --study ABSENT", "audit ABSENT", "timestamp ABSENT",
+    "plan BAD", "run BAD", "prune BAD 0 -o x.safetensors", "audit BAD", "plan UNCLAIMED", "register UNCLAIMED",
+    "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED", "report UNCLAIMED",
 )  # fmt: skip
 
 CODE = """
@@ -83,7 +85,7 @@ def loaded(finished, tmp_path, edit_study):
         for name in ("study.yaml", "claims.yaml", "results.db"):
             (places[word] / name).write_bytes((finished / name).read_bytes())
     edit_study(places["BAD"], "magnitude", "magnitud")
-    (places["UNCLAIMED"] / "claims.yaml").write_text("include: [no-such-paper]\n")
+    (places["UNCLAIMED"] / "claims.yaml").write_text("version: 2\ninclude: [no-such-paper]\n")
     return run
 
 
