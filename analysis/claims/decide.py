@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from scipy import stats
 
@@ -19,6 +20,9 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
 from analysis.stats.families import PartP, claim_p_values
 from analysis.stats.looks import nominal_levels
+
+#: Sample, kind, deciding test and margin of a record.
+_Tested: TypeAlias = tuple[str, str, str, float | None]
 
 
 def decide_claims(evidence: Evidence, claims_file: Path) -> list[ClaimResult]:
@@ -59,7 +63,7 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
         informative = registered_gates(evidence)
     base = {"data_hash": data_hash(evidence), "versions": versions()}
     registered = claims.hash == evidence.meta.get("claims_hash")
-    seen: dict[tuple[str, str, float | None], str] = {}
+    seen: dict[_Tested, str] = {}
     found = []
     for claim in claims.claims:
         result = _at_looks(claim, evidence, claims.looks, informative)
@@ -77,12 +81,12 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
     return found
 
 
-def _referenced(record: Record, seen: dict[tuple[str, str, float | None], str]) -> Record:
+def _referenced(record: Record, seen: dict[_Tested, str]) -> Record:
     """Return the record with a reference to an earlier one that tests the same numbers in the same way."""
     if not record.sample or record.by_construction:
         return record
     own = f"{record.claim} {record.part}"
-    first = seen.setdefault((record.sample, record.kind, record.margin), own)
+    first = seen.setdefault((record.sample, record.kind, record.test, record.margin), own)
     return record if first == own else record.model_copy(update={"same_as": first})
 
 

@@ -241,7 +241,7 @@ def mean_over_settings(part: MeanPart, samples: Sequence[Sample]) -> list[Questi
     constructed = sum(bool(sample.by_construction) for sample in samples)
     counts |= {"settings by construction": constructed} if constructed else {}
     images = min((sample.images for sample in used), default=math.nan)
-    words = f"{measured[0].words}, mean over {len(measured)} settings within each model"
+    words = f"{measured[0].words}, mean of {len(measured)} settings"
     sample = Sample(everywhere, means, words, counts, images)
     values = means.to_numpy(dtype=np.float64)
     margin, reason = resolved_margin(part, images)

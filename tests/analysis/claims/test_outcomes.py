@@ -146,8 +146,9 @@ def test_corrections_that_cancel_hold_by_construction(study, judge):
 def test_corrections_outside_the_identity_are_measured(study, judge, changed):
     data = study()
     asr = data.rows["correction"].eq("asr")
+    where = {"granularity": "weight", "model": "cnn", "recalibration": "cumulative"}
     part = {"estimand": "contrast", "kind": "superiority", "axis": "correction", "of": ["asr"], "against": "layerwise",
-            "where": {"granularity": "weight", "model": "cnn", "recalibration": "cumulative"}, "gate": "none"}  # fmt: skip
+            "where": where, "gate": "none"}  # fmt: skip
     found = records(judge(changed(data, asr, identity_covered=False), part))
     assert {r.by_construction for r in found} == {""}
 

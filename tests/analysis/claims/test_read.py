@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from analysis.claims.read import claims_hash, read_claims
 from analysis.claims.estimands.contrast import Contrast
 from analysis.claims.estimands.repairs import RepairIdentity
+from analysis.claims.read import claims_hash, read_claims
 from analysis.errors import AnalysisError
 
 VERSION = "version: 2\n"
@@ -72,7 +72,9 @@ def test_a_study_adjusts_what_the_paper_leaves_open(write):
     assert {part.tolerance for part in repairs} == {0.3}
 
 
-@pytest.mark.parametrize("text", ["include: [sics]\n", OWN.removeprefix(VERSION), OWN.replace("version: 2", "version: 1")])
+@pytest.mark.parametrize(
+    "text", ["include: [sics]\n", OWN.removeprefix(VERSION), OWN.replace("version: 2", "version: 1")]
+)
 def test_a_file_of_the_old_form_is_refused_with_the_line_to_write(write, text):
     with pytest.raises(AnalysisError) as caught:
         read_claims(write(text))
@@ -88,8 +90,8 @@ def test_the_old_form_is_named_before_the_keys_of_that_form(write):
 
 @pytest.mark.parametrize(
     ("key", "place"),
-    [("per: {recalibration: [ema]}", "    "), ("correction: holm", "    "), ("alpha: 0.05", "        "),
-     ("required: false", "        "), ("family: a", "        "), ("scan: true", "        "), ("level: 0.05", "        ")],
+    [("per: {recalibration: [ema]}", "    "), ("correction: holm", "    "), ("alpha: 0.05", " " * 8),
+     ("required: false", " " * 8), ("family: a", " " * 8), ("scan: true", " " * 8), ("level: 0.05", " " * 8)],
 )  # fmt: skip
 def test_keys_of_the_old_form_are_unknown(write, key, place):
     before = "    parts:" if place == "    " else "        estimand:"
@@ -111,7 +113,10 @@ def test_looks_are_read(write):
             OWN + "adjust:\n  M2: {tolerance: 0.1, reason: x}\n",
             "line 15, column 3: no claim 'M2' to adjust: did you mean 'M1'",
         ),
-        ("version: 2\ninclude: [asr]\nadjust:\n  C1: {tolerance: 0.1}", "line 4, column 3: the key 'reason' is missing"),
+        (
+            "version: 2\ninclude: [asr]\nadjust:\n  C1: {tolerance: 0.1}",
+            "line 4, column 3: the key 'reason' is missing",
+        ),
         (
             OWN.replace("estimand: contrast", "estimand: contrasts"),
             "no estimand 'contrasts': did you mean 'contrast'",

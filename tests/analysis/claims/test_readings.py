@@ -37,7 +37,9 @@ def test_labels_are_replaced_in_both_arms(part):
 
 def test_the_columns_of_an_arm_are_replaced(part):
     bump = {"magnitude": {"scorer": "gaussian_bump", "search": "dbo"}}
-    own = part(estimand="combination", kind="superiority", terms=TERMS, readings={"reference": {"plain": {}, "b": bump}})
+    own = part(
+        estimand="combination", kind="superiority", terms=TERMS, readings={"reference": {"plain": {}, "b": bump}}
+    )
     plain, replaced = (read_as(own, {"reference": level}) for level in ("plain", "b"))
     assert [term.of for term in plain.terms] == [term.of for term in own.terms]
     assert replaced.terms[0].of == own.terms[0].of

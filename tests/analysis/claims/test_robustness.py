@@ -11,7 +11,11 @@ from analysis.claims.robustness import robustness_of
 
 from .conftest import CONTRAST, grid
 
-CLEAR, WEAK, WORSE = [1.0, 1.2, 0.9, 1.1, 1.0, 0.8], [0.2, -0.6, 0.5, 0.4, -0.1, 0.0], [-1.0, -1.2, -0.9, -1.1, -1.0, -1.3]
+CLEAR, WEAK, WORSE = (
+    [1.0, 1.2, 0.9, 1.1, 1.0, 0.8],
+    [0.2, -0.6, 0.5, 0.4, -0.1, 0.0],
+    [-1.0, -1.2, -0.9, -1.1, -1.0, -1.3],
+)
 GRANULARITY = {"granularity": ["channel", "weight"]}
 
 
@@ -63,7 +67,9 @@ def test_the_effect_of_a_reading_is_the_mean_over_its_settings(both, judge):
     within = (np.array(CLEAR) + np.array(WEAK)) / 2
     interval = stats.ttest_1samp(within, 0).confidence_interval(0.95)
     for reading in result.parts[0].robustness.readings:
-        assert (reading.effect, reading.low, reading.high) == pytest.approx((within.mean(), interval.low, interval.high))
+        assert (reading.effect, reading.low, reading.high) == pytest.approx(
+            (within.mean(), interval.low, interval.high)
+        )
         assert (reading.settings, reading.verdict) == (2, "inconclusive")
 
 
@@ -97,7 +103,9 @@ def test_readings_that_the_study_lacks_are_planned_but_not_decided(paired, judge
 
 def test_a_level_that_changes_nothing_is_no_reading(paired, judge):
     readings = {"lambda": {"median": {}, "eb": {"asr": "asr_eb"}}}
-    assert len(judge(paired({("cnn", 0.5): CLEAR}), CONTRAST | {"readings": readings}).parts[0].robustness.readings) == 1
+    assert (
+        len(judge(paired({("cnn", 0.5): CLEAR}), CONTRAST | {"readings": readings}).parts[0].robustness.readings) == 1
+    )
 
 
 def test_readings_by_construction_are_left_out(both, judge):
