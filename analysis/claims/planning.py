@@ -145,16 +145,17 @@ class _Judged:
 
     evidence: Evidence
 
-    def showing(self, part: Part) -> list[Evidence]:
-        """Return the evidence that shows the questions of a part, the first that has any.
+    def showing(self, part: Part) -> Evidence:
+        """Return the evidence that shows the questions of a part.
 
         A mean or an identity has the same questions before and after a run. Along an axis, results decide how many
-        points there are.
+        points there are, so they are replaced by stand-ins where a part needs nothing but accuracies.
         """
         if not self._unrun:
-            return [self.evidence]
+            return self.evidence
         along = isinstance(part, TestedPart) and not isinstance(part, MeanPart)
-        return [self._with_stand_ins, self._first] if along else [self._first]
+        values = {getattr(part, key, "accuracy") for key in ("value", "along_value")}
+        return self._with_stand_ins if along and values <= {"accuracy", "change"} else self._first
 
     @functools.cached_property
     def _unrun(self) -> bool:
@@ -234,10 +235,7 @@ class _Planner:
             return 0, missing, ""
         if self.cells.empty:
             return 0, no_question(self.part, self.evidence, self.evidence, []), ""
-        for evidence in self.judged.showing(self.part):
-            outcome = part_outcome(self.stated, evidence, self.informative, gated=False)
-            if outcome.questions or outcome.aside:
-                break
+        outcome = part_outcome(self.stated, self.judged.showing(self.part), self.informative, gated=False)
         if outcome.questions or outcome.aside:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test
