@@ -17,11 +17,12 @@ import pandas as pd
 from analysis.claims.gates import informative_settings
 from analysis.claims.means import resolution, resolved_margin
 from analysis.claims.outcomes import Outcome, lacking, no_question, part_outcome
-from analysis.claims.parts import MeanPart, Over, Part, PowerTest, TestedPart
+from analysis.claims.parts import MeanPart, Over, Part, PowerTest, Term, TestedPart
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import ALPHA
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.labels import matching_labels
 from analysis.evidence.stand_in import with_stand_ins
 from analysis.stats.looks import nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
@@ -358,9 +359,15 @@ def part_cells(part: Part, evidence: Evidence) -> pd.DataFrame:
         return rows
     used = pd.Series(False, index=rows.index)
     for term in part.arms():
-        of_arm = evidence.select({**part.where, **term.of}, *part.limits)
-        used |= rows.index.isin(of_arm.index)
+        used |= rows.index.isin(arm_cells(rows, term).index)
     return rows[used]
+
+
+def arm_cells(rows: pd.DataFrame, term: Term) -> pd.DataFrame:
+    """Return the rows that have the labels of an arm."""
+    for column, names in term.of.items():
+        rows = rows[rows[column].isin(matching_labels(rows[column].dropna().unique(), names))]
+    return rows
 
 
 def arms_in_words(part: Part) -> str:
