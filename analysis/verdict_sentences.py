@@ -125,7 +125,7 @@ def claim_lines(result: ClaimResult) -> list[str]:
     lines.append(f"{result.text} ({result.source})")
     for part in result.parts:
         settings = _settings(part.records) if part.records and part.kind != "identity" else ""
-        lines.append(f"{part.id}: {part_heading(part)}. {settings or _reason(part)}".strip())
+        lines.append(f"{part.id}: {part_heading(part)}. {settings or _reason(part)} {left_out(part)}".strip())
     if result.robustness:
         lines.append(f"readings: {result.robustness}")
     return [*lines, f"caveats: {'; '.join(result.notes)}"] if result.notes else lines
@@ -156,6 +156,8 @@ def part_sentences(part: PartResult) -> list[str]:
         return text + [_identity(record) for record in part.records]
     if part.records:
         text.append(_settings(part.records))
+    if part.left_out:
+        text.append(left_out(part))
     shown: Sequence[Record] = part.records
     if len(shown) > MOST_RECORDS:
         ranked = sorted(part.records, key=lambda record: record.effect or 0.0)
@@ -165,6 +167,20 @@ def part_sentences(part: PartResult) -> list[str]:
     if part.robustness is not None:
         text.append(robustness_sentence(part.robustness))
     return text
+
+
+def left_out(part: PartResult) -> str:
+    """Count the settings of a part that are left out because of the pilot; empty if there is none.
+
+    Examples
+    --------
+    >>> left_out(PartResult(id="a", text="", kind="superiority", role="primary", over="every",
+    ...                     verdict="supported", left_out=2, records=()))
+    '2 settings are left out: they are not informative in the pilot.'
+    """
+    if part.left_out == 1:
+        return "1 setting is left out: it is not informative in the pilot."
+    return f"{count(part.left_out)} settings are left out: they are not informative in the pilot." * bool(part.left_out)
 
 
 def _settings(records: Sequence[Record]) -> str:

@@ -12,7 +12,7 @@ from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import load
-from bench.store.registration_level import registration_level
+from bench.store.registration_level import Verify, registration_level
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Study:
         return dict(pairs.itertuples(index=False, name=None))
 
 
-def read_study(folder: Path, root: Path) -> Study:
-    """Read and decide one study.
+def read_study(folder: Path, root: Path, verify: Verify | None = None) -> Study:
+    """Read and decide one study; `verify` verifies a time-stamp.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read_study(folder: Path, root: Path) -> Study:
     evidence, path = load(folder), claims_path(folder)
     claims = read_claims(path) if path.exists() else None
     results = tuple(decide(evidence, claims)) if claims is not None else ()
-    level = registration_level(evidence.meta, evidence.rows, None if claims is None else claims.hash)
+    level = registration_level(evidence.meta, evidence.rows, None if claims is None else claims.hash, verify)
     name = folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
     return Study(name, evidence, claims, results, level.word)
 

@@ -17,11 +17,12 @@ import pandas as pd
 from analysis.claims.gates import informative_settings
 from analysis.claims.means import resolution, resolved_margin
 from analysis.claims.outcomes import Outcome, lacking, no_question, part_outcome
-from analysis.claims.parts import MeanPart, Over, Part, PowerTest, TestedPart
+from analysis.claims.parts import MeanPart, Over, Part, PowerTest, Term, TestedPart
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import ALPHA
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.labels import matching_labels
 from analysis.evidence.stand_in import with_stand_ins
 from analysis.stats.looks import nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
@@ -144,16 +145,17 @@ class _Judged:
 
     evidence: Evidence
 
-    def showing(self, part: Part) -> list[Evidence]:
-        """Return the evidence that shows the questions of a part, the first that has any.
+    def showing(self, part: Part) -> Evidence:
+        """Return the evidence that shows the questions of a part.
 
         A mean or an identity has the same questions before and after a run. Along an axis, results decide how many
-        points there are.
+        points there are, so they are replaced by stand-ins where a part needs nothing but accuracies.
         """
         if not self._unrun:
-            return [self.evidence]
+            return self.evidence
         along = isinstance(part, TestedPart) and not isinstance(part, MeanPart)
-        return [self._with_stand_ins, self._first] if along else [self._first]
+        values = {getattr(part, key, "accuracy") for key in ("value", "along_value")}
+        return self._with_stand_ins if along and values <= {"accuracy", "change"} else self._first
 
     @functools.cached_property
     def _unrun(self) -> bool:
@@ -233,10 +235,7 @@ class _Planner:
             return 0, missing, ""
         if self.cells.empty:
             return 0, no_question(self.part, self.evidence, self.evidence, []), ""
-        for evidence in self.judged.showing(self.part):
-            outcome = part_outcome(self.stated, evidence, self.informative, gated=False)
-            if outcome.questions or outcome.aside:
-                break
+        outcome = part_outcome(self.stated, self.judged.showing(self.part), self.informative, gated=False)
         if outcome.questions or outcome.aside:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test
@@ -358,9 +357,15 @@ def part_cells(part: Part, evidence: Evidence) -> pd.DataFrame:
         return rows
     used = pd.Series(False, index=rows.index)
     for term in part.arms():
-        of_arm = evidence.select({**part.where, **term.of}, *part.limits)
-        used |= rows.index.isin(of_arm.index)
+        used |= rows.index.isin(arm_cells(rows, term).index)
     return rows[used]
+
+
+def arm_cells(rows: pd.DataFrame, term: Term) -> pd.DataFrame:
+    """Return the rows that have the labels of an arm."""
+    for column, names in term.of.items():
+        rows = rows[rows[column].isin(matching_labels(rows[column].dropna().unique(), names))]
+    return rows
 
 
 def arms_in_words(part: Part) -> str:

@@ -159,10 +159,10 @@ def _level(study: Path, profile: str | None) -> Level:
     with quick_imports():
         from analysis.evidence.load import load
     from bench.store.registration_level import registration_level
-    from bench.study.registered import verify_level
+    from bench.study.registered import verify_level, verify_stamp
 
     data = load(study, profile)
-    return verify_level(study, registration_level(data.meta, data.rows, digest))
+    return verify_level(study, registration_level(data.meta, data.rows, digest, verify_stamp))
 
 
 def _describe(record: Record) -> dict[str, Any]:

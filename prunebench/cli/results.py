@@ -25,8 +25,9 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
     check_evidence(study)
     with quick_imports():
         from analysis.report.render import render_report
+    from bench.study.registered import verify_stamp
 
-    typer.echo(f"open {render_report(study, profile)}")
+    typer.echo(f"open {render_report(study, profile, verify_stamp)}")
 
 
 @commands.command()
@@ -42,12 +43,13 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         from analysis.evidence.load import load
         from analysis.verdict_sentences import claim_lines, headline, registration_sentences
         from bench.store.registration_level import registration_level
+        from bench.study.registered import verify_stamp
         from prunebench.planned_claims import compare_claims
 
     evidence = load(study, profile)
     for warning in compare_claims(evidence, stated, make_registry(study)):
         typer.echo(f"warning: {warning}", err=True)
-    level = registration_level(evidence.meta, evidence.rows, stated.hash)
+    level = registration_level(evidence.meta, evidence.rows, stated.hash, verify_stamp)
     results = decide(evidence, stated)
     if as_json:
         print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
@@ -77,8 +79,9 @@ def overview(
         from analysis.across_studies.studies import read_study
         from analysis.across_studies.text import as_json as values
         from analysis.across_studies.text import checklist_sentence, terminal_table, write_markdown
+        from bench.study.registered import verify_stamp
 
-    found = overview_of([read_study(study, folder) for study in folders])
+    found = overview_of([read_study(study, folder, verify_stamp) for study in folders])
     mistakes = check_learned(folder, found)
     if as_json:
         print_json(values(found) | {"mistakes": mistakes})

@@ -115,19 +115,6 @@ def test_records_carry_the_whole_path(paired, judge, written):
     assert set(record.two_sided) == {"paired t", "sign-flip", "Wilcoxon"}
 
 
-@pytest.mark.parametrize(("over", "level"), [("every", 0.025), ("some", 0.0125)])
-def test_power_is_at_the_level_of_one_question(paired, judge, over, level):
-    values = [0.2, 1.2, 0.5, 0.4, 0.9, 0.6, 0.7, 0.1]
-    found = records(judge(two(paired, values, values), CONTRAST | {"over": over, "planned_d": 1.2}))
-    critical, shift = stats.t.ppf(1 - level, 7), 1.2 * 8**0.5
-    assert [record.power for record in found] == pytest.approx([stats.nct.sf(critical, 7, shift)] * 2, abs=1e-3)
-
-
-def test_power_of_a_margin_in_points_is_not_known(paired, judge):
-    part = CONTRAST | {"kind": "equivalence", "margin": 2.0, "planned_d": 0.5}
-    assert records(judge(paired({("cnn", 0.5): CLEAR}), part))[0].power is None
-
-
 # ---- Looks ----
 
 LOOKS = [10, 20]
