@@ -24,7 +24,7 @@ from analysis.stats.effects import correlation_interval, correlation_test
 from analysis.stats.equivalence import tost
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
-from analysis.stats.ranks import friedman
+from analysis.stats.ranks import friedman, rank_rows
 from analysis.stats.trend import page
 
 #: A trend or a correlation over fewer points cannot be tested.
@@ -118,8 +118,9 @@ class SignChange(TermsPart):
 class Association(TermsPart):
     """The sum of arms is associated with another number of the same cells.
 
-    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0 by
-    Student's t test. The other number is that of the first arm. Values that are equal to 12 decimals tie.
+    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0 on
+    Fisher's scale (`analysis.stats.effects.correlation_test`). The other number is that of the first arm. Values that
+    are equal to 12 decimals tie.
     """
 
     estimand: Literal["association"]
