@@ -71,7 +71,7 @@ def means(study: Study, part: dict) -> list[Answer] | None:
         strata = sample.values.index.get_level_values("stratum") if "stratum" in sample.values.index.names else None
         strata = np.array(strata if strata is not None else ["one"] * len(sample.values))
         bootstrap = part.get("test") == "t and bootstrap-t"
-        tested = mean_test(sample.values.to_numpy(), strata, part["kind"], part.get("margin", 0), sample.floor, bootstrap)
+        tested = mean_test(sample.values.to_numpy(), strata, part.get("kind", "superiority"), part.get("margin", 0), sample.floor, bootstrap)
         answer = Answer(sample.setting, len(sample.values), *tested, settings=settings, untestable=math.isnan(tested[1]))
         answers.append(answer)
     return answers
@@ -233,7 +233,7 @@ def beta(_study: Study, _part: dict, rows: pd.DataFrame):
 
 
 ESTIMANDS = {
-    "contrast": means, "combination": means, "trend": trend, "association": association, "sign_change": sign_change,
+    "contrast": means, "combination": means, "ratio": means, "trend": trend, "association": association, "sign_change": sign_change,
     "differs": differs, "mask_identity": identity, "repair_identity": identity, "emp_bound": identity,
     "emp_beta": identity,
 }  # fmt: skip
@@ -246,7 +246,7 @@ def decide_part(study: Study, claim: str, part: dict) -> Decision:
     """Answers of a part and its p-values over settings."""
     over = part.get("over", "every")
     decision = Decision(claim, part.get("id", "main"), over)
-    lacks = any(chosen(study.rows, {column: names}).empty for column, names in part["where"].items())
+    lacks = any(not matching(list(study.rows[column].unique()), names) for column, names in part["where"].items())
     decision.answers = [] if lacks else ESTIMANDS[part["estimand"]](study, part) or []
     if not decision.answers:
         return decision
