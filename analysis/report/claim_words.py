@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.claims.gates import KEPT
+from analysis.claims.values import KEPT
 from analysis.claims.records import ALPHA, CONFIRMATORY_MODELS
 from analysis.claims.robustness import DEPENDS
 
