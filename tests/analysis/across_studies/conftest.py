@@ -75,7 +75,12 @@ def study(tmp_path):
     ) -> Study:  # fmt: skip
         given = differences if isinstance(differences, Mapping) else {("cnn", 0.5): differences}
         data = data_of(given, prefix or name, images or f"images of {name}", version, more)
-        claim = {"id": "G", "text": "taylor is better", "source": "ours", "parts": [changed(part) for part in parts or ({},)]}
+        claim = {
+            "id": "G",
+            "text": "taylor is better",
+            "source": "ours",
+            "parts": [changed(part) for part in parts or ({},)],
+        }
         path = tmp_path / f"{name}.yaml"
         path.write_text(json.dumps({"version": 2, "claims": [claim]} | ({"looks": looks} if looks else {})))
         claims, evidence = read_claims(path), Evidence.of(data)
