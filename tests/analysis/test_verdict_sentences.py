@@ -6,6 +6,7 @@ from analysis.claims.records import ClaimResult, PartResult, Reading, Record, Ro
 from analysis.verdict_sentences import (
     MOST_RECORDS,
     claim_lines,
+    described_sentence,
     differences_above_zero,
     headline,
     part_sentences,
@@ -77,6 +78,23 @@ def test_effects_that_cannot_be_tested_are_counted_in_their_direction():
     averaged = record(-1.0, settings=14, details={"settings with a positive mean": "3 of 14"})
     assert differences_above_zero([averaged, record(1.0)]) == "4 of 15"
     assert differences_above_zero([record(None)]) == ""
+
+
+def test_differences_that_cannot_be_tested_are_named_in_the_section():
+    single = part([record(4.44, "not testable", settings=20, details={"settings with a positive mean": "20 of 20"})],
+                  "not testable")  # fmt: skip
+    below = part([record(-1.0, "not testable"), record(2.0, "not testable")], "not testable", id="b")
+    tested = part([record()], id="c")
+    results = [claim("not testable", parts=(single, below, tested))]
+    assert described_sentence(results) == (
+        "Not testable, but described: the mean difference is above 0 in P1 a, 20 of 20 settings (mean +4.44 points); "
+        "P1 b, 1 of 2 settings."
+    )
+    assert described_sentence([claim(parts=(tested,))]) == ""
+
+
+def test_settings_by_construction_have_no_direction():
+    assert differences_above_zero([record(0.0, "not testable", by_construction="equal masks")]) == ""
 
 
 def test_the_p_of_the_reported_direction_is_raw_and_adjusted():

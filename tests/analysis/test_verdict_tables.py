@@ -8,8 +8,9 @@ MINUS = "\N{MINUS SIGN}"
 CONTRAST = Record(
     claim="P4", part="smooth", kind="superiority", estimand="v1 minus magnitude", n=10, test="paired t",
     setting={"dataset": "digits", "model": "cnn", "sparsity": 0.7}, effect=-2.5, low=-4.0, high=-1.0, margin=0.5,
-    p=0.999, p_adjusted=1.0, p_contradiction=0.0002, p_contradiction_adjusted=0.0008, questions=4, verdict="contradicted",
-    planned_effect=2.0, power=0.84, gate="informative", paper_value=6.6, size="smaller", skewness=1.4, disagree=True,
+    p=0.999, p_adjusted=1.0, p_contradiction=0.0002, p_contradiction_adjusted=0.0008, questions=4,
+    verdict="contradicted", planned_effect=2.0, power=0.84, gate="informative", paper_value=6.6, size="smaller",
+    skewness=1.4, disagree=True,
     two_sided={"paired t": 0.0004, "sign-flip": 0.002, "Wilcoxon": 0.06}, counts={"failed": 2}, reason="skewed",
 )  # fmt: skip
 IDENTITY = Record(
@@ -41,7 +42,15 @@ def test_a_claim_has_one_row_with_what_its_verdict_rests_on():
         "Registration": "self-attested", "Caveats": "one; two", "Source": "me",
     }  # fmt: skip
     (left,) = verdict_table([result(verdict="not testable", scope="")], "x").to_dict("records")
-    assert (left["Basis"], left["Models"], left["Scope"]) == (NONE, NONE, NONE)
+    assert (left["Basis"], left["Models"]) == (NONE, NONE)
+
+
+def test_a_column_without_an_entry_is_left_out():
+    bare = result(scope="", robustness="", parts=())
+    assert list(verdict_table([bare], "x")) == [
+        "Claim", "Statement", "Verdict", "Basis", "Models", "Registration", "Source",
+    ]  # fmt: skip
+    assert "Scope" in verdict_table([bare, result()], "x")
 
 
 def test_a_part_has_role_quantifier_and_combined_p_values():
