@@ -261,8 +261,10 @@ def robustness_sentence(found: Robustness) -> str:
     total = sum(found.tally().values())
     text = f"Readings: {count(found.planned)} planned, {count(len(found.readings))} in this study"
     if constructed:
-        text += f", of which {count(constructed)} hold by construction and are not counted"
-    if total:
+        text += f"; {count(constructed)} by construction are not counted"
+    if total == 1:
+        text += f". One is measured: {shown.removeprefix('1 ')}"
+    elif total:
         text += f". Of the {count(total)} measured: {shown}; {'robust' if found.robust else 'not robust'}"
     if found.depends_on:
         axes = ", ".join(f"{axis} (adjusted {p_phrase(p)})" for axis, p in found.depends_on.items())

@@ -34,7 +34,7 @@ def verdict_table(results: Sequence[ClaimResult], registration: str) -> pd.DataF
     """
     columns = [
         "Claim", "Statement", "Verdict", "Scope", "Basis", "Models", "Differences above 0", "Robustness",
-        "Registration", "Caveats", "Source",
+        "Registration", "Caveats",
     ]  # fmt: skip
     rows = []
     for result in results:
@@ -43,7 +43,7 @@ def verdict_table(results: Sequence[ClaimResult], registration: str) -> pd.DataF
         values = (
             result.id, result.text, result.verdict, result.scope or NONE, result.basis if tested else NONE,
             count(result.models) if tested else NONE, differences_above_zero(primary) or NONE,
-            result.robustness or NONE, registration, caveats(result.notes) or NONE, result.source,
+            result.robustness or NONE, registration, caveats(result.notes) or NONE,
         )  # fmt: skip
         rows.append(dict(zip(columns, values, strict=True)))
     frame = pd.DataFrame(rows, columns=columns)
@@ -63,7 +63,7 @@ def part_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
                 "p, contradiction": _part_p(part, part.p_contradiction),
                 "p, contradiction, adjusted": _part_p(part, part.p_contradiction_adjusted),
                 "Readings": NONE if part.robustness is None else robustness_sentence(part.robustness),
-                "Reason": part.reason or NONE,
+                "Reason": part.reason or NONE, "Source": result.source,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -76,7 +76,7 @@ def test_a_reading_with_a_margin_of_its_own_has_its_own_line():
     ).axes
     lines = [line for line in upper.lines if line.get_linestyle() == "--"]
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines] == [(-0.5, 1.0), (0.5, 2.0)]
-    assert [label.get_text() for label in lower.get_yticklabels()] == ["margin: 1 points", "margin: 2 points"]
+    assert [label.get_text() for label in lower.get_yticklabels()] == ["margin: 1 point", "margin: 2 points"]
 
 
 def test_choices_are_those_with_several_levels():

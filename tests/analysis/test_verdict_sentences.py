@@ -137,7 +137,7 @@ def test_readings_are_counted_planned_present_and_by_construction():
     readings = (reading(mode="ema"), reading("contradicted", mode="none"), reading(by_construction="equal", mode="x"))
     found = Robustness(planned=9, readings=readings, robust=False, depends_on={"mode": 0.0004})
     assert robustness_sentence(found) == (
-        "Readings: 9 planned, 3 in this study, of which 1 hold by construction and are not counted. Of the 2 measured: "
+        "Readings: 9 planned, 3 in this study; 1 by construction are not counted. Of the 2 measured: "
         "1 supported, 1 contradicted; not robust. The difference depends on mode (adjusted p < 0.001)."
     )
     assert part_sentences(part([record()], robustness=found))[-1] == robustness_sentence(found)

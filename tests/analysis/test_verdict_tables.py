@@ -39,7 +39,7 @@ def test_a_claim_has_one_row_with_what_its_verdict_rests_on():
     assert row == {
         "Claim": "P4", "Statement": "It escapes.", "Verdict": "contradicted", "Scope": "transfer: digits",
         "Basis": "measured", "Models": "10", "Differences above 0": "0 of 1", "Robustness": "robust",
-        "Registration": "self-attested", "Caveats": "one; two", "Source": "me",
+        "Registration": "self-attested", "Caveats": "one; two",
     }  # fmt: skip
     (left,) = verdict_table([result(verdict="not testable", scope="")], "x").to_dict("records")
     assert (left["Basis"], left["Models"]) == (NONE, NONE)
@@ -48,7 +48,7 @@ def test_a_claim_has_one_row_with_what_its_verdict_rests_on():
 def test_a_column_without_an_entry_is_left_out():
     bare = result(scope="", robustness="", parts=())
     assert list(verdict_table([bare], "x")) == [
-        "Claim", "Statement", "Verdict", "Basis", "Models", "Registration", "Source",
+        "Claim", "Statement", "Verdict", "Basis", "Models", "Registration",
     ]  # fmt: skip
     assert "Scope" in verdict_table([bare, result()], "x")
 
@@ -60,6 +60,7 @@ def test_a_part_has_role_quantifier_and_combined_p_values():
     assert measured["p, contradiction, adjusted"] == "0.0016"
     assert measured["Readings"].startswith("Readings: 4 planned, 1 in this study")
     assert (identity["Role"], identity["p, support"], identity["Readings"]) == ("supporting part", NONE, NONE)
+    assert {measured["Source"], identity["Source"]} == {"me"}
 
 
 def test_a_record_shows_points_interval_direction_and_flags():

@@ -42,7 +42,7 @@ def test_there_is_a_curve_per_primary_part_and_every_reading_is_in_the_table():
 def test_the_caption_counts_planned_and_present_readings_and_names_those_by_construction():
     (plot,) = specification_curves([claim(READINGS)])
     assert "claim A1, part main (It leads)" in plot.caption
-    assert "Readings: 9 planned, 5 in this study, of which 2 hold by construction and are not counted." in plot.caption
+    assert "Readings: 9 planned, 5 in this study; 2 by construction are not counted." in plot.caption
     assert "Grey squares hold by construction (the corrections cancel): mode exact." in plot.caption
     assert "The same in all readings: scale channel." in plot.caption
     assert "1 readings without an estimate are in the table alone." in plot.caption
