@@ -101,7 +101,7 @@ def _mistake(reference: str, found: Overview) -> str:
 
 
 def _compared(what: str, stated: str | None, actual: str) -> str:
-    return "" if stated is None or stated == actual else f"the {what} is {actual or 'not known'}"
+    return "" if stated is None or stated == actual else f"the record has the {what} {actual or 'unknown'}"
 
 
 def _effect(estimate: Estimate | None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pytest
@@ -17,6 +17,9 @@ from bench.core.method import Method
 from bench.store import schema
 from bench.store.reader import StudyData, derive, empty
 
+#: Architecture and sparsity -> differences in points, one per model.
+Differences: TypeAlias = Mapping[tuple[str, float], Sequence[float]]
+
 #: taylor exceeds magnitude, in the mean over sparsities.
 MEAN = {
     "id": "gain", "text": "taylor exceeds magnitude", "estimand": "contrast", "kind": "superiority", "of": ["taylor"],
@@ -25,7 +28,7 @@ MEAN = {
 
 
 def data_of(
-    differences: Mapping[tuple[str, float], Sequence[float]], prefix: str, images: str, version: int,
+    differences: Differences, prefix: str, images: str, version: int,
     more: Mapping[str, float],
 ) -> StudyData:  # fmt: skip
     """Return a study; `differences` maps architecture and sparsity to points, `more` a scorer to its difference."""
@@ -64,12 +67,26 @@ def changed(part: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in (MEAN | dict(part)).items() if value is not None}
 
 
-@pytest.fixture
-def study(tmp_path):
+def cache_by_repr(function: Callable[..., Study]) -> Callable[..., Study]:
+    """Return equal studies from one computation: each takes a quarter of a second."""
+    known: dict[str, Study] = {}
+
+    def cached(*given: Any, **named: Any) -> Study:
+        key = repr((given, sorted(named.items())))
+        if key not in known:
+            known[key] = function(*given, **named)
+        return known[key]
+
+    return cached
+
+
+@pytest.fixture(scope="session")
+def study_of(tmp_path_factory):
     """Decide a study with one claim, G: the part ``gain`` with these changes, one part for each mapping."""
 
-    def _study(
-        name: str, differences: Mapping[tuple[str, float], Sequence[float]] | Sequence[float], *parts: Mapping[str, Any],
+    @cache_by_repr
+    def _study_of(
+        name: str, differences: Differences | Sequence[float], *parts: Mapping[str, Any],
         prefix: str | None = None, images: str | None = None, version: int = 1, more: Mapping[str, float] = {},
         looks: Sequence[int] | None = None,
     ) -> Study:  # fmt: skip
@@ -81,9 +98,9 @@ def study(tmp_path):
             "source": "ours",
             "parts": [changed(part) for part in parts or ({},)],
         }
-        path = tmp_path / f"{name}.yaml"
+        path = tmp_path_factory.mktemp(name) / "claims.yaml"
         path.write_text(json.dumps({"version": 2, "claims": [claim]} | ({"looks": looks} if looks else {})))
         claims, evidence = read_claims(path), Evidence.of(data)
         return Study(name, evidence, claims, tuple(decide(evidence, claims)), "not registered")
 
-    return _study
+    return _study_of

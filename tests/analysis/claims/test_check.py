@@ -186,10 +186,10 @@ def test_names_of_parts_gates_and_readings_are_found(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sd", "message"),
     [
-        (EQUIVALENCE, 2.0, "line 15, column 9: part 'a' of 'M1': 3 models decide a margin of at least 17.2 points with"),
+        (EQUIVALENCE, 2.0, "line 15, column 9: part 'a' of 'M1': 3 models decide a margin of at least 9.7 points with"),
         (EQUIVALENCE, 0.05, None),
         (EQUIVALENCE, None, None),  # without a spread, a margin in points is not comparable
-        (GOOD, 2.0, "the planned effect is 2 points (power 0 %, 20 models are needed)"),
+        (GOOD, 2.0, "the planned effect is 2 points (power 0 %, 16 models are needed)"),
         (GOOD.replace("planned_effect: 2", "planned_d: 0.5"), None, "the planned effect is 0.5 sd (power 0 %,"),
         (GOOD.replace("planned_effect: 2", "test: sign-flip"), 2.0, "no data of 3 models decide it by sign-flip"),
         (GOOD.replace("planned_effect: 2", "role: supporting"), 2.0, None),
