@@ -285,9 +285,14 @@ def _spoken(column: str) -> str:
 
 def shortfalls(plans: Sequence[PartPlan], claims: Claims, power: float = POWER) -> list[str]:
     """Describe the primary parts that the planned models cannot decide, next to what they can decide."""
-    deciding = [plan for plan in plans if plan.role == "primary" and plan.questions and plan.kind != "identity"]
+    primary = [plan for plan in plans if plan.role == "primary"]
+    deciding = [plan for plan in primary if plan.questions and plan.kind != "identity"]
     alone = [plan for plan in deciding if plan.planned.models < 2]
     found = [line for plan in deciding if plan.planned.models >= 2 for line in _shortfall(plan, claims, power)]
+    found += [
+        f"{claims.place(plan.claim, plan.part)}: part {plan.part!r} of {plan.claim!r} is not testable: {plan.reason}"
+        for plan in primary if plan.cells and not plan.testable
+    ]  # fmt: skip
     if alone:
         names = ", ".join(dict.fromkeys(plan.claim for plan in alone))
         found.append(

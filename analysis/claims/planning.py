@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims.gates import informative_settings
+from analysis.claims.gates import Setting, informative_settings, registered_gates
 from analysis.claims.means import resolution, resolved_margin
 from analysis.claims.outcomes import Outcome, lacking, no_question, part_outcome
 from analysis.claims.parts import MeanPart, Over, Part, PowerTest, Term, TestedPart
@@ -66,7 +66,7 @@ class PartPlan:
     arms : str
         What is compared.
     cells : int
-        Planned cells that the part uses.
+        Planned cells that the part uses; 0 where the study lacks an arm.
     questions : int or None
         Settings in which it is tested; None for an identity of which nothing was run.
     margin : float or None
@@ -123,7 +123,7 @@ def plan_parts(
         The planned rows, run or not.
     claims : Claims
     pilots : sequence of Evidence
-        Studies that give spread and informative settings.
+        Studies that give spread and informative settings; without any, the settings are those of the registration.
     sd : float, optional
         Standard deviation over models of the paired differences, in percentage points; replaces that of the pilots.
     models : sequence of int
@@ -133,8 +133,9 @@ def plan_parts(
     """
     alpha = ALPHA if claims.looks is None else nominal_levels(claims.looks, ALPHA)[-1]
     judged = _Judged(evidence)
+    fixed = {} if pilots else registered_gates(evidence)
     return [
-        _Planner(claim.id, part, judged, tuple(pilots), sd, alpha, power).plan(models)
+        _Planner(claim.id, part, judged, tuple(pilots), fixed.get((claim.id, part.id)), sd, alpha, power).plan(models)
         for claim in claims.claims for part in claim.parts
     ]  # fmt: skip
 
@@ -178,6 +179,7 @@ class _Planner:
     stated: Part
     judged: _Judged
     pilots: tuple[Evidence, ...]
+    registered: Sequence[Setting] | None
     given_sd: float | None
     alpha: float
     power: float
@@ -221,18 +223,23 @@ class _Planner:
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
-        return part_cells(self.part, self.evidence)
+        found = part_cells(self.part, self.evidence)
+        return found.iloc[:0] if self.lacks else found
 
     @functools.cached_property
-    def informative(self) -> list[dict[str, str | float]] | None:
-        """Settings that the pilots found informative; None without a gate or such a setting."""
-        return (informative_settings(self.part, self.pilots) if self.part.gate_arm is not None else []) or None
+    def lacks(self) -> str:
+        """What the study lacks to test the part."""
+        return lacking(self.part, self.evidence)
+
+    @functools.cached_property
+    def informative(self) -> Sequence[Setting] | None:
+        """Settings that the pilots found informative, as a registration stores them; None where none can judge."""
+        return informative_settings(self.stated, self.pilots) if self.pilots else self.registered
 
     def _questions(self) -> tuple[int | None, str, str]:
         """Return the number of questions, what the study lacks, and the deciding test."""
-        missing = lacking(self.part, self.evidence)
-        if missing:
-            return 0, missing, ""
+        if self.lacks:
+            return 0, self.lacks, ""
         if self.cells.empty:
             return 0, no_question(self.part, self.evidence, self.evidence, []), ""
         outcome = part_outcome(self.stated, self.judged.showing(self.part), self.informative, gated=False)

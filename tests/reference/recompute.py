@@ -36,6 +36,7 @@ class Answer:
     against: float = NAN
     comparisons: int | None = None
     mismatches: int | None = None
+    settings: int = 1
     informative: bool = True
     untestable: bool = False
 
@@ -62,15 +63,17 @@ def means(study: Study, part: dict) -> list[Answer] | None:
     samples = samples_of(study, part, terms_of(part))
     if samples is None:
         return None
+    settings = 1
     if part.get("over") == "mean" and samples:
-        samples = [averaged(samples)]
+        settings, samples = len(samples), [averaged(samples)]
     answers = []
     for sample in samples:
         strata = sample.values.index.get_level_values("stratum") if "stratum" in sample.values.index.names else None
         strata = np.array(strata if strata is not None else ["one"] * len(sample.values))
         bootstrap = part.get("test") == "t and bootstrap-t"
-        tested = mean_test(sample.values.to_numpy(), strata, part["kind"], part.get("margin", 0), sample.floor, bootstrap)
-        answers.append(Answer(sample.setting, len(sample.values), *tested, untestable=math.isnan(tested[1])))
+        tested = mean_test(sample.values.to_numpy(), strata, part.get("kind", "superiority"), part.get("margin", 0), sample.floor, bootstrap)
+        answer = Answer(sample.setting, len(sample.values), *tested, settings=settings, untestable=math.isnan(tested[1]))
+        answers.append(answer)
     return answers
 
 
@@ -112,8 +115,8 @@ def association(study: Study, part: dict) -> list[Answer] | None:
         both = sample.values.index.intersection(other.index)
         pairs = zip(sample.values.loc[both].to_numpy(), other.loc[both].to_numpy(), strict=True)
         rho = np.array([spearman(first, second) for first, second in pairs])
-        _, _, _, p, against = mean_test(rho, np.zeros(len(rho)), "superiority", 0, 0)
-        answers.append(Answer(sample.setting, len(rho), p=p, against=against, untestable=math.isnan(p)))
+        tested = correlation_test(rho)
+        answers.append(Answer(sample.setting, len(rho), *tested, untestable=math.isnan(tested[-1])))
     return answers if samples is not None else None
 
 
@@ -230,7 +233,7 @@ def beta(_study: Study, _part: dict, rows: pd.DataFrame):
 
 
 ESTIMANDS = {
-    "contrast": means, "combination": means, "trend": trend, "association": association, "sign_change": sign_change,
+    "contrast": means, "combination": means, "ratio": means, "trend": trend, "association": association, "sign_change": sign_change,
     "differs": differs, "mask_identity": identity, "repair_identity": identity, "emp_bound": identity,
     "emp_beta": identity,
 }  # fmt: skip
@@ -243,14 +246,14 @@ def decide_part(study: Study, claim: str, part: dict) -> Decision:
     """Answers of a part and its p-values over settings."""
     over = part.get("over", "every")
     decision = Decision(claim, part.get("id", "main"), over)
-    lacks = any(chosen(study.rows, {column: names}).empty for column, names in part["where"].items())
+    lacks = any(not matching(list(study.rows[column].unique()), names) for column, names in part["where"].items())
     decision.answers = [] if lacks else ESTIMANDS[part["estimand"]](study, part) or []
     if not decision.answers:
         return decision
     if ESTIMANDS[part["estimand"]] is not identity:
         judged = gates(study, part)
         for answer in decision.answers:
-            answer.informative = "model" not in answer.setting or informative(answer.setting, judged)
+            answer.informative = answer.settings > 1 or informative(answer.setting, judged)
     p = [1.0 if math.isnan(one.p) or not one.informative else one.p for one in decision.answers]
     against = [1.0 if math.isnan(one.against) or not one.informative else one.against for one in decision.answers]
     decision.p = min(1.0, len(p) * min(p)) if over == "some" else max(p)

@@ -29,6 +29,11 @@ PAIR = ["checkpoint", "calibration_draw"]
 SCALINGS = {"none", "layerwise", "channelwise", "asr", "asr_soft", "asr_eb"}
 COMPLETE = {"cumulative", "exact"}
 LARGEST_RATIO = 1.05
+#: What else is read of a row.
+USED = [
+    "cell", "state", "mask", "accuracy", "dense_accuracy", "n_test", "sparsity_achieved", "train_overlap",
+    "identity_covered", "identity_ratio", "notes",
+]  # fmt: skip
 NO_SPARSITY = -1.0  # of a cell whose allocation sets the sparsity
 NAN = float("nan")
 
@@ -40,7 +45,7 @@ class Study:
     """Rows of pruned models, accuracies in float32 of some of them, and the accuracy of guessing."""
 
     def __init__(self, rows: pd.DataFrame, checks: pd.DataFrame, meta: dict) -> None:
-        rows = rows[rows["scorer"] != "dense"].copy()
+        rows = rows.loc[rows["scorer"] != "dense", AXES + PAIR + USED].copy()
         rows["sparsity"] = rows["sparsity"].fillna(NO_SPARSITY)
         rows[AXES] = rows[AXES].astype(object).where(rows[AXES].notna(), "-")
         notes = rows["notes"].fillna("{}")
@@ -106,11 +111,12 @@ def chosen(rows: pd.DataFrame, where: dict, sparsities=None) -> pd.DataFrame:
     """Rows with these labels and sparsities; a name that stands for nothing leaves nothing."""
     for column, names in where.items():
         rows = rows[rows[column].isin(matching(list(rows[column].unique()), listed(names)))]
+    sparsity = rows["sparsity"].astype(float)
     if isinstance(sparsities, dict):
         least, most = sparsities.get("least", 0), sparsities.get("most", 1)
-        rows = rows[rows["sparsity"].astype(float).between(least - 1e-9, most + 1e-9)]
-    elif sparsities:
-        rows = rows[np.isclose(rows["sparsity"].astype(float).to_numpy()[:, None], sparsities).any(axis=1)]
+        return rows[sparsity.between(least - 1e-9, most + 1e-9)]
+    if sparsities:
+        return rows[np.isclose(sparsity.to_numpy()[:, None], sparsities).any(axis=1)]
     return rows
 
 
@@ -149,6 +155,9 @@ def terms_of(part: dict) -> list[dict]:
     if part["estimand"] == "contrast":
         axis = part.get("axis", "scorer")
         return [{"weight": 1, "of": {axis: part["of"]}}, {"weight": -1, "of": {axis: [part["against"]]}}]
+    if part["estimand"] == "ratio":
+        share = part.get("least", 0.5)
+        return part["of"] + [term | {"weight": -share * term.get("weight", 1)} for term in part["to"]]
     return part["terms"]
 
 
@@ -157,7 +166,8 @@ def sums_of_arms(rows: pd.DataFrame, terms: list[dict], values: pd.Series) -> tu
     named = {column for term in terms for column in term["of"]} | {"search"}
     setting = [column for column in AXES if column not in named]
     keys = setting + PAIR
-    rows = rows.assign(value=values)
+    rows = rows.assign(value=values, scaling=rows["correction"].isin(SCALINGS))
+    rows = rows[rows["state"] == "done"]
     total = None
     for term in terms:
         arm = rows
@@ -168,16 +178,14 @@ def sums_of_arms(rows: pd.DataFrame, terms: list[dict], values: pd.Series) -> tu
             arm = arm[arm[column].isin(present)]
         if not labels:
             return None
-        grouped = arm[arm["state"] == "done"].groupby(keys, sort=False)
-        cells = grouped.agg(
-            value=("value", lambda column: column.mean(skipna=False)), cells=("value", "size"),
+        cells = arm.groupby(keys, sort=False).agg(
+            value=("value", "mean"), cells=("value", "size"), numbers=("value", "count"),
             mask=("mask", "min"), last_mask=("mask", "max"),
             achieved=("sparsity_achieved", "min"), last_achieved=("sparsity_achieved", "max"),
-            factors=("correction", lambda column: set(column) <= SCALINGS),
-            covered=("identity_covered", "all"), ratio=("identity_ratio", "max"),
+            scaling=("scaling", "all"), covered=("identity_covered", "all"), ratio=("identity_ratio", "max"),
         )  # fmt: skip
         cells = cells[cells["cells"] == labels]
-        cells["value"] *= term.get("weight", 1)
+        cells["value"] = term.get("weight", 1) * cells["value"].where(cells["numbers"] == labels)
         if total is None:
             total = cells
             continue
@@ -185,7 +193,7 @@ def sums_of_arms(rows: pd.DataFrame, terms: list[dict], values: pd.Series) -> tu
         total["value"] += cells["value"]
         for column, pick in {
             "mask": np.minimum, "last_mask": np.maximum, "achieved": np.minimum, "last_achieved": np.maximum,
-            "factors": np.logical_and, "covered": np.logical_and, "ratio": np.fmax,
+            "scaling": np.logical_and, "covered": np.logical_and, "ratio": np.fmax,
         }.items():  # fmt: skip
             total[column] = pick(total[column], cells[column])
     total = total.reset_index()
@@ -196,7 +204,7 @@ def sums_of_arms(rows: pd.DataFrame, terms: list[dict], values: pd.Series) -> tu
     total["same"] = zero_sum & masks_alone & (total["mask"] == total["last_mask"])
     if named == {"correction", "search"} and zero_sum:
         complete = total["recalibration"].isin(COMPLETE)
-        total["same"] |= complete & total["factors"] & total["covered"] & (total["ratio"] <= LARGEST_RATIO)
+        total["same"] |= complete & total["scaling"] & total["covered"] & (total["ratio"] <= LARGEST_RATIO)
     return total, setting
 
 

@@ -43,6 +43,16 @@ def equivalence(mean, se, df, margin):
     return stats.t.cdf(inner, df), stats.t.sf(inner, df) + stats.t.sf(outer, df)
 
 
+def correlation_test(rho):
+    """Mean correlation, 95 % interval and p-values: t on Fisher's scale, standard error by the delta method."""
+    if len(rho) < 2 or rho.std() < 1e-12:
+        return (rho.mean() if len(rho) else NAN), NAN, NAN, NAN, NAN
+    mean, df = rho.mean(), len(rho) - 1
+    se = rho.std(ddof=1) / math.sqrt(len(rho)) / (1 - mean**2)
+    z, half = math.atanh(mean), stats.t.ppf(0.975, df) * se
+    return mean, math.tanh(z - half), math.tanh(z + half), stats.t.sf(z / se, df), stats.t.cdf(z / se, df)
+
+
 def bootstrap_t(values, null, floor, draws=9999, seed=0):
     """One-sided p-values for a mean above and below `null` from studentised resamples."""
     values = np.sort(values)

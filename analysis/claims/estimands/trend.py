@@ -118,8 +118,9 @@ class SignChange(TermsPart):
 class Association(TermsPart):
     """The sum of arms is associated with another number of the same cells.
 
-    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0 by
-    Student's t test. The other number is that of the first arm. Values that are equal to 12 decimals tie.
+    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0 on
+    Fisher's scale (`analysis.stats.effects.correlation_test`). The other number is that of the first arm. Values that
+    are equal to 12 decimals tie.
     """
 
     estimand: Literal["association"]

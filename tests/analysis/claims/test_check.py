@@ -36,7 +36,9 @@ claims:
         planned_effect: 2
         readings: {granularity: [weight, channel], scores: {plain: {}, other: {taylor: wanda}}, margin: [0, 1]}
 """
-EQUIVALENCE = GOOD.replace("superiority", "equivalence").replace("planned_effect: 2", "margin: 2").replace("0, 1]", "2]")
+EQUIVALENCE = (
+    GOOD.replace("superiority", "equivalence").replace("planned_effect: 2", "margin: 2").replace("0, 1]", "2]")
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,11 @@ def test_claims_that_fit_the_study_have_no_finding(found):
         ("{taylor: wanda}", "{tayler: wanda}", "the reading 'scores' replaces 'tayler', which no part of the claim"),
         ("[0.5, 0.8]", "[0.5, 0.85]", "line 12, column 27: the study has no cell at sparsity 0.85; the nearest is 0.8"),
         ("[0.5, 0.8]", "{least: 0.6, most: 0.7}", "line 12, column 9: the study has no sparsity from 0.6 to 0.7"),
-        ("recalibration: none", "recalibration: cumulative, model: vit, scorer: l2", "the study has no cell that meets"),
+        (
+            "recalibration: none",
+            "recalibration: cumulative, model: vit, scorer: l2",
+            "the study has no cell that meets",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(found, tmp_path, old, new, message):
@@ -97,7 +103,9 @@ def test_all_mistakes_are_listed_once_each(found):
     text = GOOD.replace("[taylor]", "[taylro, wandda]").replace("[0.5, 0.8]", "[0.85]")
     shared = "    gate: {scorer: magnitudo}\n    parts:"
     text = text.replace("        gate: {scorer: magnitude}\n", "").replace("    parts:", shared)
-    second = GOOD[GOOD.index("      - id: a"):].replace("id: a", "id: b").replace("        gate: {scorer: magnitude}\n", "")
+    second = (
+        GOOD[GOOD.index("      - id: a") :].replace("id: a", "id: b").replace("        gate: {scorer: magnitude}\n", "")
+    )
     lines = found(text + second).mistakes
     assert [line.count(name) for line in lines for name in ("taylro", "wandda", "magnitudo", "0.85;")].count(1) == 4
     assert len(lines) == 4
@@ -155,7 +163,11 @@ def test_a_gate_whose_arm_the_study_lacks_gets_a_warning(found):
 
 def test_a_term_that_matches_several_searches_must_name_one(tmp_path, fused):
     terms = "terms: [{of: {scorer: v1}}, {weight: -1, of: {scorer: magnitude}}]"
-    text = GOOD.replace("contrast", "combination").replace("of: [taylor]", terms).replace("        against: magnitude\n", "")
+    text = (
+        GOOD.replace("contrast", "combination")
+        .replace("of: [taylor]", terms)
+        .replace("        against: magnitude\n", "")
+    )
     (tmp_path / "claims.yaml").write_text(text.replace("[weight, channel]", "[channel]"))
     claims = read_claims(tmp_path / "claims.yaml")
     evidence = Evidence.of(fused(seeds=2))
@@ -185,7 +197,11 @@ def test_names_of_parts_gates_and_readings_are_found(tmp_path):
 )  # fmt: skip
 def test_a_part_that_the_planned_models_cannot_decide_gets_a_warning(tmp_path, planned, text, sd, message):
     if "supporting" in text:
-        text += text[text.index("      - id: a"):].replace("id: a", "id: b").replace("role: supporting", "planned_effect: 20")
+        text += (
+            text[text.index("      - id: a") :]
+            .replace("id: a", "id: b")
+            .replace("role: supporting", "planned_effect: 20")
+        )
     (tmp_path / "claims.yaml").write_text(text)
     claims = read_claims(tmp_path / "claims.yaml")
     lines = shortfalls(plan_parts(planned, claims, sd=sd), claims)

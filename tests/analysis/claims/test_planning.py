@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.claims.check import shortfalls
 from analysis.claims.decide import decide
 from analysis.claims.gates import informative_settings
 from analysis.claims.planning import arms_in_words, part_cells, plan_parts
 from analysis.claims.read import read_claims
-from analysis.claims.readings import primary_reading
 from analysis.evidence.load import load
 from analysis.stats.models_needed import least_decidable, models_needed, part_power, sd_upper_limit
 from bench.store import schema
@@ -208,9 +208,13 @@ def test_the_plan_of_a_study_announces_the_questions_that_its_run_then_has(paire
     assert [(one.questions, one.test, one.cells) for one in before] == [(o.questions, o.test, o.cells) for o in after]
 
 
-def test_a_pilot_without_an_informative_setting_leaves_the_settings_as_they_are(planned, written, paired):
+def test_without_an_informative_setting_in_the_pilot_nothing_is_left_to_test(planned, written, paired):
     gated = {key: value for key, value in CONTRAST.items() if key != "gate"}
     pilot = paired(FOUR, level=10.0)
     claims = written(gated)
-    assert informative_settings(primary_reading(claims.claims[0].parts[0]), [pilot]) == []
-    assert plan(planned, claims, pilots=[pilot]).questions == 4
+    assert informative_settings(claims.claims[0].parts[0], [pilot]) == []
+    found = plan(planned, claims, pilots=[pilot])
+    assert (found.questions, found.cells) == (0, 32)
+    assert found.reason == "no setting of this part is informative in the pilot"
+    (line,) = shortfalls([found], claims)
+    assert "part 'part 0' of 'M1' is not testable: no setting of this part is informative" in line

@@ -80,7 +80,7 @@ def test_one_inclusion_needs_no_list():
 def test_every_estimand_has_a_part():
     assert set(PARTS) == {
         "any_of", "association", "combination", "contrast", "differs", "emp_beta", "emp_bound", "mask_identity",
-        "reevaluation", "repair_identity", "sign_change", "trend",
+        "ratio", "reevaluation", "repair_identity", "sign_change", "trend",
     }  # fmt: skip
     assert all(name == part.model_fields["estimand"].annotation.__args__[0] for name, part in PARTS.items())
 

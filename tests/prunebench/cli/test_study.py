@@ -147,7 +147,11 @@ claims:
         ("[0.8]", "[80]", "line 13, column 9: sparsities: sparsity 80 is not a fraction between 0 and 1; write 0.8"),
         ("margin: 2", "margin: 200", "line 14, column 9: margin: 200 points is larger than 20; the unit is percentage"),
         ("against: magnitude", "against: magnitude\n        value: accurcy", "line 12, column 9: value"),
-        ("correction: none", "correction: none, scorer: l2", "line 7, column 9: part 'a' of 'M1': the study has no cell"),
+        (
+            "correction: none",
+            "correction: none, scorer: l2",
+            "line 7, column 9: part 'a' of 'M1': the study has no cell",
+        ),
         ("version: 2\n", "", "line 1, column 1: this file has the old form, in which margins are fractions; write"),
     ],
 )
@@ -194,3 +198,23 @@ def test_a_profile_and_an_included_paper_may_lack_what_the_claims_name(tiny, com
     assert "part 'a' of 'M1' is not testable: the study has no cell with scorer taylor" in result.out
     assert "not testable: " in result.out
     assert "P9 low" in result.out
+
+
+def test_register_warns_of_what_the_planned_models_cannot_decide_and_refuses_mistakes(tiny, finished, command):
+    (tiny / "claims.yaml").write_text(CLAIMS.replace("[taylor]", "[taylro]"))
+    refused = command("register", tiny)
+    assert refused.code == 2
+    assert "no scorer is named 'taylro'" in refused.err
+    assert not (tiny / "registration.json").exists()
+    (tiny / "claims.yaml").write_text(CLAIMS)
+    registered = command("register", tiny, "--pilot", finished)
+    assert registered.code == 0
+    warning = f"warning: {tiny / 'claims.yaml'}: line "
+    assert warning in registered.err
+    (piloted,) = json.loads(command("plan", tiny, "--pilot", finished, "--json").out)["claims"]
+    (plain,) = json.loads(command("plan", tiny, "--json").out)["claims"]
+    assert plain["questions"] == piloted["questions"]  # the settings that the registration fixed
+    (tiny / "claims.yaml").write_text(CLAIMS.replace("[taylor]", "[taylro]"))
+    amended = command("amend", tiny, "--reason", "a better scorer")
+    assert amended.code == 2
+    assert "no scorer is named 'taylro'" in amended.err

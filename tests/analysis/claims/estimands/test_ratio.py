@@ -2,58 +2,48 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy import stats
 
-PLAIN = {"granularity": "channel", "allocation": "uniform", "correction": "none", "recalibration": "none"}
+NOISE = np.random.default_rng(11).normal(0, 0.3, (8, 2))
+CONTROL, WHOLE = 3 + NOISE[:, 0], 4 + NOISE[:, 1]
 MINUS = {"weight": -1, "of": {"scorer": "magnitude"}}
-KEYS = {
-    "estimand": "ratio", "where": PLAIN, "gate": "none", "of": [{"of": {"scorer": "a5", "search": "dbo"}}, MINUS],
-    "to": [{"of": {"scorer": "v1", "search": "dbo"}}, MINUS],
-}  # fmt: skip
+KEYS = {"estimand": "ratio", "of": [{"of": {"scorer": "control"}}, MINUS], "to": [{"of": {"scorer": "taylor"}}, MINUS]}
 
 
-@pytest.fixture(scope="module")
-def data(fused):
-    return fused(models=("cnn",), sparsities=(0.5, 0.8), seeds=8, recalibrations=("none",))
+@pytest.fixture
+def data(paired):
+    """taylor is `WHOLE` above magnitude, and control is `CONTROL` above it."""
+    own = paired({("cnn", 0.5): WHOLE.tolist()}, more=[{"scorer": "control"}])
+    rows = own.rows
+    control = rows["scorer"].eq("control")
+    shift = rows["train_seed"].map(dict(enumerate(CONTROL / 100)))
+    return own.with_rows(rows.assign(accuracy=rows["accuracy"].mask(control, rows["accuracy"] + shift)))
 
 
-def escapes(data, scorer):
-    """Escape of a scorer under dbo at 50 %, points, by checkpoint."""
-    rows = data.rows[data.rows["sparsity"].eq(0.5) & data.rows["state"].eq("done")]
-    accuracy = rows[rows["scorer"].eq(scorer) & rows["search"].eq("dbo")].set_index("checkpoint")["accuracy"]
-    plateau = rows[rows["scorer"].eq("magnitude") & rows["granularity"].eq("channel")
-                   & rows["allocation"].eq("uniform")].set_index("checkpoint")["accuracy"]  # fmt: skip
-    return 100 * (accuracy - plateau.reindex(accuracy.index))
+def only(result):
+    ((record,),) = (part.records for part in result.parts)
+    return record
 
 
-def test_the_test_is_that_of_the_numerator_less_the_share_of_the_denominator(data, judge):
-    record = judge(data, KEYS | {"least": 0.25}).parts[0].records[0]
-    wanted = escapes(data, "a5") - 0.25 * escapes(data, "v1")
-    assert record.effect == pytest.approx(wanted.mean())
-    assert record.details["ratio (%)"] == pytest.approx(
-        100 * escapes(data, "a5").mean() / escapes(data, "v1").mean()
-    )
-    assert record.n == 8
-
-
-@pytest.mark.parametrize(("least", "verdict"), [(0.25, "supported"), (0.9, "contradicted")])
-def test_the_verdict_follows_the_share(data, judge, least, verdict):
-    # the synthetic escapes under dbo are 2 points for a5 and 5 points for v1: 40 %
-    result = judge(data, KEYS | {"least": least, "over": "mean"})
+@pytest.mark.parametrize(("least", "verdict"), [(0.5, "supported"), (0.75, "inconclusive"), (1.0, "contradicted")])
+def test_the_share_is_tested_as_a_difference(data, judge, least, verdict):
+    result = judge(data, KEYS | {"least": least})
+    record, difference = only(result), CONTROL - least * WHOLE
     assert result.verdict == verdict
-    assert result.parts[0].records[0].details["ratio (%)"] == pytest.approx(40, abs=5)
+    assert record.p == pytest.approx(stats.ttest_1samp(difference, 0, alternative="greater").pvalue)
+    assert record.effect == pytest.approx(difference.mean())
 
 
-def test_fiellers_limits_are_the_shares_that_are_just_not_rejected(study, judge):
-    data = study(models=("cnn",), sparsities=(0.5,), seeds=8, recalibrations=("none",))
-    keys = {
-        "estimand": "ratio", "gate": "none", "where": {**PLAIN, "granularity": "weight", "allocation": "uniform"},
-        "of": [{"of": {"scorer": "wanda"}}, MINUS], "to": [{"of": {"scorer": "taylor"}}, MINUS],
-    }  # fmt: skip
-    record = judge(data, keys).parts[0].records[0]
-    rows = data.rows[data.rows["granularity"].eq("weight") & data.rows["allocation"].eq("uniform")]
-    wide = 100 * rows.pivot_table(index="checkpoint", columns="scorer", values="accuracy")
-    above, below = wide["wanda"] - wide["magnitude"], wide["taylor"] - wide["magnitude"]
-    for limit in ("ratio, low (%)", "ratio, high (%)"):
-        assert stats.ttest_1samp(above - record.details[limit] / 100 * below, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+def test_fiellers_interval_excludes_the_share_where_the_test_does(data, judge):
+    details = only(judge(data, KEYS)).details
+    assert details["ratio (%)"] == pytest.approx(100 * CONTROL.mean() / WHOLE.mean())
+    for limit, side in (("ratio, low (%)", "greater"), ("ratio, high (%)", "less")):
+        at_limit = CONTROL - details[limit] / 100 * WHOLE
+        assert stats.ttest_1samp(at_limit, 0, alternative=side).pvalue == pytest.approx(0.025)
+
+
+def test_both_arms_must_be_there(data, judge):
+    missing = judge(data, KEYS | {"of": [{"of": {"scorer": "poly4"}}, MINUS]})
+    assert (missing.verdict, "scorer poly4" in missing.notes[0]) == ("not testable", True)
