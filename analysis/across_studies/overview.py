@@ -96,7 +96,11 @@ def overview_of(studies: Sequence[Study]) -> Overview:
         findings = found[key]
         combined, notes = combine(findings, number)
         named = {name for one in combined for source in one.sources for name in source.studies}
-        notes += [f"{text}: the interval does not include the choice of images" for pair, text in images.items() if pair <= named]
+        notes += [
+            f"{text}: the interval does not include the choice of images"
+            for pair, text in images.items()
+            if pair <= named
+        ]
         parts.append(PartOverview(*key, findings[0].text, tuple(findings), tuple(combined), tuple(notes),
                                   _without(studies, key, findings)))  # fmt: skip
     shared = [

@@ -1,4 +1,4 @@
-"""The referee's own statistics: what `recompute.py` tests with, in NumPy and SciPy alone. Numbers are percentage points."""
+"""The referee's own statistics: what `recompute.py` tests with, in NumPy and SciPy alone; percentage points."""
 
 from __future__ import annotations
 
