@@ -1,9 +1,9 @@
 """Recompute the primary verdicts of a study from its committed data, as a referee would: with pandas and SciPy alone.
 
 ``python tests/reference/recompute.py STUDY [CLAIM ...]`` reads ``STUDY/report/data.parquet`` and the claims, and prints
-the numbers of every primary part under its primary reading; with ``--json``, as JSON. Nothing of prunebench is imported:
-this was written from the statistical plan, the form of the claims file and the documentation of columns and tests, not
-from the code that it checks. Numbers are percentage points.
+the numbers of every primary part under its primary reading; with ``--json``, as JSON. Nothing of prunebench is
+imported: this was written from the statistical plan, the form of the claims file and the documentation of columns and
+tests, not from the code that it checks. Numbers are percentage points.
 """
 
 from __future__ import annotations
@@ -227,7 +227,8 @@ def masks(_study: Study, part: dict, rows: pd.DataFrame):
 def repairs(study: Study, part: dict, rows: pd.DataFrame):
     """Float32 accuracies of corrected cells against uncorrected ones, where the cancellation identity applies."""
     in_float32 = rows["accuracy"].where(rows["precision"] == "float32", rows["cell"].map(study.float32))
-    pairs = counterparts(rows.assign(exact=in_float32), "correction", part["corrections"], part.get("reference", "none"))
+    reference = part.get("reference", "none")
+    pairs = counterparts(rows.assign(exact=in_float32), "correction", part["corrections"], reference)
     applies = pairs["identity_covered"].astype(bool) & ~(pairs["identity_ratio"] > LARGEST_RATIO)
     pairs = pairs[applies & pairs["exact"].notna() & pairs["exact_reference"].notna()]
     difference = 100 * (pairs["exact"] - pairs["exact_reference"]).abs()
@@ -271,8 +272,8 @@ def beta(_study: Study, _part: dict, rows: pd.DataFrame):
 
 ESTIMANDS = {
     "contrast": means, "combination": means, "ratio": means, "trend": trend, "association": association,
-    "sign_change": sign_change, "differs": differs, "mask_identity": identity, "repair_identity": identity, "emp_bound": identity,
-    "emp_beta": identity,
+    "sign_change": sign_change, "differs": differs, "mask_identity": identity, "repair_identity": identity,
+    "emp_bound": identity, "emp_beta": identity,
 }  # fmt: skip
 
 
