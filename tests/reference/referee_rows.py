@@ -240,7 +240,8 @@ def samples_of(study: Study, part: dict, terms: list[dict], along: str = "") -> 
         )
         values = (models.unstack(along).sort_index(axis=1) if along else models).dropna()
         if len(values):
-            samples.append(Sample(dict(zip(columns, key, strict=True)), values, 100 / images / math.sqrt(12)))
+            floor = 100 / images / math.sqrt(12) if part.get("value", "accuracy") in ("accuracy", "change") else 0.0
+            samples.append(Sample(dict(zip(columns, key, strict=True)), values, floor))
     return samples
 
 
