@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from analysis.across_studies.combine import Combined, combine
 from analysis.across_studies.findings import Finding, findings_of
-from analysis.across_studies.studies import Study, joined, read_study, study_folders
+from analysis.across_studies.studies import Study, joined
 from analysis.checklist import checklist
 
 
@@ -68,19 +67,14 @@ class Overview:
         return list(frame.loc[frame["Met"].ne("met"), "Requirement"])
 
 
-def overview(root: Path) -> Overview:
-    """Read every study in and below a folder and combine what may be combined.
-
-    Raises
-    ------
-    AnalysisError
-        If there is no study with evidence, or one of them cannot be read.
-    """
-    return overview_of([read_study(folder, root) for folder in study_folders(root)])
-
-
 def overview_of(studies: Sequence[Study]) -> Overview:
-    """Combine studies that were read already; see `overview`."""
+    """Compare all claims of some studies, and combine what may be combined.
+
+    Parameters
+    ----------
+    studies : sequence of Study
+        At least one, each with another name.
+    """
     groups = joined(studies)
     number = {study.name: place for place, group in enumerate(groups) for study in group}
     found: dict[tuple[str, str], list[Finding]] = {}
@@ -96,7 +90,11 @@ def overview_of(studies: Sequence[Study]) -> Overview:
         findings = found[key]
         combined, notes = combine(findings, number)
         named = {name for one in combined for source in one.sources for name in source.studies}
-        notes += [f"{text}: the interval does not include the choice of images" for pair, text in images.items() if pair <= named]
+        notes += [
+            f"{text}: the interval does not include the choice of images"
+            for pair, text in images.items()
+            if pair <= named
+        ]
         parts.append(PartOverview(*key, findings[0].text, tuple(findings), tuple(combined), tuple(notes),
                                   _without(studies, key, findings)))  # fmt: skip
     shared = [

@@ -24,7 +24,7 @@ from analysis.stats.effects import correlation_interval, correlation_test
 from analysis.stats.equivalence import tost
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
-from analysis.stats.ranks import friedman
+from analysis.stats.ranks import friedman, rank_rows
 from analysis.stats.trend import page
 
 #: A trend or a correlation over fewer points cannot be tested.
@@ -118,7 +118,9 @@ class SignChange(TermsPart):
 class Association(TermsPart):
     """The sum of arms is associated with another number of the same cells.
 
-    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0.
+    The rank correlation over the sparsities is computed within each model; its mean over models is tested against 0 on
+    Fisher's scale (`analysis.stats.effects.correlation_test`). The other number is that of the first arm. Values that
+    are equal to 12 decimals tie.
     """
 
     estimand: Literal["association"]
@@ -271,6 +273,7 @@ def _means(table: pd.DataFrame) -> dict[str, float | None]:
 
 def _spearman(first: Table, second: Table) -> float:
     """Spearman's rho; 0 where one of both does not vary: no association."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
+    ranks = rank_rows(np.stack([first, second]))
+    if (np.ptp(ranks, axis=1) == 0).any():
         return 0.0
-    return float(stats.spearmanr(first, second).statistic)
+    return float(stats.pearsonr(*ranks).statistic)

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.checklist import checklist
 from analysis.errors import AnalysisError
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import read_parquet, write_parquet
 from analysis.evidence.networks import PrunedNetwork, pruned_networks, read_networks, warnings
 from analysis.formats import NONE
@@ -25,7 +26,7 @@ SMALL = {"models": ("cnn",), "seeds": 2, "sparsities": (0.5,), "recalibrations":
 
 
 def table(data, section, name):
-    [found] = [t for s in sections(data, []) if s.id == section for t in s.tables if t.name == name]
+    [found] = [t for s in sections(Evidence.of(data), [], UNREGISTERED) if s.id == section for t in s.tables if t.name == name]
     return found
 
 
@@ -153,7 +154,7 @@ def test_a_speed_up_that_does_not_exist_is_left_out_of_the_mean_and_counted(stud
     changed = dataclasses.replace(data, rows=rows)
     assert "no product remains has no speed-up" in table(changed, "accuracy", "settings").caption
     assert "no product remains has no speed-up" not in table(data, "accuracy", "settings").caption
-    [met] = [row for row in checklist(changed).to_dict("records") if "speed-up" in row["Requirement"]]
+    [met] = [row for row in checklist(Evidence.of(changed)).to_dict("records") if "speed-up" in row["Requirement"]]
     assert met["Met"] == "met"
     assert met["Here"].endswith("; 6 cells have none, since no product remains")
 
@@ -164,7 +165,7 @@ def test_a_speed_up_that_is_missing_without_a_cause_is_missing(study, emptied):
     rows = data.rows.copy()
     rows.loc[rows.index[-1], ["speedup", "emptied_layers"]] = [np.nan, emptied]
     [met] = [
-        row for row in checklist(dataclasses.replace(data, rows=rows)).to_dict("records")
+        row for row in checklist(Evidence.of(dataclasses.replace(data, rows=rows))).to_dict("records")
         if "speed-up" in row["Requirement"]
     ]  # fmt: skip
     assert (met["Met"], met["Here"]) == ("not met", "missing for some cells")
@@ -176,7 +177,7 @@ def test_rows_of_schema_1_say_what_their_speed_up_counts(study, of_schema_1):
     assert "Conv2d and Linear layers alone" in found.caption
     assert (found.notes, found.warnings) == ((), ())
     assert "MACs left dense (%)" not in found.frame
-    [dense] = [s for s in sections(data, []) if s.id == "dense"]
+    [dense] = [s for s in sections(Evidence.of(data), [], UNREGISTERED) if s.id == "dense"]
     assert [t.name for t in dense.tables] == ["dense"]
     assert any("store schema 1" in sentence for sentence in dense.text)
     words = dict(table(data, "methods", "words").frame.itertuples(index=False))

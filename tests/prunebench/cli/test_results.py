@@ -24,11 +24,29 @@ def test_power_before_and_after_a_run(tiny, finished, command):
     before = command("power", tiny, "--sd", "1.5", "--models", "5", "--models", "10")
     assert before.code == 0
     assert "Spread: stated, 1.5 points" in before.out
-    assert "n = 5:" in before.out
+    assert "10 models" in before.out
     assert not (tiny / "results.db").exists()
     found = json.loads(command("power", finished, "--json").out)
-    assert {one["claim"] for one in found} >= {"P2", "P3", "A1 (ema)"}
-    assert command("power", tiny, "--pilot", finished).code == 0
+    assert {one["claim"] for one in found} >= {"P2", "P3", "A1"}
+    assert all([chance["models"] for chance in one["others"]] == [5, 10, 20, 30] for one in found)
+    assert {one["unit"] for one in found} == {"sd"}  # the study's own results are no pilot
+    piloted = command("power", tiny, "--pilot", finished, "--pilot", finished)
+    assert piloted.code == 0
+    assert f"upper 80 % limit of the standard deviation in {finished}, {finished}" in piloted.out
+
+
+def test_power_grows_with_the_models_and_the_models_needed_have_it(tiny, command):
+    (one,) = [
+        one for one in json.loads(command("power", tiny, "--sd", "1", "--models", "8", "--models", "16", "--json").out)
+        if (one["claim"], one["part"]) == ("P2", "l2")
+    ]  # fmt: skip
+    powers = [chance["power"] for chance in one["others"]]
+    assert powers == sorted(powers)
+    assert one["others"][0]["least"] > one["others"][1]["least"]
+    needed = str(one["needed"])
+    again = json.loads(command("power", tiny, "--sd", "1", "--models", needed, "--json").out)
+    (same,) = [two for two in again if (two["claim"], two["part"]) == ("P2", "l2")]
+    assert same["others"][0]["power"] >= 0.8
 
 
 @pytest.mark.parametrize(
