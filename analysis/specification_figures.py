@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.claims.records import Reading
-from analysis.style import styled
+from analysis.figure_style import styled
 
 
 class Mark(NamedTuple):

@@ -14,7 +14,7 @@ from analysis.overview import Common, Ranking, profiles
 from analysis.overview_tables import scope_title
 from analysis.ranks_figures import critical_difference, performance_profile
 from analysis.report.drawing import Facet, Plot, finish
-from analysis.style import styled
+from analysis.figure_style import styled
 
 
 def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[Plot]:
