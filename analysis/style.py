@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib as mpl
-from matplotlib.typing import LineStyleType
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 
 class Look(NamedTuple):
@@ -63,4 +63,6 @@ def styled() -> AbstractContextManager[None]:
         "lines.linewidth": 1.3, "lines.markersize": 4.5, "legend.frameon": False, "svg.fonttype": "none",
         "svg.hashsalt": "prunebench", "text.parse_math": False, "figure.facecolor": "white",
     }  # fmt: skip
+    import matplotlib as mpl  # noqa: PLC0415 - a verdict needs no figure
+
     return mpl.rc_context(settings)

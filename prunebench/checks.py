@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.claims.read import claims_hash
-from analysis.claims.schema import claims_path
 from analysis.evidence.files import refuse_without_evidence
 from bench.plugins.catalogue import make_registry
 from bench.study.load import check_study
@@ -34,8 +32,10 @@ def check_study_folder(folder: Path, profile: str | None = None) -> None:
 
 def check_claims(folder: Path) -> None:
     """Raise AnalysisError if the study folder has a claims.yaml with a mistake."""
-    claims = claims_path(folder)
+    claims = folder / "claims.yaml"
     if claims.exists():
+        from analysis.claims.read import claims_hash  # the schema loads pandas
+
         claims_hash(claims)
 
 

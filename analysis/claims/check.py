@@ -154,7 +154,7 @@ class _Check:
         known = (*self.catalogue.get(column, ()), *_FIXED.get(column, ()))
         text = str(name)
         if "*" in text:
-            return any(fnmatchcase(one, text) for one in known)
+            return column == "model" or any(fnmatchcase(one, text) for one in known)  # timm has a model for most
         return plain_name(text) in known or (column == "dataset" and text.startswith(_FILES))
 
     def _hint(self, column: str, name: str | int) -> str:
