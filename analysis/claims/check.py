@@ -164,7 +164,7 @@ class _Check:
             near = difflib.get_close_matches(str(name), list(names), n=1)
             if near:
                 return f"did you mean {near[0]!r}{more}?"
-        shown = ", ".join(present[:MOST_NAMES]) + (" ..." if len(present) > MOST_NAMES else "")
+        shown = ", ".join(map(repr, present[:MOST_NAMES])) + (" ..." if len(present) > MOST_NAMES else "")
         return f"this study has {shown}"
 
     def _unknown_replaced(self, part: Part) -> Iterator[str]:
