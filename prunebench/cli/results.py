@@ -33,10 +33,11 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Decide the claims and print the verdicts; --json prints the records, in percentage points."""
-    from analysis.claims.read import read_claims
     from analysis.evidence.files import refuse_without_evidence
 
     refuse_without_evidence(study)
+    from analysis.claims.read import read_claims  # loads pandas
+
     stated = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.decide import decide
