@@ -37,8 +37,8 @@ def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[
     caption = (
         "A picture of the ranks, not a test: mean rank of every scorer over trained models (their number in "
         "brackets), by mean accuracy over the sparsities, without repair. A thick bar joins scorers that Wilcoxon's "
-        "tests with Holm's correction do not distinguish; where there is no bar at all, every pair is distinguished, or "
-        "the models are too few for any to be. Rankings in which they are too few, while another has enough, are in "
+        "tests with Holm's correction do not distinguish; where there is no bar, every pair is distinguished, or the "
+        "models are too few for any to be. Rankings in which they are too few, while another has enough, are in "
         "the table alone."
     )
     places = list(dict.fromkeys(Facet(*place) for one in rankings for place in one.common.places))
