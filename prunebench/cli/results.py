@@ -74,6 +74,10 @@ def overview(
     from analysis.across_studies.folders import study_folders
 
     folders = study_folders(folder)
+    from prunebench.checks import check_evidence  # it loads what decides claims
+
+    for study in folders:
+        check_evidence(study)
     with quick_imports():
         from analysis.across_studies.learned import check_learned
         from analysis.across_studies.overview import overview_of
