@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.evidence import frames
+from analysis.evidence.evidence import Evidence
 from analysis.formats import count
-from bench.store.reader import StudyData
 
 PAIRS, POINTS = 3, 5
 
 
-def checklist(data: StudyData) -> pd.DataFrame:
+def checklist(data: Evidence) -> pd.DataFrame:
     """Compare a study with the checklist.
 
     Returns
@@ -24,13 +24,13 @@ def checklist(data: StudyData) -> pd.DataFrame:
     An operating point is a requested sparsity. An allocation that determines the sparsity itself, such as EMP, reaches
     another one with every scorer and model, so it is named, but not counted.
     """
-    rows = frames.done(frames.pruned(data.rows))
+    rows = data.evaluated
     pairs = len(rows[["dataset", "model"]].drop_duplicates())
     levels = rows.groupby(["dataset", "model"])["sparsity"].nunique()
     fewest = int(levels.min()) if len(levels) else 0
     own = rows.loc[rows["sparsity"].isna(), "allocation"].nunique()
     not_counted = f"; {count(own)} allocation{'s' * (own != 1)} without a requested sparsity not counted" if own else ""
-    reference = frames.done(data.rows[data.rows["scorer"].eq("dense")])
+    reference = data.dense_evaluated
     with_dense = len(reference[["dataset", "model"]].drop_duplicates())
     seeds = rows.groupby(["dataset", "model"])["checkpoint"].nunique()
     fewest_models = int(seeds.min()) if len(seeds) else 0

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.evidence import frames
+from analysis.evidence.evidence import Evidence
 from analysis.stats.correction import adjust
 from analysis.stats.paired import compare
 
@@ -15,7 +16,7 @@ from analysis.stats.paired import compare
 SAME_MASK = "same mask"
 
 
-def escapes(rows: pd.DataFrame) -> pd.DataFrame:
+def escapes(data: Evidence) -> pd.DataFrame:
     """Compare every scorer without a search with magnitude, without repair: one family (Holm).
 
     Returns
@@ -23,10 +24,10 @@ def escapes(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         As `paired_tests`.
     """
-    return paired_tests(frames.escape(frames.unsearched(frames.unrepaired(rows))))
+    return paired_tests(frames.unsearched(data.escapes))
 
 
-def searched_escapes(rows: pd.DataFrame) -> pd.DataFrame:
+def searched_escapes(data: Evidence) -> pd.DataFrame:
     """Compare every feature scorer under every search with magnitude, without repair: one family (Holm).
 
     Returns
@@ -34,11 +35,10 @@ def searched_escapes(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         As `paired_tests`.
     """
-    found = frames.escape(frames.unrepaired(rows))
-    return paired_tests(found[found["search"].ne("none")])
+    return paired_tests(data.escapes[data.escapes["search"].ne("none")])
 
 
-def search_gains(rows: pd.DataFrame) -> pd.DataFrame:
+def search_gains(data: Evidence) -> pd.DataFrame:
     """Compare every search with equal weights of the same features, without repair: one family (Holm).
 
     Returns
@@ -46,18 +46,18 @@ def search_gains(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         As `paired_tests`; a search that always ends at the masks of equal weights is not tested.
     """
-    return paired_tests(frames.per_model_difference(frames.contrast(frames.unrepaired(rows), "search", frames.EQUAL)))
+    return paired_tests(frames.per_model_difference(frames.contrast(data.unrepaired, "search", frames.EQUAL)))
 
 
-def repair_gains(rows: pd.DataFrame) -> pd.DataFrame:
+def repair_gains(data: Evidence) -> pd.DataFrame:
     """Compare every correction with none under the same recalibration: one family (Holm).
 
     Returns
     -------
     DataFrame
-        As `paired_tests`; masks are the same by construction here, which excuses nothing.
+        As `paired_tests`; masks are the same by construction here, which does not make the accuracies equal.
     """
-    gains = frames.per_model_difference(frames.contrast(rows, "correction", "none"))
+    gains = frames.per_model_difference(frames.contrast(data.rows, "correction", "none"))
     return paired_tests(gains.assign(same_mask=False))
 
 

@@ -43,14 +43,15 @@ def lines(frame: pd.DataFrame, axes: Axes, methods: Methods, by: str = "scorer",
     dense : float, optional
         Accuracy of the dense models, drawn as a horizontal line.
     """
-    labels = list(frame[by].unique())
+    parts = {str(name): own for name, own in frame.groupby(by, sort=False)}
+    labels = list(parts)
     steps = np.sort(frame["sparsity"].dropna().unique())
     gap = min(0.1, float(np.diff(steps).min())) if len(steps) > 1 else 0.05
     if dense is not None:
         axes.axhline(100 * dense, color=_DENSE, linewidth=0.9, dashes=_DENSE_DASHES)
     for place, label in enumerate(labels):
-        own = frame[frame[by].eq(label)].sort_values("sparsity")
-        style = methods.look(str(label))
+        own = parts[label].sort_values("sparsity")
+        style = methods.look(label)
         # A small sidestep keeps the bars of neighbours apart; it is the same in every facet.
         x = 100 * (own["sparsity"].to_numpy() + gap * 0.05 * (place - (len(labels) - 1) / 2))
         mean = 100 * own["mean"].to_numpy()
@@ -61,8 +62,8 @@ def lines(frame: pd.DataFrame, axes: Axes, methods: Methods, by: str = "scorer",
         )  # fmt: skip
     axes.set_xticks(100 * steps, [percent(step, 0 if step * 100 % 1 < 1e-9 else 1) for step in steps])
     # Labels of ticks closer than 4 points would touch.
-    for before, after, label in zip(steps, steps[1:], axes.get_xticklabels()[1:], strict=False):
-        label.set_visible(bool(after - before >= 0.04))
+    for before, after, tick in zip(steps, steps[1:], axes.get_xticklabels()[1:], strict=False):
+        tick.set_visible(bool(after - before >= 0.04))
 
 
 def plateau(frame: pd.DataFrame, axes: Axes) -> None:
@@ -178,9 +179,10 @@ def bands(frame: pd.DataFrame, axes: Axes) -> None:
     axes : Axes
         Where to draw.
     """
-    names = list(frame["feature"].unique())
+    parts = {str(name): own for name, own in frame.groupby("feature", sort=False)}
+    names = list(parts)
     for place, name in enumerate(reversed(names)):
-        own = frame[frame["feature"].eq(name)]
+        own = parts[name]
         axes.axhspan(place, place + 0.82, color="#f2f2f2", linewidth=0)
         for number, (_, line) in enumerate(own.groupby("sparsity", sort=True, dropna=False)):
             shade = ("#000000", "#777777")[number % 2]

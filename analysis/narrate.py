@@ -8,6 +8,7 @@ from collections import Counter
 import pandas as pd
 
 from analysis.evidence import frames
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.fusion import is_equal, small_budgets
 from analysis.formats import count, percent, points, where
 from bench.store import dense_accuracy
@@ -27,10 +28,12 @@ def number_word(number: int) -> str:
     return words[number] if number < len(words) else str(number)
 
 
-def dense_warnings(data: StudyData) -> list[str]:
+def dense_warnings(data: Evidence) -> list[str]:
     """Return a sentence per data set and model whose dense accuracy is at chance level or lower than expected."""
-    dense = frames.done(data.rows[data.rows["scorer"].eq("dense") & data.rows["recalibration"].eq("none")])
-    rows = dense[["dataset", "model", "train_seed", "accuracy", "n_test"]].astype("object")
+    dense = data.dense_evaluated
+    rows = dense.loc[
+        dense["recalibration"].eq("none"), ["dataset", "model", "train_seed", "accuracy", "n_test"]
+    ].astype("object")
     records = rows.where(rows.notna(), None).to_dict("records")
     found = dense_accuracy.dense_warnings(records, data.meta["study"], data.meta["provenance"])
     return [f"Warning: {line}." for line in found]

@@ -95,8 +95,13 @@ class Common:
         return np.asarray(self.accuracy[:, scorer] / self.dense[:, None])
 
 
-def commons(rows: pd.DataFrame) -> list[Common]:
+def commons(plain: pd.DataFrame) -> list[Common]:
     """Lay out what the scorers without a search have in common, without repair.
+
+    Parameters
+    ----------
+    plain : DataFrame
+        `analysis.evidence.evidence.Evidence.plain`.
 
     Returns
     -------
@@ -104,9 +109,8 @@ def commons(rows: pd.DataFrame) -> list[Common]:
         For every granularity and allocation one per data set and model, then, where there are several of these, one
         of all together. Left out are those with fewer than three scorers or no sparsity.
     """
-    own = frames.unrepaired(frames.unsearched(frames.main_rows(rows)))
-    own = own[own["sparsity"].notna()]
-    dense = frames.done(own).groupby("checkpoint", sort=False)["dense_accuracy"].first()
+    own = plain[plain["sparsity"].notna()]
+    dense = own.groupby("checkpoint", sort=False)["dense_accuracy"].first()
     values = frames.per_model(own)
     found = []
     for (granularity, allocation), cells in values.groupby(["granularity", "allocation"], sort=False):

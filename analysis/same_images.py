@@ -26,13 +26,13 @@ CHUNK = 2**25
 _KEYS = [*frames.SETTING, *frames.METHOD]
 
 
-def crossed(rows: pd.DataFrame, chunk: int = CHUNK) -> pd.DataFrame:
+def crossed(pairs: pd.DataFrame, chunk: int = CHUNK) -> pd.DataFrame:
     """Crossed interval of the mean difference to magnitude, in every setting with two models or more.
 
     Parameters
     ----------
-    rows : DataFrame
-        Rows of a study, with the correctness bits of each.
+    pairs : DataFrame
+        From `paired_masks`.
     chunk : int
         Bits of one mask that are unpacked at a time.
 
@@ -42,7 +42,6 @@ def crossed(rows: pd.DataFrame, chunk: int = CHUNK) -> pd.DataFrame:
         The setting and method; ``n`` (models), ``images``, ``mean``, ``low``, ``high`` (fractions, 95 %), ``category``.
         A model counts with its first calibration draw. Settings with magnitude's own masks are left out.
     """
-    pairs = _pairs(rows)
     pairs = pairs[pairs["n"].gt(1)]
     found: list[dict[str, Any]] = []
     for images, models, own in _alike(pairs, chunk):
@@ -55,11 +54,16 @@ def crossed(rows: pd.DataFrame, chunk: int = CHUNK) -> pd.DataFrame:
             row |= {"n": models, "images": images, "mean": one.mean, "low": one.low, "high": one.high}
             found.append(row | {"category": one.category})
     columns = [*_KEYS, "n", "images", "mean", "low", "high", "category"]
-    return pd.DataFrame(found, columns=columns).astype({key: rows[key].dtype for key in _KEYS})
+    return pd.DataFrame(found, columns=columns).astype({key: pairs[key].dtype for key in _KEYS})
 
 
-def one_checkpoint(rows: pd.DataFrame) -> pd.DataFrame:
+def one_checkpoint(pairs: pd.DataFrame) -> pd.DataFrame:
     """Exact McNemar test against magnitude in every setting with a single model: of this checkpoint only.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        From `paired_masks`.
 
     Returns
     -------
@@ -67,7 +71,6 @@ def one_checkpoint(rows: pd.DataFrame) -> pd.DataFrame:
         The setting and method; ``images``, ``only_first``, ``only_second`` (images that only the scorer's mask, or only
         magnitude's gets right), ``difference`` (fraction), ``p``, ``p_holm`` (over the whole frame), ``category``.
     """
-    pairs = _pairs(rows)
     pairs = pairs[pairs["n"].eq(1)]
     found: list[dict[str, Any]] = []
     for row in pairs.to_dict("records"):
@@ -82,9 +85,20 @@ def one_checkpoint(rows: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(p_holm=adjust(frame["p"].to_numpy(dtype=np.float64)))
 
 
-def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting, method and model: the bits of both masks, and how many models the setting has."""
-    own = frames.unsearched(frames.unrepaired(rows))
+def paired_masks(unrepaired: pd.DataFrame) -> pd.DataFrame:
+    """Pair every scorer without a search with magnitude, by their bits.
+
+    Parameters
+    ----------
+    unrepaired : DataFrame
+        Rows without repair, with the correctness bits of each.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting, method and model: the bits of both masks, and ``n``, the models of the setting.
+    """
+    own = frames.unsearched(unrepaired)
     paired = frames.contrast(own[own["correct"].notna()], "scorer", frames.MAGNITUDE)
     first = paired.sort_values("calibration_draw", kind="stable").drop_duplicates([*_KEYS, "checkpoint"])
     bits = own.set_index("cell")["correct"]

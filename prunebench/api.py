@@ -116,6 +116,7 @@ def plan(
     for pilot in pilots:
         refuse_without_evidence(Path(pilot))
     with quick_imports():
+        from analysis.evidence.load import load
         from analysis.stats.power import least_effect, least_margin
         from bench.run.open_study import open_study
         from bench.run.plan_summary import summarise_plan
@@ -128,7 +129,7 @@ def plan(
         "least_effect_sd": least_effect(models),
         "least_margin_sd": least_margin(models),
     }
-    plans, warnings = plan_session(Path(folder), session, [Path(pilot) for pilot in pilots], sd)
+    plans, warnings = plan_session(Path(folder), session, [load(Path(pilot)) for pilot in pilots], sd)
     summary = summarise_plan(session)
     warnings = [*summary["warnings"], *_changes(session), *warnings]
     return {**summary, "warnings": warnings, "decidable": decidable, "claims": plans}

@@ -16,9 +16,9 @@ from analysis.claims.read import Claims, read_claims
 from analysis.claims.schema import claims_path
 from analysis.errors import MistakesError
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.load import load
 from bench.core.registry import KINDS, Registry
 from bench.store.reader import empty, planned_rows
+from bench.store.registration import REGISTRATION
 from bench.store.schema import CHECKS, DENSE
 from bench.study.plan import axis_values
 
@@ -32,11 +32,12 @@ def planned_evidence(session: OpenStudy) -> Evidence:
     rows = planned_rows({**axis_values(cell), "cell": cell.id, "position": n} for n, cell in enumerate(cells))
     images = rows["dataset"].map({label: facts.test for label, facts in session.facts.items()})
     datasets = {
-        label: {"num_classes": facts.num_classes, "largest_class": facts.chance or 1 / facts.num_classes}
-        for label, facts in session.facts.items()
+        label: {"num_classes": facts.num_classes, "chance": facts.chance} for label, facts in session.facts.items()
     }
+    record = session.record
     meta = {
         "name": session.study.file.name, "profile": session.study.profile, "provenance": {"datasets": datasets},
+        **({REGISTRATION: record.model_dump(mode="json")} if record is not None else {}),
     }  # fmt: skip
     return Evidence(
         rows.assign(n_test=images.astype(rows["n_test"].dtype)), empty(CHECKS), empty(DENSE), meta,
@@ -70,7 +71,7 @@ def check_claims_against(folder: Path, session: OpenStudy) -> list[str]:
 
 
 def plan_session(
-    folder: Path, session: OpenStudy, pilots: Sequence[Path] = (), sd: float | None = None
+    folder: Path, session: OpenStudy, pilots: Sequence[Evidence] = (), sd: float | None = None
 ) -> tuple[list[PartPlan], list[str]]:
     """Check and plan the claims of a study.
 
@@ -78,8 +79,8 @@ def plan_session(
     ----------
     folder, session
         As for `check_claims_against`.
-    pilots : sequence of Path
-        Folders of studies that give spread and informative settings.
+    pilots : sequence of Evidence
+        Studies that give spread and informative settings.
     sd : float, optional
         Standard deviation over models of the paired differences, in percentage points.
 
@@ -99,7 +100,7 @@ def plan_session(
         return [], []
     claims, evidence = read_claims(claims_path(folder)), planned_evidence(session)
     warnings = compare_claims(evidence, claims, session.registry)
-    plans, undecidable = plan_claims(evidence, claims, pilots=[load(pilot) for pilot in pilots], sd=sd)
+    plans, undecidable = plan_claims(evidence, claims, pilots=pilots, sd=sd)
     return plans, [*warnings, *undecidable]
 
 

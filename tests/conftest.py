@@ -47,6 +47,7 @@ profiles:
 """
 
 TINY_CLAIMS = """\
+version: 2
 include: [sics, asr]
 """
 #: Sets an attribute of the page, or of the figure opened alone, if any of it is ever obeyed.

@@ -93,7 +93,7 @@ def test_a_file_in_the_study_folder_is_imported_only_by_its_name(tmp_path, monke
         )
     (tmp_path / "__init__.py").write_text("raise SystemExit('imported')\n")
     (tmp_path / "study.yaml").write_text(STUDY.replace("SCORER", scorer))
-    (tmp_path / "claims.yaml").write_text("include: [sics]\n")
+    (tmp_path / "claims.yaml").write_text("version: 2\ninclude: [sics]\n")
     monkeypatch.chdir(tmp_path)
     assert command("plan", tmp_path).code == 0
     assert sorted(path.stem for path in tmp_path.glob("*.ran")) == imported

@@ -1,5 +1,5 @@
 """Claims across studies: every study's estimates next to each other, and their mean where it may be taken.
 
-`overview.overview` reads the studies below a folder, `text.markdown` writes what it found, and `learned` checks the
-references of a hand-written summary.
+`folders.study_folders` finds the studies below a folder and `studies.read_study` decides each; `overview.overview_of`
+compares them, `text` writes the page, and `learned` checks the references of a hand-written summary.
 """

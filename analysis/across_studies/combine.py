@@ -69,6 +69,8 @@ def combine(findings: Sequence[Finding], joined: Mapping[str, int]) -> tuple[lis
     list of str
         What is not combined, and why.
     """
+    if len(findings) < 2:
+        return [], []
     notes, usable = [], []
     for finding in findings:
         reason = _unusable(finding)
@@ -87,6 +89,8 @@ def _unusable(finding: Finding) -> str:
         return ""
     if finding.basis == "by construction":
         return "it holds by construction"
+    if finding.looks:
+        return "it was decided at two looks, and a mean after a stop is biased"
     if finding.estimate.se is None or not finding.estimate.se > 0:
         return finding.reason or "its models allow no interval"
     return ""

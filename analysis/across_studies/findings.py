@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,11 +14,14 @@ from scipy import stats
 
 from analysis.across_studies.studies import Study
 from analysis.claims.arms import Sample
+from analysis.claims.estimands.combination import Combination
+from analysis.claims.estimands.ratio import RatioOfMeans
+from analysis.claims.gates import Setting, registered_gates
 from analysis.claims.means import mean_over_settings, resolution
 from analysis.claims.outcomes import lacking, part_outcome
 from analysis.claims.parts import MeanPart, Part, Role
 from analysis.claims.readings import all_levels, primary_reading, read_as
-from analysis.claims.records import Basis, PartResult, Verdict
+from analysis.claims.records import Basis, PartResult, Record, Verdict
 from analysis.claims.schema import Claim
 from analysis.claims.scope import scope_in_words
 from analysis.evidence.evidence import Evidence
@@ -90,6 +95,8 @@ class Finding:
     role, verdict, reason, scope, basis, registration : str
     models : int
         Models that the smallest record of the part rests on.
+    records : dict
+        Verdict -> number of records of the part.
     estimate : Estimate or None
         Of the primary reading; None for a part that is not about a mean, or without data.
     readings : tuple of ReadingFound
@@ -103,6 +110,8 @@ class Finding:
         Kind and name of every method that the part uses -> its version.
     definition : str
         What is estimated, as JSON: studies whose definitions differ are not combined.
+    looks : bool
+        Whether the claims are decided at two looks. The interval is then the repeated one.
     """
 
     study: str
@@ -116,6 +125,7 @@ class Finding:
     basis: Basis
     registration: str
     models: int
+    records: dict[str, int]
     estimate: Estimate | None
     readings: tuple[ReadingFound, ...]
     values: pd.Series = field(repr=False, compare=False)
@@ -123,6 +133,7 @@ class Finding:
     least_sd: float
     methods: dict[tuple[str, str], int | str]
     definition: str
+    looks: bool = False
 
 
 def findings_of(study: Study) -> list[Finding]:
@@ -143,11 +154,15 @@ def has_data(result: PartResult) -> bool:
 
 
 def _finding(study: Study, claim: Claim, part: Part, result: PartResult) -> Finding:
-    evidence = study.evidence
+    looks = study.claims.looks if study.claims is not None else None
+    evidence = study.evidence if looks is None else study.evidence.first_models(looks[1])
+    informative = registered_gates(study.evidence).get((claim.id, part.id))
     primary = primary_reading(part)
     used = [record for record in result.records if record.n > 0 or record.comparisons]
-    samples = _samples(primary, evidence)
+    samples = _samples(primary, evidence, informative)
     estimate, values = _estimate(primary, samples)
+    if estimate is not None and looks is not None:
+        estimate = _repeated(estimate, used)
     names = evidence.dense.drop_duplicates("checkpoint").set_index("checkpoint")
     architectures = (names["dataset"] + ": " + names["model"]).reindex(values.index)
     by_definition = all(record.kind == "identity" or record.by_construction for record in used)
@@ -156,26 +171,37 @@ def _finding(study: Study, claim: Claim, part: Part, result: PartResult) -> Find
         study=study.name, claim=claim.id, part=result.id, text=result.text, role=result.role, verdict=result.verdict,
         reason=result.reason, scope=scope_in_words(claim.setting, used),
         basis="by construction" if by_definition else "measured", registration=study.registration,
-        models=min(record.n for record in used), estimate=estimate, readings=_readings(part, result, evidence),
+        models=min(record.n for record in used),
+        records=dict(Counter(record.verdict for record in used)), estimate=estimate,
+        readings=_readings(part, result, evidence, informative),
         values=values, architectures=architectures,
-        least_sd=resolution(primary, images) if isinstance(primary, MeanPart) else 0.0,
-        methods=_methods(primary, evidence), definition=_definition(primary),
+        least_sd=resolution(_about_mean(primary), images) if samples else 0.0,
+        methods=_methods(primary, evidence), definition=_definition(primary), looks=looks is not None,
     )  # fmt: skip
 
 
-def _samples(part: Part, evidence: Evidence) -> list[Sample]:
+def _repeated(estimate: Estimate, used: Sequence[Record]) -> Estimate:
+    """Return the estimate of a study with two looks: with the repeated interval, for after a stop others are wrong."""
+    low, high = None, None
+    if len(used) == 1 and used[0].effect is not None:
+        low, high = used[0].low_repeated, used[0].high_repeated
+        estimate = dataclasses.replace(estimate, effect=used[0].effect, models=used[0].n)
+    return dataclasses.replace(estimate, low=low, high=high, se=None, df=None)
+
+
+def _samples(part: Part, evidence: Evidence, informative: Sequence[Setting] | None) -> list[Sample]:
     """Return the numbers of every setting; a part about the mean is asked in its settings, too."""
-    if not isinstance(part, MeanPart):
+    if not isinstance(part, MeanPart | RatioOfMeans):
         return []
-    outcome = part_outcome(part.model_copy(update={"over": "every"}), evidence)
+    outcome = part_outcome(part.model_copy(update={"over": "every"}), evidence, informative, gated=False)
     questions = outcome.questions or outcome.aside
     return [question.sample for question in questions if question.sample is not None and len(question.sample.values)]
 
 
 def _estimate(part: Part, samples: Sequence[Sample]) -> tuple[Estimate | None, pd.Series]:
-    if not isinstance(part, MeanPart) or not samples:
+    if not samples:
         return None, pd.Series(dtype="float64")
-    [question] = mean_over_settings(part.model_copy(update={"over": "mean"}), samples)[:1]
+    question = mean_over_settings(_about_mean(part), samples)[0]  # several where all differences are zero by definition
     record = question.record
     if record.effect is None:
         return None, question.values
@@ -188,7 +214,20 @@ def _estimate(part: Part, samples: Sequence[Sample]) -> tuple[Estimate | None, p
     return estimate, question.values
 
 
-def _readings(part: Part, result: PartResult, evidence: Evidence) -> tuple[ReadingFound, ...]:
+def _about_mean(part: Part) -> MeanPart:
+    """Return the part as one about the mean over settings; a ratio is estimated by the sum of arms that it tests."""
+    if isinstance(part, RatioOfMeans):
+        return Combination(
+            id=part.id, estimand="combination", kind="superiority", over="mean", gate="none", terms=part.arms(),
+            value=part.value,
+        )  # fmt: skip
+    assert isinstance(part, MeanPart)
+    return part.model_copy(update={"over": "mean"})
+
+
+def _readings(
+    part: Part, result: PartResult, evidence: Evidence, informative: Sequence[Setting] | None
+) -> tuple[ReadingFound, ...]:
     """Return the readings that were decided, each with its estimate."""
     if result.robustness is None:
         return ()
@@ -196,7 +235,7 @@ def _readings(part: Part, result: PartResult, evidence: Evidence) -> tuple[Readi
     for levels in all_levels(part):
         read = read_as(part, levels)
         if not lacking(read, evidence):
-            estimates[_key(levels)] = _estimate(read, _samples(read, evidence))[0]
+            estimates[_key(levels)] = _estimate(read, _samples(read, evidence, informative))[0]
     return tuple(
         ReadingFound(one.levels, one.primary, one.verdict, one.by_construction, estimates.get(_key(one.levels)))
         for one in result.robustness.readings

@@ -10,11 +10,9 @@ from analysis.claims.decide import decide
 from analysis.claims.read import Claims, read_claims
 from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
-from analysis.errors import AnalysisError
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.files import has_evidence
 from analysis.evidence.load import load
-from bench.store.registration_level import registration_level
+from bench.store.registration_level import Verify, registration_level
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,8 @@ class Study:
         return dict(pairs.itertuples(index=False, name=None))
 
 
-def study_folders(root: Path) -> list[Path]:
-    """Return the study folders in and below a folder that hold evidence, in the order of their paths.
-
-    Raises
-    ------
-    AnalysisError
-        If the folder does not exist, or there is none.
-    """
-    if not root.is_dir():
-        raise AnalysisError(f"{root}: is not a folder; give the folder that holds the studies")
-    found = sorted(file.parent for file in root.rglob("study.yaml"))
-    with_evidence = [folder for folder in found if has_evidence(folder)]
-    if not with_evidence:
-        raise AnalysisError(
-            f"{root}: no study with evidence is below it ({len(found)} study.yaml found); run a study there, or give "
-            f"the folder that holds the studies"
-        )
-    return with_evidence
-
-
-def read_study(folder: Path, root: Path) -> Study:
-    """Read and decide one study.
+def read_study(folder: Path, root: Path, verify: Verify | None = None) -> Study:
+    """Read and decide one study; `verify` verifies a time-stamp.
 
     Raises
     ------
@@ -82,7 +60,7 @@ def read_study(folder: Path, root: Path) -> Study:
     evidence, path = load(folder), claims_path(folder)
     claims = read_claims(path) if path.exists() else None
     results = tuple(decide(evidence, claims)) if claims is not None else ()
-    level = registration_level(evidence.meta, evidence.rows, None if claims is None else claims.hash)
+    level = registration_level(evidence.meta, evidence.rows, None if claims is None else claims.hash, verify)
     name = folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
     return Study(name, evidence, claims, results, level.word)
 

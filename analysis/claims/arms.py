@@ -322,19 +322,18 @@ def _sum_of_arms(
     """Sum the arms in every block that has all of them; a value that is not finite makes the sum so."""
     sums = []
     for part, arm in zip(parts, arms, strict=True):
-        wanted = part[[*keys, *arm.labels]].drop_duplicates().groupby(keys, dropna=False, observed=True).size()
         own = frames.done(part)
         repaired = own["correction"].ne("none")
         covered = own["identity_covered"].fillna(False).astype(bool) & own["identity_ratio"].le(LARGEST_RATIO)
         own = own.assign(value=with_value(own, value), cancels=~repaired | covered.fillna(False), repaired=repaired)
         own = own[own["value"].notna() | own["accuracy"].isna()]
-        grouped = own.groupby(block, sort=False, dropna=False, observed=True)
-        frame = grouped.agg(
-            value=("value", "mean"), known=("value", "count"), cells=("accuracy", "size"), images=("n_test", "min"),
-            low=("sparsity_achieved", "min"), high=("sparsity_achieved", "max"), mask=("mask", "first"),
-            masks=("mask", "nunique"), cancels=("cancels", "all"), repaired=("repaired", "any"),
-        ).reset_index().merge(wanted.rename("wanted").reset_index(), on=keys, how="left")  # fmt: skip
-        frame = frame[frame["cells"].eq(frame["wanted"])]
+        frame = _by_block(own, block)
+        if all(len(names) == 1 for names in arm.labels.values()):
+            frame = frame[frame["cells"].eq(1)]
+        else:
+            planned = part[[*keys, *arm.labels]].drop_duplicates().groupby(keys, dropna=False, observed=True).size()
+            frame = frame.merge(planned.rename("planned").reset_index(), on=keys, how="left")
+            frame = frame[frame["cells"].eq(frame["planned"])]
         total = arm.weight * frame["value"].where(frame["known"].eq(frame["cells"]))
         one_mask = frame["mask"].where(frame["masks"].eq(1))
         columns = [*block, "total", "cells", "images", "low", "high", "mask", "cancels", "repaired"]
@@ -360,6 +359,21 @@ def _sum_of_arms(
         same = (joined["high"] - joined["low"]).abs().le(1e-9) | joined["low"].isna() | (len(arms) == 1)
         joined = joined[joined["sparsity"].notna() | same]
     return joined
+
+
+def _by_block(own: pd.DataFrame, block: list[str]) -> pd.DataFrame:
+    """Average the cells of every block; where each has one cell, as usual, without the slow grouping."""
+    if own.duplicated(block).any():
+        grouped = own.groupby(block, sort=False, dropna=False, observed=True)
+        return grouped.agg(
+            value=("value", "mean"), known=("value", "count"), cells=("accuracy", "size"), images=("n_test", "min"),
+            low=("sparsity_achieved", "min"), high=("sparsity_achieved", "max"), mask=("mask", "first"),
+            masks=("mask", "nunique"), cancels=("cancels", "all"), repaired=("repaired", "any"),
+        ).reset_index()  # fmt: skip
+    names = {"n_test": "images", "sparsity_achieved": "low"}
+    frame = own[[*block, "value", *names, "mask", "cancels", "repaired"]].rename(columns=names)
+    known, masks = frame["value"].notna().astype(int), frame["mask"].notna().astype(int)
+    return frame.assign(known=known, cells=1, high=frame["low"], masks=masks)
 
 
 def _key(values: Any) -> tuple[Any, ...]:

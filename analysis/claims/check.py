@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias, get_args
 
 from analysis.claims.outcomes import lacking
-from analysis.claims.parts import LARGEST_POINTS, TERM_COLUMNS, Part, Range, Term, Terms
-from analysis.claims.planning import PartPlan, part_cells
+from analysis.claims.parts import TERM_COLUMNS, Part, Range, Term, Terms
+from analysis.claims.planning import PartPlan, arm_cells, part_cells
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading, read_as
 from analysis.claims.schema import Claim
@@ -107,7 +107,6 @@ class _Check:
         for part in self.claim.parts:
             yield from self._unknown_labels(part)
             yield from self._unknown_replaced(part)
-            yield from self._margins_of_readings(part)
             if not self.claims.is_included(self.claim.id) and self.whole:
                 yield from self._empty(part)
             yield from self._several_searches(part)
@@ -120,9 +119,22 @@ class _Check:
                 lacks = lacking(primary_reading(part), self.evidence)
                 if lacks:
                     yield f"{self._place(part)}: part {part.id!r} of {self.claim.id!r} is not testable: {lacks}"
+                else:
+                    yield from self._absent(part)
                 if not self.whole:
                     yield from self._empty(part)
             yield from self._gate(part)
+
+    def _absent(self, part: Part) -> Iterator[str]:
+        """Find labels of the arms that the study does not have where it has others."""
+        for term in primary_reading(part).arms():
+            for column, names in term.of.items():
+                for name in names:
+                    if not self.evidence.labels(column, (name,)):
+                        yield (
+                            f"{self._place(part, column, name)}: the study has no cell with {_spoken(column)} {name}; "
+                            f"part {part.id!r} of {self.claim.id!r} is decided without it"
+                        )
 
     def _place(self, part: Part, key: str = "", value: object = None) -> str:
         return self.claims.place(self.claim.id, part.id, key, value)
@@ -172,15 +184,6 @@ class _Check:
                             f"of the claim names; {hint}"
                         )
 
-    def _margins_of_readings(self, part: Part) -> Iterator[str]:
-        levels = part.readings.get("margin", ())
-        for level in levels if isinstance(levels, tuple) else ():
-            if isinstance(level, str) or level > LARGEST_POINTS:
-                yield (
-                    f"{self._place(part, 'margin', level)}: the margin {level} is not a number of at most "
-                    f"{LARGEST_POINTS:g} percentage points; write 2 for two points"
-                )
-
     def _empty(self, part: Part) -> Iterator[str]:
         """Find sparsities that the study does not have, and parts whose labels it does not have together."""
         primary = primary_reading(part)
@@ -209,8 +212,8 @@ class _Check:
 
     def _without_cell(self, part: Part) -> bool:
         """Whether the study has no cell for one of the arms."""
-        arms = [{**part.where, **term.of} for term in part.arms()] or [part.where]
-        return any(self.evidence.select(arm, *part.limits).empty for arm in arms)
+        rows = self.evidence.select(part.where, *part.limits)
+        return rows.empty or any(arm_cells(rows, term).empty for term in part.arms())
 
     def _several_searches(self, part: Part) -> Iterator[str]:
         primary = primary_reading(part)
@@ -218,7 +221,8 @@ class _Check:
         for term in terms:
             if "scorer" not in term.of or "search" in {**primary.where, **term.of}:
                 continue
-            found = self.evidence.select({**primary.where, **term.of}, *primary.limits)["search"].unique()
+            rows = self.evidence.select(primary.where, *primary.limits)
+            found = arm_cells(rows, term)["search"].unique()
             if len(found) > 1:
                 yield (
                     f"{self._place(part, 'scorer', term.of['scorer'][0])}: the study has {term.of['scorer'][0]} with "
@@ -281,9 +285,14 @@ def _spoken(column: str) -> str:
 
 def shortfalls(plans: Sequence[PartPlan], claims: Claims, power: float = POWER) -> list[str]:
     """Describe the primary parts that the planned models cannot decide, next to what they can decide."""
-    deciding = [plan for plan in plans if plan.role == "primary" and plan.questions and plan.kind != "identity"]
+    primary = [plan for plan in plans if plan.role == "primary"]
+    deciding = [plan for plan in primary if plan.questions and plan.kind != "identity"]
     alone = [plan for plan in deciding if plan.planned.models < 2]
     found = [line for plan in deciding if plan.planned.models >= 2 for line in _shortfall(plan, claims, power)]
+    found += [
+        f"{claims.place(plan.claim, plan.part)}: part {plan.part!r} of {plan.claim!r} is not testable: {plan.reason}"
+        for plan in primary if plan.cells and not plan.testable
+    ]  # fmt: skip
     if alone:
         names = ", ".join(dict.fromkeys(plan.claim for plan in alone))
         found.append(

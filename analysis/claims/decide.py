@@ -68,7 +68,6 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
     if informative is None:
         informative = registered_gates(evidence)
     base = {"data_hash": data_hash(evidence), "versions": versions()}
-    registered = claims.hash == evidence.meta.get("claims_hash")
     seen: dict[_Tested, str] = {}
     found = []
     for claim in claims.claims:
@@ -82,7 +81,7 @@ def decide(evidence: Evidence, claims: Claims, informative: Informative | None =
         same = sorted({(part.id, record.same_as) for part in parts for record in part.records if record.same_as})
         notes = (*result.notes, *(f"part {part} is the same test as {other}" for part, other in same))
         found.append(result.model_copy(update={
-            "parts": parts, "notes": notes, "registered": registered, "claims_hash": claims.hash,
+            "parts": parts, "notes": notes, "claims_hash": claims.hash,
         }))  # fmt: skip
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from analysis.claims.schema import ClaimsFile
+from analysis.claims.schema import CLAIM_DEFAULTS, ClaimsFile
 from bench.core.json_schema import model_schema, write_schema
 
 #: The published file.
@@ -22,7 +22,11 @@ def claims_schema() -> dict[str, Any]:
     >>> claims_schema()["properties"]["include"]["anyOf"]
     [{'items': {'type': 'string'}, 'type': 'array'}, {'type': 'string'}]
     """
-    return model_schema(ClaimsFile)
+    schema = model_schema(ClaimsFile)
+    of_claim, of_part = (schema["$defs"][name]["properties"] for name in ("Claim", "Contrast"))
+    for key in CLAIM_DEFAULTS:  # checked in the parts
+        of_claim[key] = {**of_part[key], "description": of_claim[key]["description"]}
+    return schema
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -47,6 +48,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def only_keys(names: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON schema of a mapping whose keys are among these names, for the published schema."""
+    return {"propertyNames": {"enum": list(names)}}
+
+
 def as_lists(value: Any) -> Any:
     """Let one label stand for a list of one."""
     if not isinstance(value, dict):
@@ -74,6 +80,9 @@ Replacement: TypeAlias = dict[str, str | Labels]
 #: Name of a choice -> its levels. A column lists labels, `margin` lists points, any other name maps each level to
 #: what it replaces. The first level of every choice is the primary reading.
 Readings: TypeAlias = dict[str, tuple[str | int | float, ...] | dict[str, Replacement]]
+#: The same as it may be written: one label without a list, and no value for a level that replaces nothing.
+_Written: TypeAlias = dict[str, str | dict[str, str | int | Values]]
+WrittenReadings: TypeAlias = dict[str, tuple[str | int | float, ...] | dict[str, _Written | None]]
 
 
 class Part(Strict):
@@ -90,15 +99,19 @@ class Part(Strict):
     text: str = Field("", description="what this part claims, one sentence; default: the text of the claim")
     role: Role = Field("primary", description="primary parts decide; supporting ones are shown; scans are exploratory")
     over: Over = Field("every", description="quantifier over settings: every, some, or their mean within each model")
-    where: Labels = Field(default_factory=dict, description="column: label, or list of labels")
+    where: Labels = Field(
+        default_factory=dict, description="column: label, or list of labels", json_schema_extra=only_keys(FILTERS)
+    )
     sparsities: tuple[float, ...] | Range | None = Field(None, description="fractions; default: all of the study")
     distinct: dict[str, int] = Field(
-        default_factory=dict, description="column: how many different labels the study must have to test this"
-    )
+        default_factory=dict, description="column: how many different labels the study must have to test this",
+        json_schema_extra=only_keys((*FILTERS, "sparsity")),
+    )  # fmt: skip
     gate: Labels | Literal["none"] | None = Field(
         None,
         description="columns of the arm on which a setting must be above chance to be informative; "
         "default: the reference arm of a contrast",
+        json_schema_extra=only_keys(FILTERS),
     )
     readings: Readings = Field(default_factory=dict, description="choices that the source leaves open; first: primary")
 
@@ -125,7 +138,7 @@ class Part(Strict):
                 raise ValueError(f"sparsity {sparsity:g} is not a fraction between 0 and 1; write {sparsity / 100:g}")
         return value
 
-    @field_validator("readings", mode="before")
+    @field_validator("readings", mode="before", json_schema_input_type=WrittenReadings)
     @classmethod
     def _replacements(cls, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -247,7 +260,9 @@ class Term(Strict):
     """One arm of a combination: `weight` times the mean over the labels that `of` names."""
 
     weight: float = 1
-    of: Labels = Field(min_length=1, description="column: label, or list of labels")
+    of: Labels = Field(
+        min_length=1, description="column: label, or list of labels", json_schema_extra=only_keys(TERM_COLUMNS)
+    )
 
     @field_validator("of", mode="before")
     @classmethod

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from analysis.claims.estimands.best_of import AnyOf
-from analysis.claims.estimands.trend import Association
-from analysis.claims.parts import MeanPart, Part
+from analysis.claims.parts import Part, TestedPart
 from analysis.claims.records import Record
 from analysis.stats.models_needed import part_power
 
@@ -23,17 +22,14 @@ def planned_power(part: Part, record: Record) -> float | None:
     -------
     float or None
         None without a `planned_d`, for a margin in points (whose size in standard deviations is not known), and for
-        tests other than t, sign-flip and max-T. The spread of the study's own data is never used.
+        tests whose power does not follow from one standard deviation. The spread of the study's own data is never used.
     """
-    d = getattr(part, "planned_d", None)
-    margin = getattr(part, "margin", None) or 0.0
-    if d is None or record.kind != "superiority" or margin or record.n < 2:
+    if not isinstance(part, TestedPart) or part.power_test is None or part.planned_d is None or record.n < 2:
+        return None
+    if record.kind != "superiority" or record.margin:
         return None
     level = record.alpha / (record.questions if part.over == "some" else 1)
-    if isinstance(part, AnyOf):
-        return part_power("superiority", "max-t", d, 0.0, 1.0, record.n, alpha=level, over="mean", arms=len(part.of))
-    if isinstance(part, MeanPart):
-        return part_power("superiority", part.test, d, 0.0, 1.0, record.n, alpha=level, over="mean")
-    if isinstance(part, Association):
-        return part_power("superiority", "t", d, 0.0, 1.0, record.n, alpha=level, over="mean")
-    return None
+    arms = len(part.of) if isinstance(part, AnyOf) else 1
+    return part_power(
+        "superiority", part.power_test, part.planned_d, 0.0, 1.0, record.n, alpha=level, over="mean", arms=arms
+    )

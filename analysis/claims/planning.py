@@ -14,14 +14,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.claims.gates import informative_settings
+from analysis.claims.gates import Setting, informative_settings, registered_gates
 from analysis.claims.means import resolution, resolved_margin
 from analysis.claims.outcomes import Outcome, lacking, no_question, part_outcome
-from analysis.claims.parts import MeanPart, Over, Part, PowerTest, TestedPart
+from analysis.claims.parts import MeanPart, Over, Part, PowerTest, Term, TestedPart
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import ALPHA
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.labels import matching_labels
 from analysis.evidence.stand_in import with_stand_ins
 from analysis.stats.looks import nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
@@ -65,7 +66,7 @@ class PartPlan:
     arms : str
         What is compared.
     cells : int
-        Planned cells that the part uses.
+        Planned cells that the part uses; 0 where the study lacks an arm.
     questions : int or None
         Settings in which it is tested; None for an identity of which nothing was run.
     margin : float or None
@@ -122,7 +123,7 @@ def plan_parts(
         The planned rows, run or not.
     claims : Claims
     pilots : sequence of Evidence
-        Studies that give spread and informative settings.
+        Studies that give spread and informative settings; without any, the settings are those of the registration.
     sd : float, optional
         Standard deviation over models of the paired differences, in percentage points; replaces that of the pilots.
     models : sequence of int
@@ -132,8 +133,9 @@ def plan_parts(
     """
     alpha = ALPHA if claims.looks is None else nominal_levels(claims.looks, ALPHA)[-1]
     judged = _Judged(evidence)
+    fixed = {} if pilots else registered_gates(evidence)
     return [
-        _Planner(claim.id, part, judged, tuple(pilots), sd, alpha, power).plan(models)
+        _Planner(claim.id, part, judged, tuple(pilots), fixed.get((claim.id, part.id)), sd, alpha, power).plan(models)
         for claim in claims.claims for part in claim.parts
     ]  # fmt: skip
 
@@ -144,16 +146,17 @@ class _Judged:
 
     evidence: Evidence
 
-    def showing(self, part: Part) -> list[Evidence]:
-        """Return the evidence that shows the questions of a part, the first that has any.
+    def showing(self, part: Part) -> Evidence:
+        """Return the evidence that shows the questions of a part.
 
         A mean or an identity has the same questions before and after a run. Along an axis, results decide how many
-        points there are.
+        points there are, so they are replaced by stand-ins where a part needs nothing but accuracies.
         """
         if not self._unrun:
-            return [self.evidence]
+            return self.evidence
         along = isinstance(part, TestedPart) and not isinstance(part, MeanPart)
-        return [self._with_stand_ins, self._first] if along else [self._first]
+        values = {getattr(part, key, "accuracy") for key in ("value", "along_value")}
+        return self._with_stand_ins if along and values <= {"accuracy", "change"} else self._first
 
     @functools.cached_property
     def _unrun(self) -> bool:
@@ -176,6 +179,7 @@ class _Planner:
     stated: Part
     judged: _Judged
     pilots: tuple[Evidence, ...]
+    registered: Sequence[Setting] | None
     given_sd: float | None
     alpha: float
     power: float
@@ -219,24 +223,26 @@ class _Planner:
 
     @functools.cached_property
     def cells(self) -> pd.DataFrame:
-        return part_cells(self.part, self.evidence)
+        found = part_cells(self.part, self.evidence)
+        return found.iloc[:0] if self.lacks else found
 
     @functools.cached_property
-    def informative(self) -> list[dict[str, str | float]] | None:
-        """Settings that the pilots found informative; None without a gate or such a setting."""
-        return (informative_settings(self.part, self.pilots) if self.part.gate_arm is not None else []) or None
+    def lacks(self) -> str:
+        """What the study lacks to test the part."""
+        return lacking(self.part, self.evidence)
+
+    @functools.cached_property
+    def informative(self) -> Sequence[Setting] | None:
+        """Settings that the pilots found informative, as a registration stores them; None where none can judge."""
+        return informative_settings(self.stated, self.pilots) if self.pilots else self.registered
 
     def _questions(self) -> tuple[int | None, str, str]:
         """Return the number of questions, what the study lacks, and the deciding test."""
-        missing = lacking(self.part, self.evidence)
-        if missing:
-            return 0, missing, ""
+        if self.lacks:
+            return 0, self.lacks, ""
         if self.cells.empty:
             return 0, no_question(self.part, self.evidence, self.evidence, []), ""
-        for evidence in self.judged.showing(self.part):
-            outcome = part_outcome(self.stated, evidence, self.informative, gated=False)
-            if outcome.questions or outcome.aside:
-                break
+        outcome = part_outcome(self.stated, self.judged.showing(self.part), self.informative, gated=False)
         if outcome.questions or outcome.aside:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test
@@ -358,9 +364,15 @@ def part_cells(part: Part, evidence: Evidence) -> pd.DataFrame:
         return rows
     used = pd.Series(False, index=rows.index)
     for term in part.arms():
-        of_arm = evidence.select({**part.where, **term.of}, *part.limits)
-        used |= rows.index.isin(of_arm.index)
+        used |= rows.index.isin(arm_cells(rows, term).index)
     return rows[used]
+
+
+def arm_cells(rows: pd.DataFrame, term: Term) -> pd.DataFrame:
+    """Return the rows that have the labels of an arm."""
+    for column, names in term.of.items():
+        rows = rows[rows[column].isin(matching_labels(rows[column].dropna().unique(), names))]
+    return rows
 
 
 def arms_in_words(part: Part) -> str:

@@ -213,7 +213,12 @@ def _explain(document: Document, error: ValidationError) -> list[str]:
     for first in ("version", "extra_forbidden"):
         own = [one for one in errors if one["type"] == first or one["loc"] == (first,)]
         errors = own or errors
-    lines = list(dict.fromkeys(_line(document, one) for one in errors))
+    # A list whose items have mistakes is reported as too short, too.
+    paths = [tuple(one["loc"]) for one in errors]
+    inner = [one for one, path in zip(errors, paths, strict=True) if not any(
+        len(other) > len(path) and other[: len(path)] == path for other in paths
+    )]  # fmt: skip
+    lines = list(dict.fromkeys(_line(document, one) for one in inner))
     more = len(lines) - MOST_MISTAKES
     return [*lines[:MOST_MISTAKES], *([f"{document.shown}: {more} more mistakes"] if more > 0 else [])]
 

@@ -300,8 +300,6 @@ class ClaimResult(_Frozen):
         In words; empty where the source leaves no choice open.
     notes : tuple of str
         Caveats.
-    registered : bool
-        Whether the claims file had this hash before the first cell was run.
     claims_hash : str
         SHA-256 of the claims file now.
     parts : tuple of PartResult
@@ -316,7 +314,6 @@ class ClaimResult(_Frozen):
     models: int = 0
     robustness: str = ""
     notes: tuple[str, ...] = ()
-    registered: bool = False
     claims_hash: str = ""
     parts: tuple[PartResult, ...]
 

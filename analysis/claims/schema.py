@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 from pydantic import Field, field_validator, model_validator
 
 from analysis.claims.estimands import part_classes
-from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns
+from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns, only_keys
 
 #: Estimand -> schema of its part.
 PARTS: dict[str, type[Part]] = part_classes()
@@ -39,7 +39,7 @@ class Claim(Strict):
     id: str = Field(min_length=1)
     text: str = Field(min_length=1)
     source: str = Field(min_length=1)
-    setting: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    setting: dict[str, tuple[str, ...]] = Field(default_factory=dict, json_schema_extra=only_keys(FILTERS))
     where: dict[str, Any] = Field(default_factory=dict, description="default of the parts")
     gate: Any = Field(None, description="default of the parts")
     readings: dict[str, Any] = Field(default_factory=dict, description="default of the parts")

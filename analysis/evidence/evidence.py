@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.evidence import frames
+from analysis.evidence import frames, fusion
 from analysis.evidence.labels import matching_labels
 from analysis.evidence.methods import Methods
 from bench.store.reader import StudyData
@@ -53,6 +53,46 @@ class Evidence(StudyData):
     def pruned(self) -> pd.DataFrame:
         """Planned rows of pruned models, in any state."""
         return frames.pruned(self.rows)
+
+    @cached_property
+    def evaluated(self) -> pd.DataFrame:
+        """Rows of pruned models that were evaluated."""
+        return frames.done(self.pruned)
+
+    @cached_property
+    def dense_evaluated(self) -> pd.DataFrame:
+        """Rows of dense models that were evaluated, under any recalibration."""
+        return frames.done(self.rows[self.rows["scorer"].eq("dense")])
+
+    @cached_property
+    def main(self) -> pd.DataFrame:
+        """Rows of the main comparison, in any state; see `analysis.evidence.frames.main_rows`."""
+        return frames.main_rows(self.rows)
+
+    @cached_property
+    def plain(self) -> pd.DataFrame:
+        """Evaluated rows of the main comparison without search or repair."""
+        return frames.plain(self.main)
+
+    @cached_property
+    def unrepaired(self) -> pd.DataFrame:
+        """Rows without correction and recalibration, in any state."""
+        return frames.unrepaired(self.rows)
+
+    @cached_property
+    def searched(self) -> pd.DataFrame:
+        """Rows of feature scorers, in any state."""
+        return frames.searched(self.rows)
+
+    @cached_property
+    def searches(self) -> pd.DataFrame:
+        """Searches for fusion weights, one row each; see `analysis.evidence.fusion.searches`."""
+        return fusion.searches(self.searched)
+
+    @cached_property
+    def escapes(self) -> pd.DataFrame:
+        """Escape of every scorer per model, without repair; see `analysis.evidence.frames.escape`."""
+        return frames.escape(self.unrepaired)
 
     @cached_property
     def planned_labels(self) -> dict[str, list[Any]]:

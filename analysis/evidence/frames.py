@@ -51,7 +51,7 @@ BLOCK: tuple[str, ...] = (*SETTING, "checkpoint", "calibration_draw", "device_cl
 
 
 def pruned(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of pruned models, whatever became of them."""
+    """Rows of pruned models, in any state."""
     return rows[rows["scorer"] != "dense"]
 
 
@@ -88,8 +88,13 @@ def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows[list(UNREPAIRED)].eq(pd.Series(UNREPAIRED)).all(axis=1)]
 
 
+def plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the evaluated rows without search or repair."""
+    return done(unrepaired(unsearched(rows)))
+
+
 def count_states(rows: pd.DataFrame, by: Sequence[str] = (*SETTING, *METHOD)) -> pd.DataFrame:
-    """Count planned cells by what became of them; the denominator that failures stay in.
+    """Count planned cells by state; failures stay in the denominator.
 
     Returns
     -------

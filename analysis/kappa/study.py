@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.evidence import frames, fusion
+from analysis.evidence import frames
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.methods import Methods
 from analysis.kappa.approximation import EPS, Basis, FloatArray, scaled
 from analysis.kappa.curves import SMOOTH_DEGREE, Curves, drawdown, kappa
@@ -48,7 +49,7 @@ def fused(
         What `analysis.evidence.fusion.searches` returned, ``by_design``, ``kappa`` and ``drawdown`` (of the fused
         curve scaled to [0, 1]); both NaN for a scorer without a curve: the fake is no function of the rank.
     """
-    found = fusion.searches(data.rows)
+    found = Evidence.of(data).searches
     known = {(curves.scorer, curves.sparsity, curves.draw): curves for curves in study_curves(data)}
     rows = zip(found["scorer"], found["sparsity"], found["calibration_draw"], strict=True)
     first = min((draw for _, _, draw in known), default=0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.evidence import frames
-from analysis.evidence.methods import Methods
+from analysis.evidence.evidence import Evidence
 from analysis.overview import commons, family_model, ranking, widest
 from analysis.overview_tables import (
     attainable_sentence,
@@ -26,12 +25,12 @@ from analysis.overview_tables import (
 )
 from analysis.report.layout import Section, Table, known
 from analysis.report.overview_plots import critical_differences, performance_profiles
-from analysis.same_images import RESAMPLES, crossed, one_checkpoint
+from analysis.same_images import RESAMPLES, crossed, one_checkpoint, paired_masks
 
 
-def across_settings(rows: pd.DataFrame, methods: Methods) -> Section | None:
+def across_settings(data: Evidence) -> Section | None:
     """Rank the scorers without a search over all sparsities and models, without repair."""
-    found = commons(rows)
+    found, methods = commons(data.plain), data.known_methods
     if not found:
         return None
     wide = widest(found)
@@ -66,9 +65,10 @@ def across_settings(rows: pd.DataFrame, methods: Methods) -> Section | None:
     )  # fmt: skip
 
 
-def same_images(rows: pd.DataFrame, compared: pd.DataFrame) -> Section | None:
+def same_images(data: Evidence, compared: pd.DataFrame) -> Section | None:
     """Compare scorers with magnitude image by image; `compared` is what `analysis.comparisons.escapes` returned."""
-    joined, single = side_by_side(crossed(rows), compared), one_checkpoint(rows)
+    pairs = paired_masks(data.unrepaired)
+    joined, single = side_by_side(crossed(pairs), compared), one_checkpoint(pairs)
     if joined.empty and single.empty:
         return None
     text: list[str] = []
@@ -81,7 +81,7 @@ def same_images(rows: pd.DataFrame, compared: pd.DataFrame) -> Section | None:
             "it varies much between them."
         )
         text.append(crossed_sentence(joined))
-        draws = frames.pruned(rows)["calibration_draw"].nunique()
+        draws = data.pruned["calibration_draw"].nunique()
         if draws > 1:
             text.append(f"Of the {draws} calibration draws the crossed interval takes each model's first.")
     if len(single):

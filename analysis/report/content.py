@@ -12,10 +12,9 @@ from analysis import narrate, tables
 from analysis.checklist import checklist
 from analysis.claims.records import ClaimResult
 from analysis.comparisons import escapes, repair_gains, search_gains, searched_escapes
-from analysis.evidence import frames, fusion
+from analysis.evidence import frames
 from analysis.evidence.emp import emp_rows
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.methods import Methods
 from analysis.evidence.networks import counts_all_products, granularities, pruned_networks, read_networks, warnings
 from analysis.formats import NONE
 from analysis.report import plots, search_plots
@@ -48,18 +47,18 @@ def sections(data: Evidence, results: Sequence[ClaimResult], level: Level) -> tu
         What the study's registration proves.
     """
     rows, methods = data.rows, data.known_methods
-    compared, gains = escapes(rows), repair_gains(rows)
+    compared, gains = escapes(data), repair_gains(data)
     networks = read_networks(data)
     pruned = pruned_networks(rows, networks)
-    settings = tables.settings_table(rows, pruned)
+    settings = tables.settings_table(data.pruned, pruned)
     found = (
         verdicts(data, results, level),
         robustness(results),
         Section(
             "accuracy", "Accuracy against sparsity",
             ("Every mean is over independently trained models; draws of one model are averaged first.",
-             *_elsewhere(rows)),
-            tuple(plots.accuracy(rows, methods)),
+             *_elsewhere(data)),
+            tuple(plots.accuracy(data)),
             (Table("settings", "Every setting, repaired or not", settings, True, _about_speedup(data, settings),
                    tuple(one.summary for one in pruned), tuple(warnings(pruned))),),
             exploratory=True,
@@ -75,24 +74,24 @@ def sections(data: Evidence, results: Sequence[ClaimResult], level: Level) -> tu
             (Table("escape", "Paired tests against magnitude", tables.comparison_table(compared), True),),
             exploratory=True,
         ),
-        _searches(data, methods),
+        _searches(data),
         complexity(data),
         kappa_of_sparsity(data),
         Section(
-            "repairs", "Repairs compared", (narrate.repairs(gains),), tuple(plots.repairs(rows, methods)),
+            "repairs", "Repairs compared", (narrate.repairs(gains),), tuple(plots.repairs(data)),
             (Table("repairs", "Paired tests of each correction against none under the same recalibration",
                    tables.comparison_table(gains), True),) if len(gains) else (),
             exploratory=True,
         ),
         Section(
-            "overlap", "Overlap with the magnitude mask", (), tuple(plots.overlap(rows, methods)),
-            (Table("overlap", "Mask overlap", tables.overlap_table(rows), True),), exploratory=True,
+            "overlap", "Overlap with the magnitude mask", (), tuple(plots.overlap(data)),
+            (Table("overlap", "Mask overlap", tables.overlap_table(data.unrepaired), True),), exploratory=True,
         ),
         alignment(data),
         physical_removal(data),
-        _emp(rows, methods),
-        across_settings(rows, methods),
-        same_images(rows, compared),
+        _emp(data),
+        across_settings(data),
+        same_images(data, compared),
         _dense(data, networks),
         _checks(data),
         _fates(rows),
@@ -138,11 +137,11 @@ def _dense(data: Evidence, networks: Mapping[tuple[str, str], Network]) -> Secti
     return Section("dense", "Dense models", tuple(text), (), tuple(found))
 
 
-def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
+def _elsewhere(data: Evidence) -> tuple[str, ...]:
     """Return where the rows are shown that this section's figures leave out."""
-    planned = frames.pruned(rows)
+    planned = data.pruned
     text = []
-    if len(frames.searched(rows)):
+    if len(data.searched):
         text.append("Feature scorers have figures of their own under Fusion searches.")
     alone = frames.ordered(planned.loc[planned["sparsity"].isna(), "allocation"])
     if alone:
@@ -150,16 +149,16 @@ def _elsewhere(rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(text)
 
 
-def _searches(data: Evidence, methods: Methods) -> Section | None:
+def _searches(data: Evidence) -> Section | None:
     """Feature scorers and the searches for their fusion weights, where the study has them."""
-    if frames.searched(data.rows).empty:
+    if data.searched.empty:
         return None
-    found = fusion.searches(data.rows)
-    scorers = frames.ordered(frames.searched(data.rows)["scorer"])
+    found, methods = data.searches, data.known_methods
+    scorers = frames.ordered(data.searched["scorer"])
     figures = tuple(search_plots.curves(data.curves, scorers, methods))
     if found.empty:
         return Section("searches", "Fusion searches", ("No search was finished.",), figures, (), exploratory=True)
-    above, gained = searched_escapes(data.rows), search_gains(data.rows)
+    above, gained = searched_escapes(data), search_gains(data)
     text = (
         narrate.budgets(found),
         "A feature scorer gives each unit the weighted sum of several features of its rank by magnitude. A search "
@@ -175,7 +174,7 @@ def _searches(data: Evidence, methods: Methods) -> Section | None:
     return Section(
         "searches", "Fusion searches", tuple(sentence for sentence in text if sentence),
         (
-            *figures, *search_plots.equal_weights(data.rows, methods), *search_plots.search_escapes(above),
+            *figures, *search_plots.equal_weights(data), *search_plots.search_escapes(above),
             *search_plots.search_histories(found, methods),
         ),
         (
@@ -192,9 +191,9 @@ def _searches(data: Evidence, methods: Methods) -> Section | None:
     )  # fmt: skip
 
 
-def _emp(rows: pd.DataFrame, methods: Methods) -> Section | None:
+def _emp(data: Evidence) -> Section | None:
     """Effective model pruning, where the study has it."""
-    kept = emp_rows(rows)
+    kept = emp_rows(data.unrepaired)
     if kept.empty:
         return None
     text = (
@@ -205,7 +204,7 @@ def _emp(rows: pd.DataFrame, methods: Methods) -> Section | None:
         narrate.emp(kept),
     )
     return Section(
-        "emp", "Effective model pruning", text, tuple(plots.emp(kept, methods)),
+        "emp", "Effective model pruning", text, tuple(plots.emp(kept, data.known_methods)),
         (Table("emp", "What EMP kept, without repair", tables.emp_table(kept), True),), exploratory=True,
     )  # fmt: skip
 
@@ -237,7 +236,7 @@ def _provenance(data: Evidence) -> Section:
     found += work_done(data)
     for part in ("settings", "provenance"):
         found += _flat(meta.get(part) or {}, part)
-    devices = frames.ordered(frames.done(data.rows)["device_class"])
+    devices = frames.ordered(data.rows["device_class"])
     found.append(("device classes of the rows", ", ".join(devices) or NONE))
     for dataset, own in data.dense.groupby("dataset", sort=False):
         found.append((f"data hash, {dataset}", ", ".join(frames.ordered(own["dataset_hash"]))))

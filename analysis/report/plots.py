@@ -7,21 +7,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.evidence import frames
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.methods import Methods
 from analysis.figures import change_against_sparsity, facets, heat, legend, lines
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
 from analysis.style import styled
 
 
-def accuracy(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
+def accuracy(data: Evidence) -> list[Plot]:
     """Accuracy of the scorers without a search against sparsity, without repair.
 
     One figure per granularity and allocation.
     """
-    dense = frames.done(rows[rows["scorer"].eq("dense") & rows["recalibration"].eq("none")])
-    baseline = dense.groupby(["dataset", "model"], sort=False)["accuracy"].mean()
+    methods = data.known_methods
+    dense = data.dense_evaluated
+    baseline = dense[dense["recalibration"].eq("none")].groupby(["dataset", "model"], sort=False)["accuracy"].mean()
     plots = []
-    for granularity, allocation, cells in by_space(_plain(rows)):
+    for granularity, allocation, cells in by_space(data.plain):
         frame = frames.summarise(frames.per_model(cells))
         kept, same = _merge_equal(frame)
         places = facets_of(frame)
@@ -44,11 +46,10 @@ def accuracy(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
     return plots
 
 
-def overlap(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
+def overlap(data: Evidence) -> list[Plot]:
     """Overlap of the scorers without a search with the magnitude mask, one figure per granularity and allocation."""
-    plots = []
-    main = _plain(rows)
-    for granularity, allocation, cells in by_space(main[main["magnitude_overlap"].notna()]):
+    plots, methods = [], data.known_methods
+    for granularity, allocation, cells in by_space(data.plain[data.plain["magnitude_overlap"].notna()]):
         frame = frames.summarise(frames.per_model(cells, "magnitude_overlap"), "magnitude_overlap")
         kept, same = _merge_equal(frame)
         places = facets_of(frame)
@@ -100,10 +101,9 @@ def escape(compared: pd.DataFrame) -> list[Plot]:
     return plots
 
 
-def repairs(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
+def repairs(data: Evidence) -> list[Plot]:
     """Corrections against sparsity, one facet per model and recalibration."""
-    plots = []
-    main = frames.main_rows(rows)
+    plots, methods, main = [], data.known_methods, data.main
     counts = main.groupby(["method", "granularity", "allocation"], sort=False)["correction"].nunique()
     for method, granularity, allocation in counts[counts.gt(1)].index:
         chosen = main[
@@ -167,11 +167,6 @@ def emp(kept: pd.DataFrame, methods: Methods) -> list[Plot]:
         )
         plots.append(finish(f"emp-{granularity}-{allocation}", figure, caption, places))
     return plots
-
-
-def _plain(rows: pd.DataFrame) -> pd.DataFrame:
-    """Done rows of the main comparison, without search or repair."""
-    return frames.done(frames.unrepaired(frames.unsearched(frames.main_rows(rows))))
 
 
 def _merge_equal(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -23,7 +23,7 @@ from analysis.report.layout import Section
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
 from analysis.report.verdicts import by_paper
 from analysis.verdict_sentences import EXPLORATORY, part_heading, part_sentences
-from bench.store.registration_level import registration_level
+from bench.store.registration_level import Verify, registration_level
 
 #: Folder of the report inside a study.
 REPORT = "report"
@@ -31,7 +31,7 @@ _MANIFEST = "manifest.json"
 _DATA = "data.parquet"
 
 
-def render_report(folder: Path, profile: str | None = None) -> Path:
+def render_report(folder: Path, profile: str | None = None, verify: Verify | None = None) -> Path:
     """Make ``folder/report`` from the study's evidence and claims.
 
     The evidence is read once, from ``results.db`` or else from the ``data.parquet`` of an earlier report: both give
@@ -44,6 +44,8 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
         Study folder.
     profile : str, optional
         Which run, where the store holds several.
+    verify : callable, optional
+        Verifies a time-stamp (`bench.study.registered.verify_stamp`); without it no study is reported as time-stamped.
 
     Returns
     -------
@@ -60,12 +62,14 @@ def render_report(folder: Path, profile: str | None = None) -> Path:
     results = decide_claims(data, claims) if claims.exists() else []
     out = folder / REPORT
     try:
-        return _make(data, results, folder, out)
+        return _make(data, results, folder, out, verify)
     except OSError as error:
         raise AnalysisError(f"{out}: cannot be written: {error.strerror}; make room or check permissions") from error
 
 
-def _make(data: Evidence, results: Sequence[ClaimResult], folder: Path, out: Path) -> Path:
+def _make(
+    data: Evidence, results: Sequence[ClaimResult], folder: Path, out: Path, verify: Verify | None
+) -> Path:  # fmt: skip
     out.mkdir(exist_ok=True)
     for place in (out, out / "figures", out / "tables"):
         if not place.resolve().is_relative_to(folder.resolve()):
@@ -78,11 +82,11 @@ def _make(data: Evidence, results: Sequence[ClaimResult], folder: Path, out: Pat
             content = BytesIO()
             write_beside(data, name, content)
             kept[f"{name}.parquet"] = content.getvalue()
-    _write(out, render(data, results) | kept)
+    _write(out, render(data, results, verify) | kept)
     return out / "index.html"
 
 
-def render(data: Evidence, results: Sequence[ClaimResult]) -> dict[str, bytes]:
+def render(data: Evidence, results: Sequence[ClaimResult], verify: Verify | None = None) -> dict[str, bytes]:
     """Return the content of every file of the report but its data.
 
     Parameters
@@ -91,13 +95,15 @@ def render(data: Evidence, results: Sequence[ClaimResult]) -> dict[str, bytes]:
         As `analysis.evidence.load.load` returns it.
     results : sequence of ClaimResult
         The decided claims.
+    verify : callable, optional
+        Verifies a time-stamp.
 
     Returns
     -------
     dict
         File name, relative to the report folder -> bytes. Equal inputs give equal bytes.
     """
-    level = registration_level(data.meta, data.rows, results[0].claims_hash if results else None)
+    level = registration_level(data.meta, data.rows, results[0].claims_hash if results else None, verify)
     content = sections(data, results, level)
     files = {
         "index.html": _html(data, results, content),

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.evidence import frames
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.fusion import histories, is_equal, search_name
 from analysis.evidence.methods import Methods
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
@@ -29,10 +30,10 @@ def _families(scorers: Sequence[str], methods: Methods) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: order.index(item[1])))
 
 
-def equal_weights(rows: pd.DataFrame, methods: Methods) -> list[Plot]:
+def equal_weights(data: Evidence) -> list[Plot]:
     """Accuracy of the feature scorers with equal weights, one facet per model and family, without repair."""
-    main = frames.done(frames.unrepaired(frames.main_rows(rows)))
-    plots = []
+    plots, methods = [], data.known_methods
+    main = frames.done(frames.unrepaired(data.main))
     for granularity, allocation, cells in by_space(main):
         frame = frames.summarise(frames.per_model(cells))
         reference = frame[frame["scorer"].eq(frames.MAGNITUDE)]
@@ -151,9 +152,10 @@ def curves(features: pd.DataFrame, wanted: Sequence[str], methods: Methods) -> l
     shown = known[known["draw"].eq(known["draw"].min())]
     scorers = list(_families(frames.ordered(shown["scorer"]), methods))
     most = int(shown.groupby("scorer")["feature"].nunique().max())
+    parts = {str(scorer): own for scorer, own in shown.groupby("scorer", sort=False)}
 
     def draw(number: int, axes: Axes) -> None:
-        bands(shown[shown["scorer"].eq(scorers[number])], axes)
+        bands(parts[scorers[number]], axes)
 
     with styled():
         figure = facets(

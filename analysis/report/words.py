@@ -115,8 +115,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (
         "family",
         "The questions that are corrected together; for a claim, all questions of its primary parts. A scorer "
-        "family is a group of scorers that use the same information (weights alone, gradients, curvature, inputs, synaptic flow; "
-        "ours).",
+        "family is a group of scorers that use the same information (weights alone, gradients, curvature, inputs, "
+        "synaptic flow; ours).",
     ),
     (
         "Friedman's test, Iman-Davenport F",

@@ -155,7 +155,7 @@ class Amendment(_Frozen):
         return digest(self.model_dump(mode="json", exclude_unset=True))
 
 
-class Record(_Frozen):
+class Record(BaseModel):
     """What the evidence of a study keeps of its registration.
 
     Attributes
@@ -170,13 +170,14 @@ class Record(_Frozen):
         SHA-256 of the folder's earlier registrations that are kept, the oldest first.
     commit : str or None
         Commit of HEAD that held registration.json when the first run began.
-    token : str or None
-        The time-stamp token (RFC 3161), base64.
-    stamped : str or None
-        Time in the token, which the first run verified.
+    token, certificates : str or None
+        The time-stamp token (RFC 3161) and the file with the certificates of its authority, base64. The time is in the
+        token alone, where it cannot be edited.
     changes : tuple of str
         Changes of package or libraries that runs found since the registration.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     text: str
     amendments: tuple[Amendment, ...] = ()
@@ -184,7 +185,7 @@ class Record(_Frozen):
     earlier: tuple[str, ...] = ()
     commit: str | None = None
     token: str | None = None
-    stamped: str | None = None
+    certificates: str | None = None
     changes: tuple[str, ...] = ()
 
     @property
@@ -220,7 +221,6 @@ class Record(_Frozen):
         return self.model_copy(
             update={
                 "commit": self.commit if other.commit is not None else None,
-                "stamped": self.stamped if other.stamped is not None else None,
                 "at_start": min(self.at_start, other.at_start),
                 "changes": tuple(dict.fromkeys((*self.changes, *other.changes))),
             }

@@ -3,17 +3,20 @@
     level = registration_level(data.meta, data.rows, claims_hash)
     level.word       # "not registered", "self-attested", ...
 
-The commit and the time-stamp are taken as the evidence claims them; `bench.study.registered.verify_level` checks them.
+The commit is taken as the evidence claims it; `bench.study.registered.verify_level` checks it. A time-stamp counts only
+where it is verified here: without `verify` the level is that of a study without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.core.errors import UserError
 from bench.store.registration import (
     REGISTRATION,
     Amendment,
@@ -33,6 +36,18 @@ CLAIMED_ORDER = "order claimed by the author's history"
 TIME_STAMPED = "time-stamped"
 #: From the weakest to the strongest.
 LEVELS = (NOT_REGISTERED, SELF_ATTESTED, CLAIMED_ORDER, TIME_STAMPED)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A verified time-stamp: when it was signed, and a line that names the authority and its fingerprint."""
+
+    time: datetime
+    authority: str
+
+
+#: Verifies the time-stamp of a record, or raises `UserError` (`bench.study.registered.verify_stamp`).
+Verify = Callable[[Record], Stamp]
 
 
 class _Entry(BaseModel):
@@ -115,7 +130,9 @@ class Level:
         return () if self.record is None else self.record.amendments
 
 
-def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str | None) -> Level:
+def registration_level(
+    meta: Mapping[str, Any], rows: pd.DataFrame, claims: str | None, verify: Verify | None = None
+) -> Level:
     """Decide what the registration of a study proves.
 
     Parameters
@@ -126,6 +143,8 @@ def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str 
         `bench.store.reader.StudyData.rows`, all of them: ``model``, ``train_seed``, ``calibration_draw``, ``state``.
     claims : str or None
         SHA-256 of the content of claims.yaml; None if there is none.
+    verify : callable, optional
+        Verifies the time-stamp. Without it no study is `TIME_STAMPED`.
     """
     stored = meta.get(REGISTRATION)
     if stored is None:
@@ -145,7 +164,7 @@ def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str 
         or _fault_of_study(current, meta["study"])
         or _fault_of_seeds(record, study, rows)
     )
-    word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, registration)
+    word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, verify)
     return Level(
         word, reason, record,
         missing=int(rows["state"].isna().sum()) + max(0, current.design.cells - len(rows)),
@@ -154,15 +173,22 @@ def registration_level(meta: Mapping[str, Any], rows: pd.DataFrame, claims: str 
     )  # fmt: skip
 
 
-def _claimed(record: Record, registration: Registration) -> tuple[str, str]:
+def _claimed(record: Record, verify: Verify | None) -> tuple[str, str]:
     """Return the level that the evidence claims, and what it rests on."""
-    if record.current.claims != registration.claims:
-        return SELF_ATTESTED, "the claims were amended after the registration, before the first run"
-    if record.token is not None and record.stamped is not None:
-        return TIME_STAMPED, f"an authority signed the registration at {record.stamped}"
+    unverified = ""
+    if record.token is not None:
+        try:
+            stamp = verify(record) if verify is not None else None
+        except UserError as error:
+            unverified = f"the time-stamp cannot be verified ({error}); "
+        else:
+            if stamp is not None:
+                time = stamp.time.isoformat(timespec="seconds")
+                return TIME_STAMPED, f"signed at {time} by the authority with the certificate {stamp.authority}"
+            unverified = "the time-stamp was not verified; "
     if record.commit is not None:
-        return CLAIMED_ORDER, f"the registration was in commit {record.commit[:12]} when the run began"
-    return SELF_ATTESTED, "the registration was not committed when the run began"
+        return CLAIMED_ORDER, f"{unverified}the registration was in commit {record.commit[:12]} when the run began"
+    return SELF_ATTESTED, f"{unverified}the registration was not committed when the run began"
 
 
 def amended_after_data(record: Record) -> list[Amendment]:
@@ -171,14 +197,16 @@ def amended_after_data(record: Record) -> list[Amendment]:
 
 
 def _fault_of_claims(record: Record, registration: Registration, claims: str | None) -> str | None:
-    if record.current.claims != claims:
-        return "claims.yaml is not the registered one"
-    before = registration.claims
-    for number, amendment in enumerate(record.amendments):
-        if amendment.claims != before and (amendment.rows or number >= record.at_start):
-            return "the claims were amended when data existed"
-        before = amendment.claims
-    return None
+    """Return that the claims are not the registered ones, or None.
+
+    Amended claims are not registered, whenever they were amended: no seed depends on an amendment, and a study without
+    data can be registered again.
+    """
+    if registration.claims == claims:
+        return None
+    if record.current.claims == claims:
+        return "the claims were amended after the registration"
+    return "claims.yaml is not the registered one"
 
 
 def _fault_of_study(current: Registration | Amendment, study: Mapping[str, Any]) -> str | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib
 import json
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bench.core.git import commit_with, committed_content, first_commit, is_ance
 from bench.store.database import Store, open_store
 from bench.store.places import DATABASE_FILE
 from bench.store.registration import REGISTRATION, Design, Record
-from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, TIME_STAMPED, Level
+from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, Level, Stamp, Verify
 from bench.store.tables import NothingRun
 from bench.study.registration import (
     REGISTRATION_FILE,
@@ -30,13 +29,11 @@ from bench.study.registration import (
     changes_since,
     read_record,
 )
+from bench.study.timestamp import describe_certificates, read_certificates, verify_token
 
 #: The data file of a report.
 EVIDENCE_FILE = "report/data.parquet"
 CERTIFICATES_FILE = "registration.pem"
-
-#: ``(token, content of registration.json, certificates)`` -> time of the time-stamp.
-Verify = Callable[[bytes, bytes, Path], datetime]
 
 
 def refuse_data(folder: Path) -> None:
@@ -141,13 +138,13 @@ def begin_registered(
     design : callable
         As for `check_registration`.
     verify : callable, optional
-        Verifies a time-stamp; default: ``bench.study.timestamp.verify_token``.
+        Verifies a time-stamp; default: `verify_stamp`.
 
     Returns
     -------
     Record or None
-        With the commit and the time-stamp of the first run, and the changes of package and libraries that this run and
-        earlier ones found. None if the study is not registered.
+        With the commit and the certificates of the first run, and the changes of package and libraries that this run
+        and earlier ones found. None if the study is not registered.
 
     Raises
     ------
@@ -164,13 +161,15 @@ def begin_registered(
         return None
     first: dict[str, Any]
     if begun and stored is not None:
-        first = {"commit": stored.commit, "stamped": stored.stamped, "at_start": stored.at_start}
+        first = {"commit": stored.commit, "certificates": stored.certificates, "at_start": stored.at_start}
     else:
         first = {
             "commit": commit_with(folder / REGISTRATION_FILE),
-            "stamped": token_time(folder, record, verify).isoformat(timespec="seconds") if record.token else None,
+            "certificates": None if record.token is None else _certificates(folder),
             "at_start": len(record.amendments),
         }
+        if record.token is not None:
+            (verify or verify_stamp)(record.model_copy(update=first))
     before = stored.changes if begun and stored is not None else ()
     changes = tuple(dict.fromkeys((*before, *changes_of_package(record), *changes_of_plan(record, design()))))
     found = record.model_copy(update={**first, "changes": changes})
@@ -196,24 +195,32 @@ def _refuse_other(folder: Path, record: Record | None, stored: Record | None) ->
         )
 
 
-def token_time(folder: Path, record: Record, verify: Verify | None = None) -> datetime:
-    """Return the time of the record's time-stamp.
+def _certificates(folder: Path) -> str:
+    """Return the file with the certificates of the time-stamping authority, base64."""
+    path = folder / CERTIFICATES_FILE
+    if not path.exists():
+        raise UserError(f"{path}: is missing; put the certificates of the time-stamping authority there")
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def verify_stamp(record: Record) -> Stamp:
+    """Verify the time-stamp of a registration with the certificates that the record keeps.
 
     Raises
     ------
     UserError
-        If the time-stamp is not valid for this registration, or the certificates are missing.
+        If the time-stamp is not valid for this registration under these certificates.
     """
-    certificates = folder / CERTIFICATES_FILE
-    if not certificates.exists():
-        raise UserError(f"{certificates}: is missing; put the certificates of the time-stamping authority there")
-    if verify is None:
-        verify = importlib.import_module("bench.study.timestamp").verify_token
-    return verify(base64.b64decode(record.token or ""), record.text.encode(), certificates)
+    with tempfile.TemporaryDirectory() as folder:
+        certificates = Path(folder, CERTIFICATES_FILE)
+        certificates.write_bytes(base64.b64decode(record.certificates or ""))
+        time = verify_token(base64.b64decode(record.token or ""), record.text.encode(), certificates)
+        lines = describe_certificates(read_certificates(certificates))
+    return Stamp(time, " or ".join(lines))
 
 
-def verify_level(folder: Path, level: Level, verify: Verify | None = None) -> Level:
-    """Check the commit and the time-stamp that a level rests on, and lower the level where they do not hold.
+def verify_level(folder: Path, level: Level) -> Level:
+    """Check with Git the commit that a level rests on, and lower the level where it does not hold.
 
     Parameters
     ----------
@@ -221,25 +228,14 @@ def verify_level(folder: Path, level: Level, verify: Verify | None = None) -> Le
         Study folder, in the repository that holds registration and evidence.
     level : Level
         From `bench.store.registration_level.registration_level`.
-    verify : callable, optional
-        As for `check_run`.
     """
     record = level.record
-    if record is None or level.word not in (TIME_STAMPED, CLAIMED_ORDER):
+    if record is None or level.word != CLAIMED_ORDER:
         return level
-    reasons = []
-    if level.word == TIME_STAMPED:
-        try:
-            time = token_time(folder, record, verify)
-            return replace(
-                level, reason=f"an authority signed the registration at {time.isoformat(timespec='seconds')}"
-            )
-        except UserError as error:
-            reasons.append(f"the time-stamp cannot be verified: {error}")
     fault = _fault_of_history(folder, record)
     if fault is None:
-        return replace(level, word=CLAIMED_ORDER, reason="; ".join([*reasons, _order(folder, record)]))
-    return replace(level, word=SELF_ATTESTED, reason="; ".join([*reasons, fault]))
+        return replace(level, reason=_order(folder, record))
+    return replace(level, word=SELF_ATTESTED, reason=fault)
 
 
 def _evidence_commit(folder: Path) -> str | None:

@@ -19,9 +19,10 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, sort_keys=True, default=str))
 
 
-def make_console() -> Console:
+def make_console(least_width: int = 0) -> Console:
     """Return a console that prints text literally: ``[red]`` and ``:smile:`` are not interpreted."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    width = max(Console().width, least_width) if least_width else None
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty(), width=width)
 
 
 def print_network(network: dict[str, Any], out: Console) -> None:

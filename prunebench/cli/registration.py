@@ -46,10 +46,14 @@ def register(
         from analysis.claims.schema import claims_path
         from analysis.evidence.load import load
         from bench.run.open_study import open_study
+        from prunebench.planned_claims import plan_session
     from bench.study.registration import register as write_registration
 
     session = open_study(study, profile, device)
     pilots = {folder: load(folder) for folder in pilot or ()}
+    _, warnings = plan_session(study, session, list(pilots.values()))
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     gates = gates_to_register(read_claims(claims_path(study)).claims, list(pilots.values()))
     record = write_registration(
         study, session.design, claims, name=session.study.file.name, profile=profile, gates=gates,
@@ -82,12 +86,15 @@ def amend(
     claims = _claims_hash(study, profile)
     with quick_imports():
         from bench.run.open_study import open_study
+        from prunebench.planned_claims import check_claims_against
     from bench.store.database import open_store
     from bench.store.places import is_begun
     from bench.study.registered import finished_rows, store_amendments
     from bench.study.registration import amend as write_amendment
 
     session = open_study(study, profile, device)
+    for warning in check_claims_against(study, session):
+        typer.echo(f"warning: {warning}", err=True)
     amended = write_amendment(study, record, session.design, claims, reason=reason, rows=finished_rows(study))
     if is_begun(study):
         with closing(open_store(study)) as store, store.lock():
@@ -159,10 +166,10 @@ def _level(study: Path, profile: str | None) -> Level:
     with quick_imports():
         from analysis.evidence.load import load
     from bench.store.registration_level import registration_level
-    from bench.study.registered import verify_level
+    from bench.study.registered import verify_level, verify_stamp
 
     data = load(study, profile)
-    return verify_level(study, registration_level(data.meta, data.rows, digest))
+    return verify_level(study, registration_level(data.meta, data.rows, digest, verify_stamp))
 
 
 def _describe(record: Record) -> dict[str, Any]:

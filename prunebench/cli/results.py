@@ -1,4 +1,4 @@
-"""Commands that decide claims: ``report``, ``claims`` and ``power``."""
+"""Commands that decide claims: ``report``, ``claims``, ``overview`` and ``power``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from bench.plugins.catalogue import make_registry
 from prunebench.cli.options import AsJson, Pilots, Profile, SpreadPoints, StudyFolder
-from prunebench.cli.output import make_console, print_json
+from prunebench.cli.output import TABLE_WIDTH, make_console, print_frame, print_json
 from prunebench.imports import quick_imports
 
 commands = typer.Typer()
@@ -25,8 +25,9 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
     check_evidence(study)
     with quick_imports():
         from analysis.report.render import render_report
+    from bench.study.registered import verify_stamp
 
-    typer.echo(f"open {render_report(study, profile)}")
+    typer.echo(f"open {render_report(study, profile, verify_stamp)}")
 
 
 @commands.command()
@@ -40,26 +41,60 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     with quick_imports():
         from analysis.claims.decide import decide
         from analysis.evidence.load import load
-        from analysis.verdict_sentences import claim_lines, headline, registration_sentences
+        from analysis.verdict_sentences import claim_lines, described_sentence, headline, registration_sentences
         from bench.store.registration_level import registration_level
+        from bench.study.registered import verify_stamp
         from prunebench.planned_claims import compare_claims
 
     evidence = load(study, profile)
     for warning in compare_claims(evidence, stated, make_registry(study)):
         typer.echo(f"warning: {warning}", err=True)
-    level = registration_level(evidence.meta, evidence.rows, stated.hash)
+    level = registration_level(evidence.meta, evidence.rows, stated.hash, verify_stamp)
     results = decide(evidence, stated)
     if as_json:
         print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
         return
     out = make_console()
-    for sentence in (headline(results), *registration_sentences(level, stated.hash)):
-        out.print(sentence)
+    for sentence in (headline(results), *registration_sentences(level, stated.hash), described_sentence(results)):
+        out.print(sentence, end="\n" if sentence else "")
     for result in results:
         first, *more = claim_lines(result)
         out.print(first, style="bold")
         for line in more:
             out.print(f"    {line}")
+
+
+@commands.command()
+def overview(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the folder that holds the studies")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare the claims of all studies below DIR and write DIR/overview.md; no cell is computed."""
+    from analysis.across_studies.folders import study_folders
+
+    folders = study_folders(folder)
+    with quick_imports():
+        from analysis.across_studies.learned import check_learned
+        from analysis.across_studies.overview import overview_of
+        from analysis.across_studies.studies import read_study
+        from analysis.across_studies.text import as_json as values
+        from analysis.across_studies.text import checklist_sentence, terminal_table, write_markdown
+        from bench.study.registered import verify_stamp
+
+    found = overview_of([read_study(study, folder, verify_stamp) for study in folders])
+    mistakes = check_learned(folder, found)
+    if as_json:
+        print_json(values(found) | {"mistakes": mistakes})
+    else:
+        out = make_console()
+        print_frame(terminal_table(found.parts), make_console(TABLE_WIDTH))
+        for sentence in (*found.shared, checklist_sentence(found)):
+            out.print(sentence)
+        out.print(f"wrote {write_markdown(found, folder)}")
+    for mistake in mistakes:
+        typer.echo(mistake, err=True)
+    if mistakes:
+        raise typer.Exit(1)
 
 
 @commands.command()

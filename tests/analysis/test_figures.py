@@ -16,6 +16,7 @@ from analysis.report import search_plots
 from analysis.report.plots import accuracy, emp, escape, overlap, repairs
 from analysis.style import styled
 from bench.store.methods import earlier_methods
+from tests.rows_alone import evidence_of
 
 METHODS = Methods(earlier_methods())
 
@@ -102,7 +103,7 @@ def test_no_text_lies_outside_the_figure_or_on_another(study):
 
 def test_svg_is_the_same_every_time_and_carries_no_date(study):
     rows = study(seeds=2, granularities=("weight",), allocations=("uniform",)).rows
-    (first,), (second,) = accuracy(rows, METHODS), accuracy(rows, METHODS)
+    (first,), (second,) = accuracy(evidence_of(rows)), accuracy(evidence_of(rows))
     assert first.svg == second.svg
     assert "<dc:date>" not in first.svg
     assert "drawn as one line: log_magnitude" in first.caption
@@ -110,8 +111,8 @@ def test_svg_is_the_same_every_time_and_carries_no_date(study):
 
 def test_no_data_makes_no_figure(study):
     rows = study(seeds=1).rows
-    assert accuracy(rows.iloc[:0], METHODS) == []
-    assert escape(escapes(rows.iloc[:0])) == []
+    assert accuracy(evidence_of(rows.iloc[:0])) == []
+    assert escape(escapes(evidence_of(rows.iloc[:0]))) == []
 
 
 def test_the_plateau_is_a_dashed_line_without_markers(axes):
@@ -159,9 +160,9 @@ def test_every_feature_has_a_band_with_its_name(axes):
 
 def test_feature_scorers_have_figures_of_their_own(fused):
     data = fused()
-    main = [*accuracy(data.rows, METHODS), *overlap(data.rows, METHODS)]
+    main = [*accuracy(evidence_of(data.rows)), *overlap(evidence_of(data.rows))]
     assert not any(f">{name}<" in figure.svg for figure in main for name in ("v1", "a5"))
-    (own,) = search_plots.equal_weights(data.rows, METHODS)
+    (own,) = search_plots.equal_weights(evidence_of(data.rows))
     assert all(f">{name}<" in own.svg for name in ("v1", "a5", "magnitude (the plateau)"))
     assert ">taylor<" not in own.svg
     (curves,) = search_plots.curves(data.curves, ["v1", "a5"], METHODS)
@@ -172,7 +173,8 @@ def test_feature_scorers_have_figures_of_their_own(fused):
 def test_every_figure_names_a_small_budget(fused):
     rows = fused(budget=60, searches=("equal", "dbo(evaluations=60)")).rows
     found = searches(rows)
-    figures = [*search_plots.search_escapes(searched_escapes(rows)), *search_plots.search_histories(found, METHODS)]
+    escaped = searched_escapes(evidence_of(rows))
+    figures = [*search_plots.search_escapes(escaped), *search_plots.search_histories(found, METHODS)]
     assert len(figures) == 1 + 2  # models
     for figure in figures:
         text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", figure.svg))
@@ -190,11 +192,12 @@ def test_courses_are_drawn_at_the_sparsity_with_most_searches(fused):
 def test_rows_without_a_sparsity_break_no_figure(study, own_sparsities):
     data = study(seeds=2, granularities=("channel",))
     rows, plain = own_sparsities(data).rows, data.rows
-    for draw in (accuracy, overlap, repairs, lambda rows, _: escape(escapes(rows))):
-        assert [figure.name for figure in draw(rows, METHODS)] == [figure.name for figure in draw(plain, METHODS)]
+    for draw in (accuracy, overlap, repairs, lambda data: escape(escapes(data))):
+        drawn, expected = draw(evidence_of(rows)), draw(evidence_of(plain))
+        assert [figure.name for figure in drawn] == [figure.name for figure in expected]
     alone = rows[rows["sparsity"].isna() | rows["scorer"].eq("dense")]
-    assert [draw(alone, METHODS) for draw in (accuracy, overlap, repairs)] == [[], [], []]
-    assert escape(escapes(alone)) == []
+    assert [draw(evidence_of(alone)) for draw in (accuracy, overlap, repairs)] == [[], [], []]
+    assert escape(escapes(evidence_of(alone))) == []
     drawn = emp(emp_rows(rows), METHODS)
     assert [figure.name for figure in drawn] == ["emp-channel-emp"]
     assert "Accuracy minus dense (points)" in drawn[0].svg
@@ -203,8 +206,8 @@ def test_rows_without_a_sparsity_break_no_figure(study, own_sparsities):
 def test_no_feature_scorer_makes_no_figure_of_them(study):
     rows = study(seeds=2).rows
     found = searches(rows)
-    assert search_plots.equal_weights(rows, METHODS) == search_plots.search_histories(found, METHODS) == []
-    assert search_plots.search_escapes(searched_escapes(rows)) == []
+    assert search_plots.equal_weights(evidence_of(rows)) == search_plots.search_histories(found, METHODS) == []
+    assert search_plots.search_escapes(searched_escapes(evidence_of(rows))) == []
     assert search_plots.curves(study(seeds=1).curves, [], METHODS) == []
 
 
@@ -212,8 +215,8 @@ def test_a_scorer_without_a_record_is_no_control(fused):
     data = fused()
     mine = data.rows["scorer"].eq("a5")
     rows = data.rows.assign(scorer=data.rows["scorer"].mask(mine, "./mine.py:curves"))
-    (plain,) = search_plots.equal_weights(data.rows, METHODS)
-    (own,) = search_plots.equal_weights(rows, METHODS)
+    (plain,) = search_plots.equal_weights(evidence_of(data.rows))
+    (own,) = search_plots.equal_weights(evidence_of(rows))
     assert "other features" in own.svg
     assert "controls" not in own.svg
     assert "Other families are those of plug-ins." in own.caption

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis import overview
 from analysis.evidence import frames
 from analysis.evidence.methods import Methods
 from analysis.overview import (
     THRESHOLDS,
-    commons,
     family_model,
     interquartile_means,
     profiles,
@@ -31,12 +31,17 @@ from analysis.overview_tables import (
     variances_table,
 )
 from bench.store.methods import earlier_methods
+from tests.rows_alone import evidence_of
 
 METHODS = Methods(earlier_methods())
 #: Scorers with the masks of magnitude.
 MONOTONE = ("log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank")
 SPACE = {"granularities": ("channel",), "allocations": ("uniform",), "recalibrations": ("none",), "repairs": False}
 OTHERS = ("random", "gradient", "taylor", "wanda", "l2")
+
+
+def commons(rows):
+    return overview.commons(evidence_of(rows).plain)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.comparisons import escapes
+from analysis import comparisons, same_images
 from analysis.evidence import frames
 from analysis.overview_tables import crossed_sentence, crossed_table, mcnemar_sentence, mcnemar_table, side_by_side
-from analysis.same_images import RESAMPLES, crossed, one_checkpoint
+from analysis.same_images import RESAMPLES, paired_masks
 from analysis.stats.images import crossed_intervals, unpack
+from tests.rows_alone import evidence_of
 
 SPACE = {"granularities": ("channel",), "allocations": ("uniform",), "recalibrations": ("none",), "repairs": False}
 KEYS = [*frames.SETTING, *frames.METHOD]
@@ -28,6 +29,18 @@ def with_bits(data, seed=0):
         accuracy=np.where(known, accuracy, data.rows["accuracy"]),
     )
     return dataclasses.replace(data, rows=rows)
+
+
+def crossed(rows, **options):
+    return same_images.crossed(paired_masks(evidence_of(rows).unrepaired), **options)
+
+
+def one_checkpoint(rows):
+    return same_images.one_checkpoint(paired_masks(evidence_of(rows).unrepaired))
+
+
+def escapes(rows):
+    return comparisons.escapes(evidence_of(rows))
 
 
 @pytest.fixture(scope="module")

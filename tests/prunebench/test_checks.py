@@ -28,7 +28,7 @@ def test_a_mistake_in_the_study_is_found(old, new, message, tiny):
 
 
 def test_a_mistake_in_the_claims_is_found(tiny):
-    (tiny / "claims.yaml").write_text("include: [no-such-paper]\n")
+    (tiny / "claims.yaml").write_text("version: 2\ninclude: [no-such-paper]\n")
     with pytest.raises(AnalysisError, match="no-such-paper"):
         check_claims(tiny)
 

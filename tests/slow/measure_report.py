@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "report").mkdir()
-        (folder / "claims.yaml").write_text("include: [sics, asr, emp]\n")
+        (folder / "claims.yaml").write_text("version: 2\ninclude: [sics, asr, emp]\n")
         write_parquet(data, folder / "report" / "data.parquet")
         write_beside(data, "curves", folder / "report" / "curves.parquet")
         print(f"{len(data.rows):,} rows")

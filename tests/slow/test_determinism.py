@@ -50,7 +50,7 @@ def prunebench(environment: dict[str, str], *arguments: object) -> None:
 def make(folder: Path, study: str) -> Path:
     folder.mkdir(parents=True)
     (folder / "study.yaml").write_text(study)
-    (folder / "claims.yaml").write_text("include: [sics, asr, emp]\n")
+    (folder / "claims.yaml").write_text("version: 2\ninclude: [sics, asr, emp]\n")
     return folder
 
 

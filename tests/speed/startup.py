@@ -78,11 +78,11 @@ def make_folders(scratch: Path) -> dict[str, Path]:
     for word in ("SMALL", "BAD", "UNCLAIMED"):
         places[word].mkdir()
         (places[word] / "study.yaml").write_text(STUDY)
-        (places[word] / "claims.yaml").write_text("include: [sics]\n")
+        (places[word] / "claims.yaml").write_text("version: 2\ninclude: [sics]\n")
     run("run SMALL", places)
     shutil.copy(places["SMALL"] / "results.db", places["UNCLAIMED"])
     (places["BAD"] / "study.yaml").write_text(STUDY.replace("magnitude", "magnitud"))
-    (places["UNCLAIMED"] / "claims.yaml").write_text("include: [no-such-paper]\n")
+    (places["UNCLAIMED"] / "claims.yaml").write_text("version: 2\ninclude: [no-such-paper]\n")
     return places
 
 

@@ -11,7 +11,7 @@ from analysis.errors import AnalysisError
 
 
 def test_the_papers_that_are_shipped():
-    assert papers() == ("asr", "emp", "sics")
+    assert papers() == ("asr", "controls", "emp", "sics")
     for name in papers():
         assert find_included(name, "unused").read_text().startswith("#")
 

@@ -1,4 +1,4 @@
-"""Values that a claim may be about, computed from rows and their notes."""
+"""Values that a claim may be about, in percentage points, from rows and their notes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def rows(study):
     return found
 
 
-@pytest.mark.parametrize(("name", "value"), [("above_dense", 0.25), ("coexisting", 0.25), ("variance_loss", 0.125)])
+@pytest.mark.parametrize(("name", "value"), [("above_dense", 25), ("coexisting", 25), ("variance_loss", 12.5)])
 def test_shares_of_channels_are_those_of_the_notes(rows, name, value):
     np.testing.assert_array_equal(with_value(rows, name), [value, np.nan, np.nan])
 
 
 def test_the_change_is_from_the_dense_model(rows):
-    assert with_value(rows, "accuracy").tolist() == rows["accuracy"].tolist()
-    assert with_value(rows, "change").tolist() == (rows["accuracy"] - rows["dense_accuracy"]).tolist()
+    assert with_value(rows, "accuracy").tolist() == pytest.approx((100 * rows["accuracy"]).tolist())
+    change = 100 * (rows["accuracy"] - rows["dense_accuracy"])
+    assert with_value(rows, "change").tolist() == pytest.approx(change.tolist())
 
 
 def test_the_overfit_is_known_of_searched_rows_alone(fused):
@@ -39,7 +40,7 @@ def test_the_overfit_is_known_of_searched_rows_alone(fused):
     searched = rows["search"].eq("dbo") & rows["recalibration"].eq("none")
     assert found[searched].notna().all()
     assert found[~rows["search"].isin(["dbo", "equal"])].isna().all()
-    assert found[searched].mean() == pytest.approx(0.015, abs=1e-6)  # what the synthetic searches were given
+    assert found[searched].mean() == pytest.approx(1.5, abs=1e-6)  # what the synthetic searches were given
 
 
 def test_every_value_has_words_and_a_reason_for_its_absence():

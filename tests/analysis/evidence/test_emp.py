@@ -10,6 +10,8 @@ from analysis.checklist import checklist
 from analysis.comparisons import escapes, repair_gains
 from analysis.evidence import frames
 from analysis.evidence.emp import emp_rows
+from analysis.evidence.evidence import Evidence
+from tests.rows_alone import evidence_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_the_table_shows_achieved_sparsity_and_the_distance_from_dense(data):
 
 
 def test_scorers_with_different_sparsities_are_not_compared(data):
-    compared = escapes(data.rows)
+    compared = escapes(evidence_of(data.rows))
     assert "emp" not in set(compared["allocation"])
     alone = compared[compared["allocation"].eq("2:4")]
     assert set(alone["scorer"]) == set(compared["scorer"])
@@ -56,7 +58,7 @@ def test_scorers_with_different_sparsities_are_not_compared(data):
 
 def test_equal_sparsities_are_compared_even_where_they_are_not_requested(data):
     rows = data.rows.assign(sparsity_achieved=data.rows["sparsity_achieved"].where(data.rows["sparsity"].notna(), 0.4))
-    assert "emp" in set(escapes(rows)["allocation"])
+    assert "emp" in set(escapes(evidence_of(rows))["allocation"])
 
 
 def test_every_table_bears_a_null_sparsity(data):
@@ -66,8 +68,8 @@ def test_every_table_bears_a_null_sparsity(data):
     assert set(own["Sparsity (%)"]) == {"\N{EN DASH}"}
     assert len(settings) == frames.count_states(frames.pruned(rows)).query("skipped < planned").shape[0]
     assert "\N{EN DASH}" in set(tables.overlap_table(rows)["Sparsity (%)"])
-    assert "2:4" in set(tables.comparison_table(escapes(rows))["Allocation"])
-    points = checklist(data).set_index("Requirement").loc["At least 5 operating points per pair", "Here"]
+    assert "2:4" in set(tables.comparison_table(escapes(evidence_of(rows)))["Allocation"])
+    points = checklist(Evidence.of(data)).set_index("Requirement").loc["At least 5 operating points per pair", "Here"]
     assert points == "at least 2 requested sparsities; 2 allocations without a requested sparsity not counted"
 
 
@@ -86,6 +88,6 @@ def test_a_repair_gain_without_a_sparsity_is_stated_in_words(study, own_sparsiti
     rows = own_sparsities(data).rows
     plain = rows[rows["allocation"].eq("2:4") & rows["scorer"].eq("magnitude")]
     repaired = plain.assign(correction="asr", accuracy=plain["accuracy"] + 0.2)
-    said = narrate.repairs(repair_gains(pd.concat([plain, repaired], ignore_index=True)))
+    said = narrate.repairs(repair_gains(evidence_of(pd.concat([plain, repaired], ignore_index=True))))
     assert "+20.00" in said
     assert "cnn on digits, channel, 2:4, magnitude, correction asr" in said

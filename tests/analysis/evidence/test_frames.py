@@ -7,6 +7,7 @@ import pytest
 from analysis.comparisons import SAME_MASK, escapes, repair_gains
 from analysis.evidence import frames
 from analysis.stats.intervals import bca_bounds, t_interval
+from tests.rows_alone import evidence_of
 
 
 def test_escape_is_the_difference_from_magnitude_in_the_same_block(study):
@@ -66,7 +67,7 @@ def test_summary_equals_the_intervals_one_by_one(study):
 
 
 def test_monotone_scorers_are_not_tested_but_named(study):
-    compared = escapes(study().rows)
+    compared = escapes(evidence_of(study().rows))
     same = compared[compared["category"].eq(SAME_MASK)]
     assert set(same["scorer"]) == {"log_magnitude", "sqrt_magnitude", "square_magnitude", "exp_magnitude", "rank"}
     assert same["p_t"].isna().all()
@@ -76,7 +77,7 @@ def test_monotone_scorers_are_not_tested_but_named(study):
 
 
 def test_repairs_are_compared_with_none_under_the_same_recalibration(study):
-    gains = repair_gains(study().rows)
+    gains = repair_gains(evidence_of(study().rows))
     means = gains.groupby(["recalibration", "correction"])["difference"].mean()
     assert means["none", "asr"] == pytest.approx(0.03)
     assert means["none", "channelwise"] == pytest.approx(-0.02)

@@ -10,6 +10,7 @@ import pytest
 from analysis.comparisons import SAME_MASK, escapes, search_gains, searched_escapes
 from analysis.evidence import frames, fusion
 from analysis.tables import search_summary, search_table
+from tests.rows_alone import evidence_of
 
 ESCAPE, GAIN, OVERFIT = {"v1": 0.02, "a5": -0.01}, 0.03, 0.015
 
@@ -84,31 +85,33 @@ def test_draws_of_one_model_count_once_in_a_history(fused):
 
 def test_a_search_is_compared_with_magnitude_and_with_equal_weights(fused):
     rows = fused().rows
-    above = searched_escapes(rows).groupby("method")["difference"].mean()
+    above = searched_escapes(evidence_of(rows)).groupby("method")["difference"].mean()
     truth = {f"{s} + {q}": e + (GAIN if q == "dbo" else 0) for s, e in ESCAPE.items() for q in ("equal", "dbo")}
     assert above.to_dict() == pytest.approx(truth)
-    gains = search_gains(rows)
+    gains = search_gains(evidence_of(rows))
     assert set(gains["method"]) == {"v1 + dbo", "a5 + dbo"}
     assert gains["difference"].tolist() == pytest.approx([GAIN] * len(gains))
-    assert set(escapes(rows)["search"]) == {"none"}
+    assert set(escapes(evidence_of(rows))["search"]) == {"none"}
 
 
 def test_scorers_without_a_search_keep_their_family(study, fused):
     plain = study(granularities=("channel",), allocations=("uniform",), seeds=4)
-    pd.testing.assert_frame_equal(escapes(plain.rows), escapes(fused().rows))
+    pd.testing.assert_frame_equal(escapes(evidence_of(plain.rows)), escapes(evidence_of(fused().rows)))
 
 
 def test_a_search_that_ends_at_equal_weights_is_not_tested(fused):
     data = fused(models=("cnn",))
     rows = data.rows.copy()
     rows["mask"] = rows["mask"].where(rows["search"].eq("none"), "one")
-    assert set(search_gains(rows)["category"]) == {SAME_MASK}
+    assert set(search_gains(evidence_of(rows))["category"]) == {SAME_MASK}
 
 
 def test_the_table_holds_what_was_put_in(fused):
     rows = fused(budget=60, searches=("equal", "dbo(evaluations=60)")).rows
     found = fusion.searches(rows)
-    table = search_table(found, searched_escapes(rows), search_gains(rows)).set_index("Scorer + search")
+    table = search_table(found, searched_escapes(evidence_of(rows)), search_gains(evidence_of(rows))).set_index(
+        "Scorer + search"
+    )
     searched = table.loc["v1 + dbo (60 evaluations)"]
     assert set(searched["Over magnitude (points)"]) == {"+5.00"}
     assert set(searched["Over equal weights (points)"]) == {"+3.00"}

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.checklist import checklist
 from analysis.errors import AnalysisError
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import read_parquet, write_parquet
 from analysis.evidence.networks import PrunedNetwork, pruned_networks, read_networks, warnings
 from analysis.formats import NONE
@@ -17,15 +18,19 @@ from analysis.report.content import sections
 from analysis.report.markup import latex_table, numeric_columns
 from analysis.report.render import render
 from analysis.tables import layers_table, settings_table
+from bench.store.registration_level import NOT_REGISTERED, Level
 
 pytestmark = pytest.mark.long
+
+UNREGISTERED = Level(NOT_REGISTERED, "the evidence has no registration")
 
 SMALL = {"models": ("cnn",), "seeds": 2, "sparsities": (0.5,), "recalibrations": ("none",), "repairs": False,
          "scorers": ("magnitude", "l2")}  # fmt: skip
 
 
 def table(data, section, name):
-    [found] = [t for s in sections(data, []) if s.id == section for t in s.tables if t.name == name]
+    found = sections(Evidence.of(data), [], UNREGISTERED)
+    [found] = [one for own in found if own.id == section for one in own.tables if one.name == name]
     return found
 
 
@@ -66,7 +71,7 @@ def test_a_table_of_many_layers_is_folded(study, network, with_networks, blocks,
     assert len(found.frame) == 2 * blocks + 2
     assert "head: excluded by the study." in found.notes
     assert [note for note in found.notes if note.startswith("cut along: ")]
-    text = render(data, [])["index.html"].decode()
+    text = render(Evidence.of(data), [])["index.html"].decode()
     assert ("Layers of cnn on digits (62 rows)</summary>" in text) == folded
 
 
@@ -76,7 +81,7 @@ def test_more_than_5_percent_of_the_macs_left_dense_is_a_warning(study, network,
     found = table(data, "accuracy", "settings")
     expected = f"cnn on digits: {head}.0 % of the MACs are left dense at granularity weight: head ({head}.0 %)."
     assert list(found.warnings) == ([expected] if warned else [])
-    files = {name: content.decode() for name, content in render(data, []).items()}
+    files = {name: content.decode() for name, content in render(Evidence.of(data), []).items()}
     page = files["index.html"].replace("\N{NO-BREAK SPACE}", " ")
     assert (f'<p class="warning"><strong>Warning:</strong> {expected}</p>' in page) == warned
     assert ("> **Warning:** cnn on digits" in files["report.md"]) == warned
@@ -103,7 +108,7 @@ def test_next_to_every_speed_up_stands_what_is_left_dense(study, network, with_n
     ]
     assert "left dense: head (16 %, 4.0 %), biases, normalisation and other vectors (20 %, 0 %)." in found.notes[0]
     assert "MACs" in found.caption
-    latex = render(data, [])["tables/settings.tex"].decode()
+    latex = render(Evidence.of(data), [])["tables/settings.tex"].decode()
     assert "cnn on digits, weight: 64 \\% of parameters" in latex
     assert "Warning" not in latex
 
@@ -153,7 +158,7 @@ def test_a_speed_up_that_does_not_exist_is_left_out_of_the_mean_and_counted(stud
     changed = dataclasses.replace(data, rows=rows)
     assert "no product remains has no speed-up" in table(changed, "accuracy", "settings").caption
     assert "no product remains has no speed-up" not in table(data, "accuracy", "settings").caption
-    [met] = [row for row in checklist(changed).to_dict("records") if "speed-up" in row["Requirement"]]
+    [met] = [row for row in checklist(Evidence.of(changed)).to_dict("records") if "speed-up" in row["Requirement"]]
     assert met["Met"] == "met"
     assert met["Here"].endswith("; 6 cells have none, since no product remains")
 
@@ -164,7 +169,7 @@ def test_a_speed_up_that_is_missing_without_a_cause_is_missing(study, emptied):
     rows = data.rows.copy()
     rows.loc[rows.index[-1], ["speedup", "emptied_layers"]] = [np.nan, emptied]
     [met] = [
-        row for row in checklist(dataclasses.replace(data, rows=rows)).to_dict("records")
+        row for row in checklist(Evidence.of(dataclasses.replace(data, rows=rows))).to_dict("records")
         if "speed-up" in row["Requirement"]
     ]  # fmt: skip
     assert (met["Met"], met["Here"]) == ("not met", "missing for some cells")
@@ -176,7 +181,7 @@ def test_rows_of_schema_1_say_what_their_speed_up_counts(study, of_schema_1):
     assert "Conv2d and Linear layers alone" in found.caption
     assert (found.notes, found.warnings) == ((), ())
     assert "MACs left dense (%)" not in found.frame
-    [dense] = [s for s in sections(data, []) if s.id == "dense"]
+    [dense] = [s for s in sections(Evidence.of(data), [], UNREGISTERED) if s.id == "dense"]
     assert [t.name for t in dense.tables] == ["dense"]
     assert any("store schema 1" in sentence for sentence in dense.text)
     words = dict(table(data, "methods", "words").frame.itertuples(index=False))
@@ -185,7 +190,7 @@ def test_rows_of_schema_1_say_what_their_speed_up_counts(study, of_schema_1):
 
 
 def test_rows_of_today_do_not_mention_schema_1(study, network, with_networks):
-    page = render(with_networks(study(**SMALL), cnn=network()), [])["index.html"].decode()
+    page = render(Evidence.of(with_networks(study(**SMALL), cnn=network())), [])["index.html"].decode()
     assert "schema 1" not in page
     assert "<td>left dense</td>" in page
 
@@ -231,7 +236,8 @@ def test_names_of_layers_are_text_everywhere(study, network, with_networks):
     layer = {**plain.layers[0], "layer": name, "kind": name, "dense": {"weight": f"{name}: {name}", "channel": None}}
     layer |= {"units": {"channel": 3}}
     hostile = dataclasses.replace(plain, layers=(layer, *plain.layers[1:]), notes=(name,))
-    files = {n: c.decode() for n, c in render(with_networks(study(**SMALL), cnn=hostile), []).items()}
+    data = Evidence.of(with_networks(study(**SMALL), cnn=hostile))
+    files = {n: c.decode() for n, c in render(data, []).items()}
     assert "<img src=x" not in files["index.html"]
     assert "<img src=x" not in files["report.md"]
     assert "\\input{" not in files["tables/layers-digits-cnn.tex"]

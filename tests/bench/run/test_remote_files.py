@@ -35,7 +35,7 @@ sparsities: [0.5]
 def write_study(folder, text=STUDY):
     folder.mkdir()
     (folder / "study.yaml").write_text(text)
-    (folder / "claims.yaml").write_text("include: [sics]\n")
+    (folder / "claims.yaml").write_text("version: 2\ninclude: [sics]\n")
     return folder
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pandas as pd
 import pytest
 
+from bench.core.errors import UserError
 from bench.core.identity import canonical_json
 from bench.store.registration import Amendment, Design, Package, Record, Registration, derived_seed
 from bench.store.registration_level import (
@@ -12,6 +15,7 @@ from bench.store.registration_level import (
     NOT_REGISTERED,
     SELF_ATTESTED,
     TIME_STAMPED,
+    Stamp,
     amended_after_data,
     registration_level,
 )
@@ -50,9 +54,17 @@ def rows_of(source=None):
     )
 
 
-def level_of(record, rows=None, claims=CLAIMS, study=STUDY):
+def level_of(record, rows=None, claims=CLAIMS, study=STUDY, verify=None):
     rows = rows_of(record.seed_source) if rows is None else rows
-    return registration_level({"registration": record.model_dump(mode="json"), "study": study}, rows, claims)
+    return registration_level({"registration": record.model_dump(mode="json"), "study": study}, rows, claims, verify)
+
+
+def verify(_record):
+    return Stamp(datetime(2026, 1, 2, tzinfo=UTC), "CN=root, SHA-256 ab")
+
+
+def refuse(_record):
+    raise UserError("it was altered")
 
 
 def test_evidence_without_a_registration_is_not_registered():
@@ -66,13 +78,30 @@ def test_evidence_without_a_registration_is_not_registered():
     [
         ({}, SELF_ATTESTED, False),
         ({"commit": "c" * 40}, CLAIMED_ORDER, False),
-        ({"commit": "c" * 40, "token": "YQ==", "stamped": "2026-01-02"}, TIME_STAMPED, True),
-        ({"stamped": "2026-01-02"}, SELF_ATTESTED, False),  # a time without its token is only a claim
+        ({"commit": "c" * 40, "token": "YQ=="}, TIME_STAMPED, True),
     ],
 )
 def test_the_level_rests_on_commit_and_token(facts, word, before_data):
-    level = level_of(record_of(**facts))
+    level = level_of(record_of(**facts), verify=verify)
     assert (level.word, level.is_before_data, level.number, level.missing) == (word, before_data, 2, 0)
+
+
+def test_a_time_stamp_counts_only_where_it_is_verified():
+    stored = record_of(token="YQ==").model_dump(mode="json") | {
+        "stamped": "2020-01-01"
+    }  # a time that anybody can write
+    rows = rows_of(record_of(token="YQ==").seed_source)
+    meta = {"registration": stored, "study": STUDY}
+    level = registration_level(meta, rows, CLAIMS)
+    assert (level.word, level.is_before_data) == (SELF_ATTESTED, False)
+    assert level.reason.startswith("the time-stamp was not verified; ")
+    level = registration_level(meta, rows, CLAIMS, refuse)
+    assert (level.word, level.is_before_data) == (SELF_ATTESTED, False)
+    assert level.reason.startswith("the time-stamp cannot be verified (it was altered); ")
+    level = registration_level(meta, rows, CLAIMS, verify)
+    assert level.reason == (
+        "signed at 2026-01-02T00:00:00+00:00 by the authority with the certificate CN=root, SHA-256 ab"
+    )
 
 
 def test_seeds_that_do_not_follow_from_the_registration():
@@ -109,15 +138,20 @@ def test_a_damaged_study_is_not_registered(study):
     assert level_of(record, study=study).reason == "the stored registration is damaged"
 
 
-def test_claims_amended_before_the_first_run_are_self_attested_and_after_it_not_registered():
+def test_amended_claims_are_not_registered_even_if_the_amendment_names_no_data():
     record = record_of(commit="c" * 40)
-    early = amended(record, OTHER).model_copy(update={"at_start": 1})
-    assert level_of(early, claims=OTHER).word == SELF_ATTESTED
+    early = amended(record, OTHER).model_copy(update={"at_start": 1})  # what an author can write at any time
+    for one in (early, amended(record, OTHER), amended(record, OTHER, rows=3)):
+        level = level_of(one, claims=OTHER)
+        assert (level.word, level.reason) == (NOT_REGISTERED, "the claims were amended after the registration")
+    assert level_of(amended(record, OTHER, rows=3)).word == CLAIMED_ORDER  # the registered claims, restored
+
+
+def test_amendments_after_the_first_run_are_distinguished_from_earlier_ones():
+    early = amended(record_of(), CLAIMS).model_copy(update={"at_start": 1})
     assert amended_after_data(early) == []
-    for late in (amended(record, OTHER), amended(record, OTHER, rows=3).model_copy(update={"at_start": 1})):
-        level = level_of(late, claims=OTHER)
-        assert (level.word, level.reason) == (NOT_REGISTERED, "the claims were amended when data existed")
-        assert amended_after_data(late) == list(level.amendments)
+    for late in (amended(record_of(), CLAIMS), amended(record_of(), CLAIMS, rows=3).model_copy(update={"at_start": 1})):
+        assert amended_after_data(late) == list(late.amendments)
 
 
 def test_an_amended_study_keeps_its_level_and_shows_the_amendment():
@@ -138,7 +172,7 @@ def test_missing_and_failed_cells_are_counted():
 
 def test_given_checkpoints_are_never_before_the_data():
     study = {**STUDY, "models": [{"name": "net", "label": "ours", "checkpoint": "a.pt"}]}
-    record = record_of(design=DESIGN.model_copy(update={"study": study}), token="YQ==", stamped="2026-01-02")
+    record = record_of(design=DESIGN.model_copy(update={"study": study}), token="YQ==")
     rows = rows_of(record.seed_source).assign(model="ours", train_seed=pd.NA)
-    level = level_of(record, rows, study=study)
+    level = level_of(record, rows, study=study, verify=verify)
     assert (level.word, level.given, level.is_before_data) == (TIME_STAMPED, ("ours",), False)

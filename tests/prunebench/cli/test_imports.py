@@ -85,7 +85,7 @@ def loaded(finished, tmp_path, edit_study):
         for name in ("study.yaml", "claims.yaml", "results.db"):
             (places[word] / name).write_bytes((finished / name).read_bytes())
     edit_study(places["BAD"], "magnitude", "magnitud")
-    (places["UNCLAIMED"] / "claims.yaml").write_text("include: [no-such-paper]\n")
+    (places["UNCLAIMED"] / "claims.yaml").write_text("version: 2\ninclude: [no-such-paper]\n")
     return run
 
 

@@ -220,7 +220,7 @@ def test_claims_that_are_amended_after_the_data_are_not_registered(registered, c
     change_claims(registered)
     assert command("amend", registered, "--reason", "they were wrong").code == 0
     found = verified(registered)
-    assert (found["level"], found["because"]) == ("not registered", "the claims were amended when data existed")
+    assert (found["level"], found["because"]) == ("not registered", "the claims were amended after the registration")
 
 
 def test_changed_code_and_libraries_are_recorded_and_shown(small, command, verified):

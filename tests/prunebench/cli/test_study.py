@@ -117,3 +117,104 @@ def test_models_of_a_store_that_were_trained_in_another_memory_format_are_named(
     change_settings(finished, memory_format="channels_last")  # as version 0.1 measured it, and trained contiguous
     result = command("plan", finished)
     assert "digits_cnn: the memory format of its training changed since an earlier run: its cells are new" in result.out
+
+
+CLAIMS = """\
+version: 2
+claims:
+  - id: M1
+    text: Taylor beats magnitude.
+    source: ours
+    parts:
+      - id: a
+        estimand: contrast
+        kind: superiority
+        of: [taylor]
+        against: magnitude
+        where: {allocation: global, correction: none}
+        sparsities: [0.8]
+        margin: 2
+        planned_effect: 6
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[taylor]", "[taylro]", "line 10, column 14: no scorer is named 'taylro'; did you mean 'taylor'?"),
+        ("allocation: global", "allocation: globl", "line 12, column 17: no allocation is named 'globl'; did you mean"),
+        ("[0.8]", "[0.85]", "line 13, column 22: the study has no cell at sparsity 0.85; the nearest is 0.8"),
+        ("[0.8]", "[80]", "line 13, column 9: sparsities: sparsity 80 is not a fraction between 0 and 1; write 0.8"),
+        ("margin: 2", "margin: 200", "line 14, column 9: margin: 200 points is larger than 20; the unit is percentage"),
+        ("against: magnitude", "against: magnitude\n        value: accurcy", "line 12, column 9: value"),
+        (
+            "correction: none",
+            "correction: none, scorer: l2",
+            "line 7, column 9: part 'a' of 'M1': the study has no cell",
+        ),
+        ("version: 2\n", "", "line 1, column 1: this file has the old form, in which margins are fractions; write"),
+    ],
+)
+def test_a_mistake_in_the_claims_is_one_line_and_exit_code_2(tiny, finished, command, old, new, message):
+    for folder in (tiny, finished):
+        (folder / "claims.yaml").write_text(CLAIMS.replace(old, new))
+    for verb, folder in (("plan", tiny), ("run", tiny), ("power", tiny), ("claims", finished)):
+        result = command(verb, folder)
+        assert result.code == 2, verb
+        (line,) = result.err.splitlines()
+        assert line.startswith(f"error: {folder / 'claims.yaml'}: ")
+        assert message in line
+    assert not (tiny / "results.db").exists()
+
+
+def test_all_mistakes_of_the_claims_are_listed(tiny, command):
+    text = CLAIMS.replace("taylor", "taylro").replace("global", "globl").replace("0.8", "0.85")
+    (tiny / "claims.yaml").write_text(text)
+    assert [line.partition(": ")[0] for line in command("plan", tiny).err.splitlines()] == ["error"] * 3
+    (tiny / "claims.yaml").write_text(CLAIMS.replace("0.8", "80").replace("margin: 2", "margin: 200"))
+    assert len(command("plan", tiny).err.splitlines()) == 2
+
+
+def test_plan_shows_what_every_part_of_the_claims_can_decide(tiny, finished, command):
+    (tiny / "claims.yaml").write_text(CLAIMS)
+    shown = command("plan", tiny, "--sd", "3")
+    assert shown.code == 0
+    for words in ("What the claims can decide", "taylor minus magnitude", "paired t", "Models needed", "6 points"):
+        assert words in shown.out
+    assert "note: " + str(tiny / "claims.yaml") + ": line 15, column 9: part 'a' of 'M1': 2 models detect" in shown.out
+    (part,) = json.loads(command("plan", tiny, "--sd", "3", "--json").out)["claims"]
+    assert (part["cells"], part["questions"], part["margin"], part["planned"]["models"]) == (16, 4, 2, 2)
+    assert 5 < part["needed"] < 30
+    assert part["sd"] == 3
+    (piloted,) = json.loads(command("plan", tiny, "--pilot", finished, "--json").out)["claims"]
+    assert piloted["unit"] == "points"
+    assert piloted["sd"] > 0
+
+
+def test_a_profile_and_an_included_paper_may_lack_what_the_claims_name(tiny, command):
+    (tiny / "claims.yaml").write_text(CLAIMS.replace("version: 2", "version: 2\ninclude: [sics]"))
+    result = command("plan", tiny, "--profile", "one")
+    assert result.code == 0
+    assert "part 'a' of 'M1' is not testable: the study has no cell with scorer taylor" in result.out
+    assert "not testable: " in result.out
+    assert "P9 low" in result.out
+
+
+def test_register_warns_of_what_the_planned_models_cannot_decide_and_refuses_mistakes(tiny, finished, command):
+    (tiny / "claims.yaml").write_text(CLAIMS.replace("[taylor]", "[taylro]"))
+    refused = command("register", tiny)
+    assert refused.code == 2
+    assert "no scorer is named 'taylro'" in refused.err
+    assert not (tiny / "registration.json").exists()
+    (tiny / "claims.yaml").write_text(CLAIMS)
+    registered = command("register", tiny, "--pilot", finished)
+    assert registered.code == 0
+    warning = f"warning: {tiny / 'claims.yaml'}: line "
+    assert warning in registered.err
+    (piloted,) = json.loads(command("plan", tiny, "--pilot", finished, "--json").out)["claims"]
+    (plain,) = json.loads(command("plan", tiny, "--json").out)["claims"]
+    assert plain["questions"] == piloted["questions"]  # the settings that the registration fixed
+    (tiny / "claims.yaml").write_text(CLAIMS.replace("[taylor]", "[taylro]"))
+    amended = command("amend", tiny, "--reason", "a better scorer")
+    assert amended.code == 2
+    assert "no scorer is named 'taylro'" in amended.err
