@@ -147,6 +147,11 @@ def _matrix(axes: Axes, readings: Sequence[Reading], rows: Sequence[tuple[str, s
     axes.tick_params(length=0, labelbottom=False)
 
 
+def _row_title(name: str, level: str) -> str:
+    unit = "" if name != "margin" else " point" if level == "1" else " points"
+    return f"{name.replace('_', ' ')}: {level}{unit}"
+
+
 def _legend(figure: Figure, readings: Sequence[Reading], kind: str, margin: float | None) -> None:
     handles = [
         Line2D([], [], color=mark.edge, marker=mark.shape, markerfacecolor=mark.face, label=name)

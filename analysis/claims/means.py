@@ -109,13 +109,17 @@ def run_mean_test(
     test : str
         ``t``, ``t and bootstrap-t`` or ``sign-flip``.
     least_sd : float
-        Lower bound of the standard deviation.
+        Lower bound of the standard deviation of each architecture.
 
     Notes
     -----
+    The mean, its standard error and their degrees of freedom are those of `analysis.stats.stratified.stratified_mean`.
     Superiority by m is supported if the lower limit is above m and contradicted if the upper limit is below m.
     Non-inferiority replaces m by -m. The p-value for the contradiction of an equivalence is
-    ``P(T > (|mean| - m)/se) + P(T > (|mean| + m)/se)``. With ``t and bootstrap-t``, the larger p-value decides.
+    ``P(T > (|mean| - m)/se) + P(T > (|mean| + m)/se)``. With ``t and bootstrap-t``, the larger p-value decides, in
+    both directions; with several architectures t decides alone. Differences that are all zero have no p-value; other
+    constant differences have those of the sign-flip test, with the interval of t. An equivalence with fewer than
+    `LEAST_NONZERO` differences that are not zero has no p-value for support.
 
     Examples
     --------
@@ -136,9 +140,10 @@ def run_mean_test(
         reason = f"identical in {len(sample)} of {len(sample)} models; up to {share:.0f} % of models may differ"
         return Tested(name, 0.0, low=0.0, high=0.0, category=category, reason=reason)
     several = len(set(strata)) > 1
-    mean = _mean(sample, strata, least_sd)
-    if mean is None:
-        return Tested(name, float(sample.mean()), category="one model per architecture")
+    found = stratified_mean(sample, list(strata), least_sd=least_sd)
+    if not math.isfinite(found.se):
+        return Tested(name, found.mean, category="one model per architecture")
+    mean = _Mean(found.mean, found.se, found.df)
     reason = ""
     if several:
         if test == "t and bootstrap-t":
@@ -174,15 +179,6 @@ def _without_spread(sample: Values, mean: float, kind: str, margin: float, name:
     null = null_value(kind, margin)
     above, below = (sign_flip(sample, null, side, seed=SEED) for side in ("greater", "less"))
     return Tested("sign-flip", mean, above.p, below.p, category="constant", repetitions=above.repetitions)
-
-
-def _mean(sample: Values, strata: Sequence[str], least_sd: float) -> _Mean | None:
-    found = stratified_mean(sample, list(strata))
-    if not math.isfinite(found.se):
-        return None
-    sizes = pd.Series(1, index=list(strata)).groupby(level=0).size().to_numpy()
-    least = least_sd * float(np.sqrt((1 / sizes).sum())) / len(sizes)
-    return _Mean(found.mean, max(found.se, least), found.df)
 
 
 def _bootstrap(sample: Values, kind: str, margin: float, least_sd: float) -> tuple[float, float, int]:

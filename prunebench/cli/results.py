@@ -41,7 +41,7 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
     with quick_imports():
         from analysis.claims.decide import decide
         from analysis.evidence.load import load
-        from analysis.verdict_sentences import claim_lines, headline, registration_sentences
+        from analysis.verdict_sentences import claim_lines, described_sentence, headline, registration_sentences
         from bench.store.registration_level import registration_level
         from bench.study.registered import verify_stamp
         from prunebench.planned_claims import compare_claims
@@ -55,8 +55,8 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
         return
     out = make_console()
-    for sentence in (headline(results), *registration_sentences(level, stated.hash)):
-        out.print(sentence)
+    for sentence in (headline(results), *registration_sentences(level, stated.hash), described_sentence(results)):
+        out.print(sentence, end="\n" if sentence else "")
     for result in results:
         first, *more = claim_lines(result)
         out.print(first, style="bold")

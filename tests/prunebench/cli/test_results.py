@@ -1,8 +1,9 @@
-"""``report``, ``claims`` and ``power``."""
+"""``report``, ``claims``, ``overview`` and ``power``."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -18,6 +19,35 @@ def test_report_and_claims(finished, command):
     before = index.read_bytes()
     assert command("report", finished).code == 0
     assert index.read_bytes() == before
+
+
+def test_the_overview_of_a_study_and_a_copy_counts_it_once(finished, tmp_path, command):
+    shutil.copytree(finished, tmp_path / "copy")
+    done = command("overview", tmp_path)
+    assert done.code == 0
+    page = (tmp_path / "overview.md").read_bytes()
+    assert f"wrote {tmp_path / 'overview.md'}" in done.out
+    assert "copy and finished share checkpoints: they count as one study" in done.out
+    assert "The checklist is binding for the studies together" in done.out
+    (tmp_path / "LEARNED.md").write_text("- The masks are equal [copy: P1 = contradicted].\n")
+    again = command("overview", tmp_path, "--json")
+    assert again.code == 1
+    assert again.err.endswith("line 1: [copy: P1 = contradicted]: the record has the verdict supported\n")
+    found = json.loads(again.out)
+    assert [study["name"] for study in found["studies"]] == ["copy", "finished"]
+    assert all(part["means"] == [] for part in found["parts"])
+    assert command("overview", tmp_path).code == 1
+    assert (tmp_path / "overview.md").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("tiny", "no study with evidence is below it"), ("absent", "is not a folder")]
+)
+def test_an_overview_without_studies_gets_one_line(tiny, tmp_path, command, folder, said):
+    done = command("overview", tmp_path / folder)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {tmp_path / folder}: {said}")
+    assert done.err.count("\n") == 1
 
 
 def test_power_before_and_after_a_run(tiny, finished, command):
