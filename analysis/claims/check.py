@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias, get_args
 
 from analysis.claims.outcomes import lacking
-from analysis.claims.parts import TERM_COLUMNS, Part, Range, Term, Terms
+from analysis.claims.parts import TERM_COLUMNS, Part, Range, Term, TermsPart
 from analysis.claims.planning import PartPlan, arm_cells, part_cells
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading, read_as
@@ -217,7 +217,7 @@ class _Check:
 
     def _several_searches(self, part: Part) -> Iterator[str]:
         primary = primary_reading(part)
-        terms: tuple[Term, ...] = primary.arms() if isinstance(primary, Terms) else ()
+        terms: tuple[Term, ...] = primary.arms() if isinstance(primary, TermsPart) else ()
         for term in terms:
             if "scorer" not in term.of or "search" in {**primary.where, **term.of}:
                 continue

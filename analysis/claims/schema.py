@@ -122,7 +122,7 @@ def adjusted(claim: Claim, adjustment: Adjustment) -> Claim:
     for part in claim.parts:
         changes = {key: value for key, value in chosen.items() if key in type(part).model_fields}
         if "margin" in changes:
-            if getattr(part, "kind", "") == "superiority" or getattr(part, "margin", None) is not None:
+            if part.kind == "superiority" or getattr(part, "margin", None) is not None:
                 del changes["margin"]
             elif isinstance(part, MeanPart):
                 changes["margin_reason"] = adjustment.reason
