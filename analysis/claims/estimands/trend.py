@@ -166,7 +166,8 @@ class Differs(TestedPart):
     """The labels of an axis do not all have the same accuracy: Friedman's test, or a paired t test of two.
 
     The p-values are those of Iman and Davenport's F, or two-sided. It is contradicted where every pair is equivalent
-    within the margin: the p-value is the largest over the pairs.
+    within the margin: the p-value is the largest over the pairs. Labels that differ, but by less than the margin, can
+    have both p-values under the level: contradicted, since so small a difference counts as none.
     """
 
     estimand: Literal["differs"]
