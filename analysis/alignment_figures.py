@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from analysis.evidence import frames
 from analysis.figures import facets
 from analysis.formats import percent
-from analysis.style import styled
+from analysis.figure_style import styled
 
 #: Measure -> text, colour, marker, fill, place beside the middle of the lane.
 _LOOKS = {

@@ -44,6 +44,12 @@ def decide_claims(evidence: Evidence, claims_file: Path) -> list[ClaimResult]:
     ------
     AnalysisError
         If the file is missing or has a mistake.
+
+    Notes
+    -----
+    A claim is contradicted if any primary part is; else not testable if any primary part is not; supported if all are
+    supported; else inconclusive. A primary part that is not testable stays in the family of Holm's correction, with
+    p-values of 1.
     """
     return decide(evidence, read_claims(claims_file))
 

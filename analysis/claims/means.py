@@ -341,7 +341,10 @@ def default_margin(images: float) -> float:
 
 
 def resolution(part: MeanPart, images: float) -> float:
-    """Return the least standard deviation of a part's differences, in points: that of rounding to whole images."""
+    """Return the least standard deviation of a part's differences, in points: that of rounding to whole images.
+
+    0 for a value that is no accuracy.
+    """
     if part.value not in ("accuracy", "change") or math.isnan(images):
         return 0.0
     return sd_floor(int(images))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.claims.gates import GatedSetting, Setting, gate_of, gated_settings, rows_in
-from analysis.claims.parts import Part
+from analysis.claims.parts import Part, TestedPart
 from analysis.claims.questions import Question
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import PartResult, Record, Verdict
@@ -77,7 +77,7 @@ class Outcome:
         """
         verdict, reason = self._verdict(alpha, against)
         return PartResult(
-            id=self.part.id, text=self.part.text, kind=self.part.kind, role=self.part.role,  # type: ignore[attr-defined]
+            id=self.part.id, text=self.part.text, kind=self.part.kind, role=self.part.role,
             over=self.part.over, verdict=verdict, reason=reason, p=self.p, p_contradiction=self.p_contradiction,
             p_contradiction_adjusted=against, left_out=self.left_out,
             records=(*self._records(alpha, factor), *(_set_aside(question) for question in self.aside)),
@@ -296,7 +296,7 @@ def _set_aside(question: Question) -> Record:
 
 def _why_untestable(part: Part, records: Sequence[Record]) -> str:
     """Return why no record of a part can be tested: what its value lacks where that is all, else the first reason."""
-    value = getattr(part, "value", "accuracy")
+    value = part.value if isinstance(part, TestedPart) else "accuracy"
     if value != "accuracy" and all(r.n == 0 and not (set(r.counts) & {"failed", "to do"}) for r in records):
         return LACKING[value]
     reasons = Counter(_decide(record, 1.0, 1.0, 1, 0.025).reason for record in records)

@@ -96,6 +96,7 @@ class Part(Strict):
     averaged: ClassVar[bool] = False
 
     id: str = Field("main", min_length=1)
+    kind: Kind
     text: str = Field("", description="what this part claims, one sentence; default: the text of the claim")
     role: Role = Field("primary", description="primary parts decide; supporting ones are shown; scans are exploratory")
     over: Over = Field("every", description="quantifier over settings: every, some, or their mean within each model")
@@ -169,7 +170,7 @@ class Part(Strict):
     @property
     def gate_arm(self) -> Labels | None:
         """Columns of the arm that decides whether a setting is informative; None without a gate, as for an identity."""
-        return self.gate if isinstance(self.gate, dict) and getattr(self, "kind", "") != "identity" else None
+        return self.gate if isinstance(self.gate, dict) and self.kind != "identity" else None
 
     @property
     def limits(self) -> tuple[tuple[float, ...] | None, bool]:
@@ -215,6 +216,7 @@ class TestedPart(Part):
 
     __test__: ClassVar[bool] = False  # no test class of pytest
 
+    value: Value = Field("accuracy", description="the number that is compared")
     planned_effect: float | None = Field(
         None, gt=0, le=LARGEST_POINTS, description="percentage points; power and models needed are computed for it"
     )
@@ -232,7 +234,6 @@ class MeanPart(TestedPart):
     averaged: ClassVar[bool] = True
 
     kind: Literal["superiority", "noninferiority", "equivalence"]
-    value: Value = "accuracy"
     margin: float | None = Field(
         None, ge=0, le=LARGEST_POINTS, description="percentage points; default: 0, or max(0.5, 3 images)"
     )
@@ -297,22 +298,54 @@ def replace_labels(names: Values, replacement: Replacement) -> Values:
     return tuple(name if isinstance(other, dict) else other for name, other in zip(names, new, strict=True))
 
 
-class Terms(Strict):
-    """A weighted sum of arms, paired within each model: ``sum of weight * mean(of)``."""
+class TermsPart(TestedPart):
+    """Base of parts about a weighted sum of arms, paired within each model: ``sum of weight * mean(of)``."""
 
     terms: tuple[Term, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _same_columns(self) -> Terms:
+    def _same_columns(self) -> TermsPart:
         named = [set(term.of) - {"search"} for term in self.terms]
         if any(columns != named[0] for columns in named):
             raise ValueError("all terms must name the same columns (search apart): else the arms are not paired")
         return self
 
-    def term_needs(self) -> list[tuple[str, Values]]:
-        """Return the columns and names of all terms."""
-        return [(column, names) for term in self.terms for column, names in term.of.items()]
+    def needs(self) -> list[tuple[str, Values]]:
+        """Return the filters and the labels of all terms."""
+        return [*super().needs(), *((column, names) for term in self.terms for column, names in term.of.items())]
 
-    def replaced_terms(self, replacement: Replacement) -> tuple[Term, ...]:
-        """Return the terms with the replaced labels."""
-        return tuple(term.replaced(replacement) for term in self.terms)
+    def arms(self) -> tuple[Term, ...]:
+        """Return the terms."""
+        return self.terms
+
+    def replaced(self, replacement: Replacement) -> TermsPart:
+        """Return the part with replaced labels in its terms."""
+        return self.model_copy(update={"terms": tuple(term.replaced(replacement) for term in self.terms)})
+
+
+class ReferencePart(TestedPart):
+    """Base of parts that compare each label of an axis in `of` with the label `against`."""
+
+    axis: Literal["scorer", "search", "correction", "recalibration", "allocation"] = "scorer"
+    of: tuple[str, ...] = Field(min_length=1)
+    against: str
+
+    @property
+    def gate_arm(self) -> Labels | None:
+        """The reference arm, unless another one is given; only accuracies can be at chance level."""
+        if self.gate is None and self.value == "accuracy":
+            return {self.axis: (self.against,)}
+        return super().gate_arm
+
+    def needs(self) -> list[tuple[str, Values]]:
+        """Return the filters, the labels compared and the reference."""
+        return [*super().needs(), (self.axis, self.of), (self.axis, (self.against,))]
+
+    def arms(self) -> tuple[Term, ...]:
+        """Return the labels compared and the reference."""
+        return Term(of={self.axis: self.of}), Term(weight=-1, of={self.axis: (self.against,)})
+
+    def replaced(self, replacement: Replacement) -> ReferencePart:
+        """Return the part with replaced labels of `of` and `against`."""
+        (against,) = replace_labels((self.against,), replacement)
+        return self.model_copy(update={"of": replace_labels(self.of, replacement), "against": against})

@@ -206,7 +206,7 @@ class _Planner:
         if questions and own is None and isinstance(part, TestedPart):
             reason = "the power of this test depends on more than one standard deviation"
         return PartPlan(
-            self.claim, part.id, part.role, part.kind, part.over, test, arms_in_words(part),  # type: ignore[attr-defined]
+            self.claim, part.id, part.role, part.kind, part.over, test, arms_in_words(part),
             len(cells), questions, margin, effect, "sd" if sd is None else "points", sd, chance(planned), needed,
             tuple(chance(n) for n in models), reason,
         )  # fmt: skip
@@ -247,7 +247,7 @@ class _Planner:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test
         unrun = self.cells["state"].isna().all()
-        if self.part.kind == "identity" and unrun:  # type: ignore[attr-defined]
+        if self.part.kind == "identity" and unrun:
             return None, "", "exact comparison of the results"
         return 0, outcome.lacks, ""
 
@@ -280,7 +280,7 @@ class _Planner:
             return None
         if part.planned_d is not None:
             return part.planned_d if sd is None else part.planned_d * sd
-        if sd is not None and part.kind in ("noninferiority", "equivalence"):  # type: ignore[attr-defined]
+        if sd is not None and part.kind in ("noninferiority", "equivalence"):
             return part.planned_effect or 0.0
         return None if sd is None else part.planned_effect
 
@@ -317,8 +317,9 @@ class _Test:
     def of(cls, part: Part, questions: int, strata: int, arms: int, alpha: float) -> _Test | None:
         if not isinstance(part, TestedPart) or part.power_test is None:
             return None
+        kind: Kind = part.kind if isinstance(part, MeanPart) else "superiority"
         compared = arms if part.power_test == "max-t" else 1
-        return cls(part.kind, part.power_test, part.over, questions, strata, compared, alpha)  # type: ignore[attr-defined]
+        return cls(kind, part.power_test, part.over, questions, strata, compared, alpha)
 
     def size(self, models: int) -> int:
         """Return the sample size that has the degrees of freedom of the mean of the strata's means."""
@@ -385,7 +386,7 @@ def arms_in_words(part: Part) -> str:
     'taylor, snip minus magnitude'
     """
     found = ""
-    sign = " = " if getattr(part, "kind", "") == "identity" else " minus "
+    sign = " = " if part.kind == "identity" else " minus "
     for term in part.arms():
         arm = " + ".join(", ".join(map(str, names)) for names in term.of.values())
         if len(term.of) > 1 and len(part.arms()) > 1:

@@ -69,7 +69,7 @@ def open_record(part: Part, sample: Sample, models: int) -> dict[str, Any]:
         Models with a value.
     """
     return {
-        "part": part.id, "role": part.role, "over": part.over, "kind": part.kind,  # type: ignore[attr-defined]
+        "part": part.id, "role": part.role, "over": part.over, "kind": part.kind,
         "estimand": sample.words, "setting": sample.setting, "n": models, "counts": sample.counts,
         "by_construction": sample.by_construction, "descriptive": 0 < models < CONFIRMATORY_MODELS,
         "planned_effect": getattr(part, "planned_effect", None), "planned_d": getattr(part, "planned_d", None),

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from analysis.claims.estimands import part_classes
 from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns, only_keys
+from analysis.evidence.files import CLAIMS_FILE
 
 #: Estimand -> schema of its part.
 PARTS: dict[str, type[Part]] = part_classes()
@@ -121,16 +122,13 @@ def adjusted(claim: Claim, adjustment: Adjustment) -> Claim:
     for part in claim.parts:
         changes = {key: value for key, value in chosen.items() if key in type(part).model_fields}
         if "margin" in changes:
-            if getattr(part, "kind", "") == "superiority" or getattr(part, "margin", None) is not None:
+            if part.kind == "superiority" or getattr(part, "margin", None) is not None:
                 del changes["margin"]
             elif isinstance(part, MeanPart):
                 changes["margin_reason"] = adjustment.reason
         parts.append(part.model_copy(update=changes))
     return claim.model_copy(update={"parts": tuple(parts)})
 
-
-#: Name of the file in a study folder.
-CLAIMS_FILE = "claims.yaml"
 
 
 def claims_path(folder: Path) -> Path:

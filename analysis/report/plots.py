@@ -11,7 +11,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.methods import Methods
 from analysis.figures import change_against_sparsity, facets, heat, legend, lines
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
-from analysis.style import styled
+from analysis.figure_style import styled
 
 
 def accuracy(data: Evidence) -> list[Plot]:

@@ -15,7 +15,7 @@ from analysis.evidence.methods import Methods
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.formats import percent
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
-from analysis.style import styled
+from analysis.figure_style import styled
 from bench.core.method import OTHER_FEATURES
 
 #: Families that the caption of equal weights explains.

@@ -136,13 +136,13 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
 
 def _claims_hash(study: Path, profile: str | None) -> str:
     """Check the files of a study and return the hash of its claims."""
-    from analysis.claims.read import claims_hash
-    from analysis.claims.schema import claims_path
     from bench.plugins.catalogue import make_registry
     from bench.study.load import check_study
 
     check_study(study, make_registry(study), profile)
-    claims = claims_path(study)
+    from analysis.claims.read import claims_hash  # loads pandas
+
+    claims = study / "claims.yaml"
     if not claims.exists():
         raise UserError(f"{claims}: there is no such file, and a registration is about claims; write one")
     return claims_hash(claims)

@@ -33,10 +33,11 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Decide the claims and print the verdicts; --json prints the records, in percentage points."""
-    from analysis.claims.read import read_claims
     from analysis.evidence.files import refuse_without_evidence
 
     refuse_without_evidence(study)
+    from analysis.claims.read import read_claims  # loads pandas
+
     stated = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.decide import decide
@@ -73,6 +74,10 @@ def overview(
     from analysis.across_studies.folders import study_folders
 
     folders = study_folders(folder)
+    from prunebench.checks import check_evidence  # it loads what decides claims
+
+    for study in folders:
+        check_evidence(study)
     with quick_imports():
         from analysis.across_studies.learned import check_learned
         from analysis.across_studies.overview import overview_of

@@ -14,7 +14,7 @@ from analysis.evidence.methods import Methods
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.report import search_plots
 from analysis.report.plots import accuracy, emp, escape, overlap, repairs
-from analysis.style import styled
+from analysis.figure_style import styled
 from bench.store.methods import earlier_methods
 from tests.rows_alone import evidence_of
 

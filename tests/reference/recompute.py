@@ -246,7 +246,7 @@ def bound(_study: Study, _part: dict, rows: pd.DataFrame):
     rows = unrepaired(rows)
     cells = [[scope for scope in cell if scope.get("bound") is not None] for cell in scopes_of(rows)]
     return pd.Series(
-        [any(scope["s_eff"] < scope["bound"] for scope in cell) for cell in cells if cell], dtype=bool
+        [any(scope["s_eff"] < scope["bound"] - 1e-9 for scope in cell) for cell in cells if cell], dtype=bool
     ), NAN
 
 

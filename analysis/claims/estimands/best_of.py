@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import Field
 
 from analysis.claims.arms import Sample, pairs_with, samples
-from analysis.claims.parts import Labels, PowerTest, Replacement, Term, TestedPart, Value, Values, replace_labels
+from analysis.claims.parts import PowerTest, ReferencePart
 from analysis.claims.questions import SEED, Question, left_out, open_record, summed_counts, unfinished
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
@@ -18,7 +17,7 @@ from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p
 
 
-class AnyOf(TestedPart):
+class AnyOf(ReferencePart):
     """At least one of several differences to `against` is positive, by the sign-flip max-T test.
 
     The maximum is compared with the maxima under random signs, so choosing the best is paid for. It is contradicted
@@ -28,34 +27,11 @@ class AnyOf(TestedPart):
     estimand: Literal["any_of"]
     kind: Literal["superiority"] = "superiority"
     axis: Literal["scorer", "correction"] = "scorer"
-    of: tuple[str, ...] = Field(min_length=1)
-    against: str
-    value: Value = "accuracy"
-
-    @property
-    def gate_arm(self) -> Labels | None:
-        """The reference arm, unless another one is given."""
-        if self.gate is None and self.value == "accuracy":
-            return {self.axis: (self.against,)}
-        return super().gate_arm
 
     @property
     def power_test(self) -> PowerTest:
         """The sign-flip max-T test."""
         return "max-t"
-
-    def needs(self) -> list[tuple[str, Values]]:
-        """Return the filters, the labels compared and the reference."""
-        return [*super().needs(), (self.axis, self.of), (self.axis, (self.against,))]
-
-    def arms(self) -> tuple[Term, ...]:
-        """Return the labels compared and the reference."""
-        return Term(of={self.axis: self.of}), Term(weight=-1, of={self.axis: (self.against,)})
-
-    def replaced(self, replacement: Replacement) -> AnyOf:
-        """Return the part with replaced labels of `of` and `against`."""
-        (against,) = replace_labels((self.against,), replacement)
-        return self.model_copy(update={"of": replace_labels(self.of, replacement), "against": against})
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the columns other than the compared one."""

@@ -6,27 +6,15 @@ from typing import Literal
 
 from analysis.claims.arms import samples, sum_of_terms
 from analysis.claims.means import mean_questions
-from analysis.claims.parts import MeanPart, Replacement, Term, Terms, Values
+from analysis.claims.parts import MeanPart, TermsPart
 from analysis.claims.questions import Question
 from analysis.evidence.evidence import Evidence
 
 
-class Combination(Terms, MeanPart):
+class Combination(TermsPart, MeanPart):
     """The mean over models of a weighted sum of arms, per setting."""
 
     estimand: Literal["combination"]
-
-    def needs(self) -> list[tuple[str, Values]]:
-        """Return the filters and the labels of all terms."""
-        return [*super().needs(), *self.term_needs()]
-
-    def arms(self) -> tuple[Term, ...]:
-        """Return the terms."""
-        return self.terms
-
-    def replaced(self, replacement: Replacement) -> Combination:
-        """Return the part with replaced labels in its terms."""
-        return self.model_copy(update={"terms": self.replaced_terms(replacement)})
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting, or one on the mean of the settings."""

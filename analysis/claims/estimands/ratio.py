@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from analysis.claims.estimands.combination import Combination
-from analysis.claims.parts import DecidingTest, PowerTest, Replacement, Term, TestedPart, Value, Values
+from analysis.claims.parts import DecidingTest, PowerTest, Replacement, Term, TestedPart, Values
 from analysis.claims.questions import Question
 from analysis.claims.records import number
 from analysis.evidence.evidence import Evidence
@@ -28,7 +28,6 @@ class RatioOfMeans(TestedPart):
     of: tuple[Term, ...] = Field(min_length=1, description="terms of the numerator")
     to: tuple[Term, ...] = Field(min_length=1, description="terms of the denominator")
     least: float = Field(0.5, gt=0, le=2, description="share of the denominator, 0.5 for a half")
-    value: Value = "accuracy"
     test: DecidingTest = Field("t", description="the deciding test")
 
     @property

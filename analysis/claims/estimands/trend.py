@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis.claims.arms import Arm, Comparison, Sample, chosen_rows, samples, sum_of_terms
 from analysis.claims.means import default_margin, run_mean_test
-from analysis.claims.parts import LARGEST_POINTS, PowerTest, Replacement, Term, Terms, TestedPart, Value, Values
+from analysis.claims.parts import LARGEST_POINTS, PowerTest, Term, TermsPart, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
@@ -33,28 +33,6 @@ LEAST_POINTS = 3
 Table = NDArray[np.float64]
 
 
-class TermsPart(Terms, TestedPart):
-    """Base of parts about a weighted sum of arms that are not compared with a margin."""
-
-    value: Value = "accuracy"
-
-    def needs(self) -> list[tuple[str, Values]]:
-        """Return the filters and the labels of all terms."""
-        return [*super().needs(), *self.term_needs()]
-
-    def arms(self) -> tuple[Term, ...]:
-        """Return the terms."""
-        return self.terms
-
-    def replaced(self, replacement: Replacement) -> TermsPart:
-        """Return the part with replaced labels in its terms."""
-        return self.model_copy(update={"terms": self.replaced_terms(replacement)})
-
-    def along(self, evidence: Evidence, axis: str) -> list[Sample]:
-        """Return the samples with one number per model and point of an axis."""
-        return samples(evidence, self, sum_of_terms(evidence, self, self.terms), self.value, axis)
-
-
 class Trend(TermsPart):
     """The sum of arms grows (or falls) along an axis: Page's test with models as blocks."""
 
@@ -65,7 +43,9 @@ class Trend(TermsPart):
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the other columns."""
-        return [_question(self, sample, sample.table(), self._test) for sample in self.along(evidence, self.axis)]
+        return [
+            _question(self, sample, sample.table(), self._test) for sample in _samples_along(self, evidence, self.axis)
+        ]
 
     def _test(self, _: Sample, table: pd.DataFrame) -> dict[str, Any]:
         fields: dict[str, Any] = {"test": "Page's trend", "details": _means(table)}
@@ -81,8 +61,9 @@ class Trend(TermsPart):
 class SignChange(TermsPart):
     """The sum of arms is positive at one sparsity and negative at another.
 
-    Both signs are tested by max-T over the sparsities. It is contradicted where one sign, or no difference, holds at
-    every sparsity.
+    Both signs are tested by max-T over the sparsities; the larger p-value is that of support. It is contradicted where
+    one sign, or no difference, holds at every sparsity: over the sparsities, the largest p-value for a positive mean,
+    for a negative one (paired t) and for equivalence within the margin; the smallest of these three, times 3.
     """
 
     estimand: Literal["sign_change"]
@@ -93,7 +74,9 @@ class SignChange(TermsPart):
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per setting of the columns other than the sparsity."""
-        return [_question(self, sample, sample.table(), self._test) for sample in self.along(evidence, "sparsity")]
+        return [
+            _question(self, sample, sample.table(), self._test) for sample in _samples_along(self, evidence, "sparsity")
+        ]
 
     def _test(self, sample: Sample, table: pd.DataFrame) -> dict[str, Any]:
         fields: dict[str, Any] = {"test": "sign-flip max-T, both signs", "seed": SEED, "details": _means(table)}
@@ -139,7 +122,7 @@ class Association(TermsPart):
         tables = {repr(sorted(sample.setting.items())): sample.table() for sample in other}
         return [
             self._question(sample, tables.get(repr(sorted(sample.setting.items()))))
-            for sample in self.along(evidence, "sparsity")
+            for sample in _samples_along(self, evidence, "sparsity")
         ]
 
     def _question(self, sample: Sample, other: pd.DataFrame | None) -> Question:
@@ -182,7 +165,8 @@ class Association(TermsPart):
 class Differs(TestedPart):
     """The labels of an axis do not all have the same accuracy: Friedman's test, or a paired t test of two.
 
-    It is contradicted where every pair is equivalent within the margin.
+    The p-values are those of Iman and Davenport's F, or two-sided. It is contradicted where every pair is equivalent
+    within the margin: the p-value is the largest over the pairs.
     """
 
     estimand: Literal["differs"]
@@ -193,7 +177,6 @@ class Differs(TestedPart):
     margin: float | None = Field(
         None, gt=0, le=LARGEST_POINTS, description="percentage points; a smaller difference counts as none"
     )
-    value: Value = "accuracy"
 
     def needs(self) -> list[tuple[str, Values]]:
         """Return the filters and the labels compared."""
@@ -240,6 +223,11 @@ class Differs(TestedPart):
             }
         p = 1.0 if pair.category == "identical" else 2.0 ** (1 - len(values))  # constant: every sign agrees
         return fields | {"test": "sign-flip", "p": p}
+
+
+def _samples_along(part: TermsPart, evidence: Evidence, axis: str) -> list[Sample]:
+    """Return the samples of a part with one number per model and point of an axis."""
+    return samples(evidence, part, sum_of_terms(evidence, part, part.terms), part.value, axis)
 
 
 def _question(part: TestedPart, sample: Sample, table: pd.DataFrame, test: Any) -> Question:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import facets
 from analysis.report.drawing import finish
-from analysis.style import styled
+from analysis.figure_style import styled
 
 
 def a_figure():

@@ -144,7 +144,7 @@ def test_scorers_across_settings_are_described_and_nothing_is_decided(report):
     section = text[text.index('<section id="across">') : text.index('<section id="images">')]
     assert "Granularity channel, allocation uniform: the scorers differ (F = " in section
     assert "9 samples, so none is under 0.10" in section
-    assert "A picture beside the tests, not one of them" in section
+    assert "A picture of the ranks, not a test" in section
     assert text.index("Exploratory.") < text.index(section) < text.index('<section id="dense">')
 
 

@@ -41,6 +41,7 @@ MAY_LOAD = {
     "show STUDY 0": (),
     "verify STUDY": ("pandas", "pyarrow"),
     "claims STUDY": DECIDES,
+    "overview STUDY": DRAWS,
     "power STUDY": DECIDES,
     "report STUDY": DRAWS,
 }
@@ -50,7 +51,7 @@ REFUSED = (
     "plan ABSENT", "register ABSENT", "run ABSENT", "status ABSENT", "show ABSENT 0", "claims ABSENT", "power ABSENT",
     "report ABSENT", "prune ABSENT 0 -o x.safetensors", "kappa --study ABSENT", "audit ABSENT", "timestamp ABSENT",
     "plan BAD", "run BAD", "prune BAD 0 -o x.safetensors", "audit BAD", "plan UNCLAIMED", "register UNCLAIMED",
-    "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED", "report UNCLAIMED",
+    "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED", "report UNCLAIMED", "overview ABSENT",
 )  # fmt: skip
 
 CODE = """

@@ -14,7 +14,15 @@ def test_report_and_claims(finished, command):
     index = finished / "report" / "index.html"
     assert str(index) in result.out
     verdicts = json.loads(command("claims", finished, "--json").out)
-    assert {"P1", "P2", "C1"} <= {str(v) for row in verdicts for v in row.values()}
+    assert {"P1", "P2", "C1"} <= {row["id"] for row in verdicts}
+    assert {row["registration"] for row in verdicts} == {"not registered"}
+    kept = json.loads((finished / "report" / "records.json").read_text())
+    assert [{key: row[key] for key in kept[0]} for row in verdicts] == kept
+    lines = command("claims", finished).out.splitlines()
+    assert lines[0].startswith(f"Of {len(verdicts)} claims, ")
+    assert lines[1].startswith("Exploratory: this study is not registered")
+    named = [line.split("  ")[:2] for line in lines if line.split("  ")[0] in {row["id"] for row in verdicts}]
+    assert named == [[row["id"], row["verdict"]] for row in verdicts]
     (finished / "results.db").unlink()
     before = index.read_bytes()
     assert command("report", finished).code == 0
