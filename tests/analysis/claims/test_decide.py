@@ -32,7 +32,11 @@ def two(paired, low, high):
 @pytest.mark.parametrize(("primary", "others"), [(CLEAR, WORSE), (NONE, CLEAR), (WORSE, CLEAR)])
 def test_parts_of_other_roles_never_change_the_verdict(paired, judge, primary, others):
     data = paired(grid(["cnn"], [0.5, 0.8, 0.9], [primary, others, LOST]))
-    more = [HIGH | {"role": "supporting"}, HIGH | {"role": "scan", "kind": "noninferiority"}, HIGH | {"role": "scan", "of": ["absent"]}]
+    more = [
+        HIGH | {"role": "supporting"},
+        HIGH | {"role": "scan", "kind": "noninferiority"},
+        HIGH | {"role": "scan", "of": ["absent"]},
+    ]
     more.append(CONTRAST | {"sparsities": [0.9], "role": "supporting"})
     alone, result = judge(data, LOW), judge(data, LOW, *more)
     for name in ("verdict", "basis", "models", "notes", "scope"):
