@@ -106,6 +106,7 @@ def amend(
 def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Print what the registration proves: its level, deviations, changes of the code, and missing cells."""
     from analysis.evidence.files import has_evidence
+    from bench.study.registered import files_differing
     from bench.study.registration import changes_of_package, read_record
 
     level = _level(study, profile) if has_evidence(study) else None
@@ -122,6 +123,7 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         facts["changes on this machine"] = changes_of_package(record)
     if level is not None and record is not None:
         facts |= {
+            "files that differ from the evidence": files_differing(study, record),
             "changes in the runs": list(level.changes), "cells without a row": level.missing,
             "failed cells": level.failed, "given checkpoints": list(level.given),
         }  # fmt: skip
