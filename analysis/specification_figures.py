@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.claims.records import Reading
-from analysis.style import styled
+from analysis.figure_style import styled
 
 
 class Mark(NamedTuple):
@@ -138,13 +138,16 @@ def _matrix(axes: Axes, readings: Sequence[Reading], rows: Sequence[tuple[str, s
     for row in range(1, len(rows)):
         if rows[row][0] != rows[row - 1][0]:
             axes.axhline(row - 0.5, color="#aaaaaa", linewidth=0.6)
-    axes.set_yticks(
-        range(len(rows)), [f"{name.replace('_', ' ')}: {level}{' points' * (name == 'margin')}" for name, level in rows]
-    )
+    axes.set_yticks(range(len(rows)), [_row_title(*row) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("Readings, sorted by mean difference")
     axes.grid(visible=False)
     axes.tick_params(length=0, labelbottom=False)
+
+
+def _row_title(name: str, level: str) -> str:
+    unit = "" if name != "margin" else " point" if level == "1" else " points"
+    return f"{name.replace('_', ' ')}: {level}{unit}"
 
 
 def _legend(figure: Figure, readings: Sequence[Reading], kind: str, margin: float | None) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib as mpl
-from matplotlib.typing import LineStyleType
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 
 class Look(NamedTuple):
@@ -51,16 +50,3 @@ def derived_look(name: str) -> Look:
     number, colour = divmod(number, len(_SPARE_COLOURS))
     number, marker = divmod(number, len(_SPARE_MARKERS))
     return Look(_SPARE_COLOURS[colour], _SPARE_MARKERS[marker], LINES[_SPARE_LINES[number % len(_SPARE_LINES)]])
-
-
-def styled() -> AbstractContextManager[None]:
-    """Set what all figures share, while one is made; the fixed salt makes the ids in the SVG repeatable."""
-    settings: Any = {
-        "font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
-        "legend.fontsize": 8.5,
-        "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "axes.axisbelow": True,
-        "lines.linewidth": 1.3, "lines.markersize": 4.5, "legend.frameon": False, "svg.fonttype": "none",
-        "svg.hashsalt": "prunebench", "text.parse_math": False, "figure.facecolor": "white",
-    }  # fmt: skip
-    return mpl.rc_context(settings)

@@ -5,6 +5,7 @@ They are made from the records alone, in the words of STATISTICS: supported, con
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +17,7 @@ from bench.store.registration_level import NOT_REGISTERED, TIME_STAMPED, Level
 VERDICTS = ("supported", "contradicted", "inconclusive", "not testable")
 #: Begins a paragraph that heads verdicts which were not registered.
 EXPLORATORY = "Exploratory: "
+_PART_NOTE = re.compile(r"part (\S+): (.*)", re.DOTALL)
 #: Up to so many records of a part are written out; of more, those with the largest and the smallest effect.
 MOST_RECORDS = 12
 
@@ -128,7 +130,39 @@ def claim_lines(result: ClaimResult) -> list[str]:
         lines.append(f"{part.id}: {part_heading(part)}. {settings or _reason(part)} {left_out(part)}".strip())
     if result.robustness:
         lines.append(f"readings: {result.robustness}")
-    return [*lines, f"caveats: {'; '.join(result.notes)}"] if result.notes else lines
+    return [*lines, f"caveats: {caveats(result.notes)}"] if result.notes else lines
+
+
+def caveats(notes: Sequence[str]) -> str:
+    """Join notes; one that several parts share is written once.
+
+    Examples
+    --------
+    >>> caveats(["part a: no cell", "descriptive only", "part b: no cell"])
+    'parts a, b: no cell; descriptive only'
+    """
+    parts: dict[str, list[str]] = {}
+    for note in notes:
+        found = _PART_NOTE.fullmatch(note)
+        parts.setdefault(found[2] if found else note, []).extend([found[1]] if found else [])
+    return "; ".join(
+        f"part{'s' * (len(names) > 1)} {', '.join(names)}: {note}" if names else note for note, names in parts.items()
+    )
+
+
+def described_sentence(results: Sequence[ClaimResult]) -> str:
+    """Name the differences of primary parts that cannot be tested, in both directions; empty if there are none."""
+    found = []
+    for result in results:
+        for part in result.parts:
+            above = differences_above_zero(part.records)
+            if part.role == "primary" and part.verdict == "not testable" and above:
+                effect = part.records[0].effect if len(part.records) == 1 else None
+                mean = "" if effect is None else f" (mean {signed(effect)} points)"
+                found.append(f"{result.id} {part.id}, {above} settings{mean}")
+    if not found:
+        return ""
+    return f"Not testable, but described: the mean difference is above 0 in {'; '.join(found)}."
 
 
 def _reason(part: PartResult) -> str:
@@ -194,6 +228,8 @@ def _settings(records: Sequence[Record]) -> str:
 def differences_above_zero(records: Sequence[Record]) -> str:
     """Return "x of y": in how many settings the mean difference is above 0, whatever the verdict; empty if unknown.
 
+    Settings that hold by construction are not counted.
+
     Examples
     --------
     >>> base = {"part": "a", "kind": "superiority", "estimand": "", "setting": {}, "n": 1}
@@ -205,7 +241,7 @@ def differences_above_zero(records: Sequence[Record]) -> str:
         averaged = str(record.details.get("settings with a positive mean", "")).split(" of ")
         if record.settings > 1 and len(averaged) == 2:
             above, total = above + int(averaged[0]), total + int(averaged[1])
-        elif record.effect is not None and record.kind != "identity":
+        elif record.effect is not None and record.kind != "identity" and not record.by_construction:
             above, total = above + (record.effect > 0), total + 1
     return f"{count(above)} of {count(total)}" if total else ""
 
@@ -225,8 +261,10 @@ def robustness_sentence(found: Robustness) -> str:
     total = sum(found.tally().values())
     text = f"Readings: {count(found.planned)} planned, {count(len(found.readings))} in this study"
     if constructed:
-        text += f", of which {count(constructed)} hold by construction and are not counted"
-    if total:
+        text += f"; {count(constructed)} by construction are not counted"
+    if total == 1:
+        text += f". One is measured: {shown.removeprefix('1 ')}"
+    elif total:
         text += f". Of the {count(total)} measured: {shown}; {'robust' if found.robust else 'not robust'}"
     if found.depends_on:
         axes = ", ".join(f"{axis} (adjusted {p_phrase(p)})" for axis, p in found.depends_on.items())

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.claims.records import ClaimResult, PartResult, Record
 from analysis.formats import NONE, count, decimal, p_value, percent, signed, signed_span, where
 from analysis.verdict_sentences import (
+    caveats,
     details,
     differences_above_zero,
     direction,
@@ -17,12 +18,13 @@ from analysis.verdict_sentences import (
     robustness_sentence,
 )
 
+_OPTIONAL = ("Scope", "Differences above 0", "Robustness", "Caveats")
 #: Position of the source's value relative to the 95 % interval.
 _PLACES = {"agrees": "inside", "smaller": "above", "larger": "below", "cannot tell": "inside, with 0"}
 
 
 def verdict_table(results: Sequence[ClaimResult], registration: str) -> pd.DataFrame:
-    """Return one row per claim: its verdict, and what it rests on.
+    """Return one row per claim: its verdict, and what it rests on; optional columns without an entry are left out.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def verdict_table(results: Sequence[ClaimResult], registration: str) -> pd.DataF
     """
     columns = [
         "Claim", "Statement", "Verdict", "Scope", "Basis", "Models", "Differences above 0", "Robustness",
-        "Registration", "Caveats", "Source",
+        "Registration", "Caveats",
     ]  # fmt: skip
     rows = []
     for result in results:
@@ -41,10 +43,11 @@ def verdict_table(results: Sequence[ClaimResult], registration: str) -> pd.DataF
         values = (
             result.id, result.text, result.verdict, result.scope or NONE, result.basis if tested else NONE,
             count(result.models) if tested else NONE, differences_above_zero(primary) or NONE,
-            result.robustness or NONE, registration, "; ".join(result.notes) or NONE, result.source,
+            result.robustness or NONE, registration, caveats(result.notes) or NONE,
         )  # fmt: skip
         rows.append(dict(zip(columns, values, strict=True)))
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.drop(columns=[name for name in _OPTIONAL if frame[name].eq(NONE).all()])
 
 
 def part_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
@@ -60,7 +63,7 @@ def part_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
                 "p, contradiction": _part_p(part, part.p_contradiction),
                 "p, contradiction, adjusted": _part_p(part, part.p_contradiction_adjusted),
                 "Readings": NONE if part.robustness is None else robustness_sentence(part.robustness),
-                "Reason": part.reason or NONE,
+                "Reason": part.reason or NONE, "Source": result.source,
             })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -137,7 +137,7 @@ def plan_claims(
 def _catalogue(evidence: Evidence, claims: Claims, registry: Registry) -> dict[str, list[str]]:
     """Return column -> names that a study can have; timm's are listed only if a claim names an unknown model."""
     names = {kind: registry.names(kind) for kind in KINDS}
-    unknown = named_labels(claims, "model") - set(names["model"])
+    unknown = [name for name in named_labels(claims, "model") - set(names["model"]) if "*" not in name]
     if any(not evidence.labels("model", (name,)) for name in unknown):
         names["model"] += import_module("timm").list_models()  # loads torch
     return names

@@ -171,16 +171,17 @@ def write_hostile(folder: Path) -> None:
     study = {
         "name": style, "description": " ".join(HOSTILE), "data": [{"name": "digits", "label": f"../../{image}"}],
         "models": [{"name": "digits_cnn", "label": f"/{script}{comment}", "recipe": {"epochs": 1}}], "train_seeds": 1,
-        "scorers": ["magnitude", "random", f"./{file}:score"], "granularities": ["weight", "channel"],
+        "scorers": ["magnitude", "random", "taylor", f"./{file}:score"], "granularities": ["weight", "channel"],
         "sparsities": [0.5, 0.8], "recalibrations": ["none", "cumulative"],
         "exclude": [{"name": anchor, "where": {"granularity": "channel", "scorer": "random"}}],
         "profiles": {template: {}},
     }  # fmt: skip
     part = {"id": image, "text": anchor, "estimand": "contrast", "kind": "superiority", "of": ["random"],
-            "against": "magnitude", "margin_reason": template, "family": script}  # fmt: skip
+            "against": "magnitude", "margin_reason": template,
+            "readings": {script: {style: {}, image: {"random": "taylor"}}}}  # fmt: skip
     claim = {"id": f"[{address}]({address})", "text": script, "source": style, "parts": [part]}
     (folder / "study.yaml").write_text(json.dumps(study))
-    (folder / "claims.yaml").write_text(json.dumps({"claims": [claim]}))
+    (folder / "claims.yaml").write_text(json.dumps({"version": 2, "claims": [claim]}))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.claims.decide import decide
 from analysis.claims.gates import gated_settings
+from analysis.claims.outcomes import part_outcome
 from analysis.claims.read import Claims, read_claims
 from analysis.claims.readings import primary_reading
 from analysis.evidence.load import load
@@ -82,3 +83,10 @@ def test_the_gate_of_the_page_is_that_of_the_code(page, evidence):
     gates = [one for one in gated_settings(primary_reading(stated().parts[0]), evidence) if one.models]
     assert sorted(one.low for one in gates) == pytest.approx(sorted(page["low"]), abs=1e-9)
     assert sum(one.gate == "informative" for one in gates) == (page["low"] > 0).sum()
+
+
+def test_every_setting_instead_of_the_mean_gives_the_number_of_the_page(page, evidence):
+    part = stated().parts[0].model_copy(update={"over": "every", "gate": "none"})
+    outcome = part_outcome(part, evidence)
+    assert len(outcome.questions) == 14
+    assert outcome.p_contradiction == pytest.approx(14 * min(page["each"]), abs=1e-9)

@@ -20,7 +20,7 @@ def blocks() -> list[tuple[str, str, str]]:
 
 def test_the_tutorial_ends_with_a_registered_verdict(blocks, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = {}
+    printed = {}
     for language, name, text in blocks:
         if name:
             (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -32,13 +32,18 @@ def test_the_tutorial_ends_with_a_registered_verdict(blocks, command, tmp_path, 
             assert program == "prunebench"
             result = command(*words)
             assert result.code == 0, f"{line}: {result.err}"
-            said[words[0]] = result.out
-    assert list(said) == ["plan", "power", "run", "claims", "report"]
-    assert "n = 6:" in said["power"]
-    assert "n = 10:" in said["power"]
-    assert re.match(r"D1  (supported|refuted|inconclusive)", said["claims"])
-    assert "registered before data: yes" in said["claims"]
+            printed[words[0]] = result.out
+    assert list(printed) == ["plan", "power", "register", "run", "claims", "report", "verify"]
+    assert "6 models" in printed["power"]
+    assert "10 models" in printed["power"]
+    assert re.search(r"D1 +high .* 5 points +90 %", printed["power"])
+    assert re.search(r"D1 +low .* 26 *$", printed["power"], re.MULTILINE)
+    assert re.search(r"^D1  (supported|contradicted|inconclusive)", printed["claims"], re.MULTILINE)
+    assert "Registration: self-attested" in printed["claims"]
+    assert "level: self-attested\n" in printed["verify"]
     records = json.loads((tmp_path / "depthwise" / "report" / "records.json").read_text())
     (claim,) = records
-    assert [part["id"] for part in claim["parts"]] == ["high", "low", "curve"]
+    assert [(part["id"], part["role"]) for part in claim["parts"]] == [
+        ("high", "primary"), ("low", "primary"), ("curve", "scan"),
+    ]  # fmt: skip
     assert all(record["n"] == 6 for part in claim["parts"] for record in part["records"])

@@ -191,7 +191,7 @@ def _repeated(estimate: Estimate, used: Sequence[Record]) -> Estimate:
 
 
 def _samples(part: Part, evidence: Evidence, informative: Sequence[Setting] | None) -> list[Sample]:
-    """Return the numbers of every setting; a part about the mean is asked in its settings, too."""
+    """Return the numbers of every setting, also for a part about the mean over settings."""
     if not isinstance(part, MeanPart | RatioOfMeans):
         return []
     outcome = part_outcome(part.model_copy(update={"over": "every"}), evidence, informative, gated=False)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.across_studies.combine import Combined
-from analysis.across_studies.findings import Estimate, Finding
+from analysis.across_studies.findings import Estimate, Finding, ReadingFound
 from analysis.across_studies.overview import Overview, PartOverview
 from analysis.across_studies.studies import Study
 from analysis.claims.records import CONFIRMATORY_MODELS
@@ -102,6 +102,7 @@ def _part_lines(part: PartOverview) -> list[str]:
     if not readings.empty:
         lines += ["Readings:", "", markdown_table(readings), ""]
     notes = [*(text for one in part.combined for text in combined_sentences(one)), *(f"{note}." for note in part.notes)]
+    notes += _constructed(part)
     notes += [f"{study} has no data for this part: {reason}." for study, reason in part.without.items()]
     return [*lines, *(f"- {markdown_text(note)}" for note in notes), *([""] if notes else [])]
 
@@ -124,17 +125,34 @@ def part_table(part: PartOverview) -> pd.DataFrame:
 
 
 def reading_table(part: PartOverview) -> pd.DataFrame:
-    """Return one row per study and reading of a part; empty where no source leaves a choice open in these studies."""
+    """Return one row per study and measured reading of a part; none for a study that has the primary reading alone."""
     return pd.DataFrame([
         {
             "Study": finding.study,
             "Reading": ", ".join(f"{name} {_level(level)}" for name, level in reading.levels.items())
             + (" (primary)" if reading.primary else ""),
             **_estimate_cells(reading.estimate),
-            "Verdict": reading.verdict + (f": {reading.by_construction}" if reading.by_construction else ""),
+            "Verdict": reading.verdict,
         }
-        for finding in part.findings if len(finding.readings) > 1 for reading in finding.readings
+        for finding in part.findings for reading in _measured(finding)
     ])  # fmt: skip
+
+
+def _measured(finding: Finding) -> list[ReadingFound]:
+    """Return the readings that do not hold by construction; none if the primary one is alone."""
+    measured = [reading for reading in finding.readings if not reading.by_construction]
+    return measured if any(not reading.primary for reading in measured) else []
+
+
+def _constructed(part: PartOverview) -> list[str]:
+    """Count the readings that hold by construction."""
+    notes = []
+    for finding in part.findings:
+        reasons = [reading.by_construction for reading in finding.readings if reading.by_construction]
+        if reasons:
+            words = f"{len(reasons)} reading{'s hold' if len(reasons) > 1 else ' holds'} by construction"
+            notes.append(f"{finding.study}: {words} ({'; '.join(sorted(set(reasons)))}).")
+    return notes
 
 
 def _level(level: str | float) -> str:

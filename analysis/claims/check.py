@@ -154,7 +154,7 @@ class _Check:
         known = (*self.catalogue.get(column, ()), *_FIXED.get(column, ()))
         text = str(name)
         if "*" in text:
-            return any(fnmatchcase(one, text) for one in known)
+            return column == "model" or any(fnmatchcase(one, text) for one in known)  # timm has a model for most
         return plain_name(text) in known or (column == "dataset" and text.startswith(_FILES))
 
     def _hint(self, column: str, name: str | int) -> str:
@@ -164,7 +164,7 @@ class _Check:
             near = difflib.get_close_matches(str(name), list(names), n=1)
             if near:
                 return f"did you mean {near[0]!r}{more}?"
-        shown = ", ".join(present[:MOST_NAMES]) + (" ..." if len(present) > MOST_NAMES else "")
+        shown = ", ".join(map(repr, present[:MOST_NAMES])) + (" ..." if len(present) > MOST_NAMES else "")
         return f"this study has {shown}"
 
     def _unknown_replaced(self, part: Part) -> Iterator[str]:

@@ -44,6 +44,12 @@ def decide_claims(evidence: Evidence, claims_file: Path) -> list[ClaimResult]:
     ------
     AnalysisError
         If the file is missing or has a mistake.
+
+    Notes
+    -----
+    A claim is contradicted if any primary part is; else not testable if any primary part is not; supported if all are
+    supported; else inconclusive. A primary part that is not testable stays in the family of Holm's correction, with
+    p-values of 1.
     """
     return decide(evidence, read_claims(claims_file))
 
@@ -222,7 +228,8 @@ def _composed(claim: Claim, parts: Sequence[PartResult]) -> ClaimResult:
     ungated = {record.gate for record in measured}
     if "not judged" in ungated:
         notes.append("the gate could not be judged in every setting")
-    basis: Basis = "measured" if measured or not deciding else "by construction"
+    # a mismatch of an identity is measured: no definition implies it
+    basis: Basis = "measured" if measured or not deciding or verdict == "contradicted" else "by construction"
     return ClaimResult(
         id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes), basis=basis,
         scope=scope_in_words(claim.setting, deciding), models=min((record.n for record in deciding), default=0),

@@ -2,7 +2,9 @@
 
 A setting is informative where the lower 97.5 % limit of ``(accuracy - c) - 0.1 (dense accuracy - c)`` is above 0; c is
 the share of the largest test class. Informative settings are fixed at registration from a pilot. Judged on the study's
-own models, the gate would bias the test, so there it can only turn the verdict of a setting into "inconclusive".
+own models, the gate would bias the test, so there it can only turn the verdict of a setting into "inconclusive"; a mean
+over several settings keeps all of them and has no gate. Calibration draws are averaged within each model, and the limit
+is that of the t interval over models.
 """
 
 from __future__ import annotations

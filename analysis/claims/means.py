@@ -90,13 +90,17 @@ def run_mean_test(
     test : str
         ``t``, ``t and bootstrap-t`` or ``sign-flip``.
     least_sd : float
-        Lower bound of the standard deviation.
+        Lower bound of the standard deviation of each architecture.
 
     Notes
     -----
+    The mean, its standard error and their degrees of freedom are those of `analysis.stats.stratified.stratified_mean`.
     Superiority by m is supported if the lower limit is above m and contradicted if the upper limit is below m.
     Non-inferiority replaces m by -m. The p-value for the contradiction of an equivalence is
-    ``P(T > (|mean| - m)/se) + P(T > (|mean| + m)/se)``. With ``t and bootstrap-t``, the larger p-value decides.
+    ``P(T > (|mean| - m)/se) + P(T > (|mean| + m)/se)``. With ``t and bootstrap-t``, the larger p-value decides, in
+    both directions; with several architectures t decides alone. Differences that are all zero have no p-value; other
+    constant differences have those of the sign-flip test, with the interval of t. An equivalence with fewer than
+    `LEAST_NONZERO` differences that are not zero has no p-value for support.
 
     Examples
     --------
@@ -119,7 +123,7 @@ def run_mean_test(
     several = len(set(strata)) > 1
     mean = stratified_mean(sample, list(strata), least_sd=least_sd)
     if not math.isfinite(mean.se):
-        return Tested(name, float(sample.mean()), category="one model per architecture")
+        return Tested(name, mean.mean, category="one model per architecture")
     reason = ""
     if several:
         if test == "t and bootstrap-t":
@@ -317,7 +321,10 @@ def default_margin(images: float) -> float:
 
 
 def resolution(part: MeanPart, images: float) -> float:
-    """Return the least standard deviation of a part's differences, in points: that of rounding to whole images."""
+    """Return the least standard deviation of a part's differences, in points: that of rounding to whole images.
+
+    0 for a value that is no accuracy.
+    """
     if part.value not in ("accuracy", "change") or math.isnan(images):
         return 0.0
     return sd_floor(int(images))

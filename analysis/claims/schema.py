@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from analysis.claims.estimands import part_classes
 from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns, only_keys
+from analysis.evidence.files import CLAIMS_FILE
 
 #: Estimand -> schema of its part.
 PARTS: dict[str, type[Part]] = part_classes()
@@ -127,10 +128,6 @@ def adjusted(claim: Claim, adjustment: Adjustment) -> Claim:
                 changes["margin_reason"] = adjustment.reason
         parts.append(part.model_copy(update=changes))
     return claim.model_copy(update={"parts": tuple(parts)})
-
-
-#: Name of the file in a study folder.
-CLAIMS_FILE = "claims.yaml"
 
 
 def claims_path(folder: Path) -> Path:

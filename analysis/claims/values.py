@@ -45,10 +45,11 @@ def with_value(rows: pd.DataFrame, name: str) -> pd.Series:
     rows : DataFrame
         Rows of the store.
     name : str
-        ``accuracy``; ``change``: accuracy minus that of the dense model without recalibration; ``above_kept``:
+            ``accuracy``; ``change``: accuracy minus that of the dense model without recalibration; ``above_kept``:
         accuracy minus `KEPT` times that of the dense model, for gates; ``overfit``: see
-        `analysis.evidence.fusion.overfit`, for rows without repair; ``above_dense``, ``coexisting``,
-        ``variance_loss``: of the channels of a corrected cell, see the notes of its row. All are in percentage points.
+        `analysis.evidence.fusion.overfit`, for rows without repair; of the channels of a corrected cell, see
+        `bench.repairs.channels`: ``above_dense`` (``above_after / channels``), ``coexisting``
+        (``mixed_layers / layers``) and ``variance_loss`` (``loss``). All are in percentage points.
     """
     return 100 * _VALUES[name](rows).astype("float64")
 

@@ -22,8 +22,8 @@ def emp_rows(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         The rows with all their columns; ``n_eff`` and ``k`` (units, summed), ``s_eff`` (fraction of the scores'
         mass; the least of any scope) and ``bound`` (of that scope), ``scopes``, ``violations`` (scopes whose
-        kept mass is below its bound), ``bounded`` (scopes that have one), ``slack`` (least mass above a bound),
-        ``change`` (fraction: accuracy minus the dense model's). NaN where nothing is known.
+        kept mass is below its bound by more than 1e-9), ``bounded`` (scopes that have one), ``slack`` (least
+        mass above a bound), ``change`` (fraction: accuracy minus the dense model's). NaN where nothing is known.
     """
     own = frames.done(frames.unrepaired(frames.pruned(rows)))
     notes = [

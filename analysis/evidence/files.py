@@ -7,7 +7,8 @@ from pathlib import Path
 from analysis.errors import AnalysisError
 from bench.store.places import DATABASE_FILE, is_begun
 
-PARQUET = "report/data.parquet"
+#: Names of files in a study folder.
+PARQUET, CLAIMS_FILE = "report/data.parquet", "claims.yaml"
 
 
 def has_evidence(folder: Path) -> bool:

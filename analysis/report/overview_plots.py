@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.figures import facets
 from analysis.overview import Common, Ranking, profiles
 from analysis.overview_tables import scope_title
 from analysis.ranks_figures import critical_difference, performance_profile
 from analysis.report.drawing import Facet, Plot, finish
-from analysis.style import styled
 
 
 def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[Plot]:
@@ -35,10 +35,10 @@ def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[
             titles, draw, x="mean rank (1 = best)", y="", columns=1, width=8.0, height=0.8 + 0.2 * rows, share_y=False,
         )  # fmt: skip
     caption = (
-        "A picture beside the tests, not one of them: mean rank of every scorer over trained models (their number in "
+        "A picture of the ranks, not a test: mean rank of every scorer over trained models (their number in "
         "brackets), by mean accuracy over the sparsities, without repair. A thick bar joins scorers that Wilcoxon's "
-        "tests with Holm's correction do not tell apart; where there is no bar at all, every pair is told apart, or "
-        "the models are too few for any to be. Rankings in which they are too few, while another has enough, are in "
+        "tests with Holm's correction do not distinguish; where there is no bar, every pair is distinguished, or the "
+        "models are too few for any to be. Rankings in which they are too few, while another has enough, are in "
         "the table alone."
     )
     places = list(dict.fromkeys(Facet(*place) for one in rankings for place in one.common.places))
@@ -46,7 +46,7 @@ def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[
 
 
 def performance_profiles(commons: Sequence[Common], methods: Methods) -> list[Plot]:
-    """Draw the profile of every scorer beside magnitude's, one figure per granularity and allocation."""
+    """Draw the profile of every scorer next to magnitude's, one figure per granularity and allocation."""
     plots = []
     for common in commons:
         found = profiles(common)

@@ -13,7 +13,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.report.claim_words import CLAIM_WORDS
 from analysis.report.layout import Section, Table, known
 from analysis.report.words import PAPERS
-from analysis.verdict_sentences import headline, registration_sentences
+from analysis.verdict_sentences import described_sentence, headline, registration_sentences
 from analysis.verdict_tables import contrast_table, identity_table, part_table, verdict_table
 from bench.store.registration_level import NOT_REGISTERED, Level
 
@@ -55,7 +55,13 @@ def verdicts(data: Evidence, results: Sequence[ClaimResult], level: Level) -> Se
     tested = [result for result in results if result.verdict != "not testable"]
     left = [result for result in results if result.verdict == "not testable"]
     registration = registration_sentences(level, results[0].claims_hash) if results else []
-    text = (headline(results), *registration, narrate.progress(data.rows), *narrate.dense_warnings(data))
+    text = (
+        headline(results),
+        *registration,
+        described_sentence(results),
+        narrate.progress(data.rows),
+        *narrate.dense_warnings(data),
+    )
     word = f"{level.word} (exploratory)" if level.word == NOT_REGISTERED else level.word
     head = "Exploratory verdicts" if level.word == NOT_REGISTERED else "Verdicts"
     found = [
@@ -63,7 +69,7 @@ def verdicts(data: Evidence, results: Sequence[ClaimResult], level: Level) -> Se
         for title, own in by_paper(tested)
     ]
     terms = pd.DataFrame(CLAIM_WORDS if results else (), columns=["Term", "Meaning"])
-    return Section("verdicts", "Verdicts", text, (), known(
+    return Section("verdicts", "Verdicts", tuple(sentence for sentence in text if sentence), (), known(
         *found,
         Table("verdicts-untested", "Not testable in this study", verdict_table(left, word), folded=True),
         Table("verdict-terms", "Terms of this section", terms, folded=True),

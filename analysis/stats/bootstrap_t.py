@@ -105,7 +105,8 @@ def bootstrap_t(
     -----
     A resample of n models with replacement has ``t* = (mean* - mean) / se*``. The p-value for a larger mean is
     ``(b + 1) / (draws + 1)``, b the number of resamples with ``t* >= (mean - null) / se``. Ties count against the
-    rejection.
+    rejection; every t is rounded to 9 decimals, so that noise in the last bit breaks no tie. The values are sorted, and
+    the resamples are those of ``numpy.random.default_rng(seed).integers(0, n, size=(draws, n))``.
 
     A resample of one value only has no variance (one in n^(n - 1) resamples, more where values are tied). Its t* is
     infinite with the sign of ``mean* - mean``, and 0 where both means agree: the limits for a vanishing `least_sd`.

@@ -10,8 +10,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from sklearn.isotonic import IsotonicRegression
+from scipy import optimize, stats
 
 from analysis.stats.degenerate import Category, as_sample, as_table, classify_table
 
@@ -132,7 +131,7 @@ def _normal_tails(ranks: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def isotonic(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-    """Least-squares fit of a non-decreasing function (`sklearn.isotonic`); a picture, never a test.
+    """Least-squares fit of a non-decreasing function (`scipy.optimize.isotonic_regression`); a picture, never a test.
 
     Parameters
     ----------
@@ -154,5 +153,10 @@ def isotonic(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
     >>> isotonic([0.5, 0.6, 0.7, 0.8], [1.0, 3.0, 2.0, 4.0]).tolist()
     [1.0, 2.5, 2.5, 4.0]
     """
-    fitted = IsotonicRegression().fit_transform(as_sample(x), as_sample(y))
-    return np.asarray(fitted, dtype=np.float64)
+    places, values = as_sample(x), as_sample(y)
+    if places.size != values.size or not places.size or not np.isfinite([places, values]).all():
+        raise ValueError(f"expected pairs of finite numbers, got {places.size} and {values.size}")
+    _, point, counts = np.unique(places, return_inverse=True, return_counts=True)
+    means = np.bincount(point, weights=values) / counts
+    fitted = optimize.isotonic_regression(means, weights=counts).x
+    return np.asarray(fitted[point], dtype=np.float64)

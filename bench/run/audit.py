@@ -35,8 +35,9 @@ from bench.run.group import (
     compute_group,
 )
 from bench.run.open_study import OpenStudy, changes_since, open_study
-from bench.run.row_checks import percent, unpack
+from bench.run.row_checks import percent
 from bench.run.settings import choose_device, device_class
+from bench.store.correctness import unpack
 from bench.store.files import Artifacts
 from bench.store.reader import StudyData
 from bench.store.schema import SCHEMA_VERSION

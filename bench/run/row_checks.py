@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
 
 from bench.core.errors import UserError
 from bench.core.types import AXIS_NAMES
+from bench.store.correctness import share_correct
 from bench.store.reader import planned_rows
 from bench.study.plan import Plan, axis_values
 
@@ -57,24 +55,12 @@ def check_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, str]:
             problems.setdefault(cell, f"{name} is {own}, in the plan {other}")
     columns = [done[name] for name in ("correct", "n_test", "accuracy")]
     for cell, correct, images, accuracy in zip(done.index, *columns, strict=True):
-        share = _share(correct, images)
+        share = share_correct(correct, images)
         if share is None:
             problems.setdefault(cell, "has no correctness bits, or damaged ones")
         elif share != accuracy:
             problems.setdefault(cell, f"accuracy is {percent(accuracy)}, its correctness bits give {percent(share)}")
     return problems
-
-
-def _share(correct: Any, images: Any) -> float | None:
-    """Return the share of correct images; None where the row has no bits, or not one per image."""
-    if not isinstance(correct, bytes) or pd.isna(images) or images < 1 or len(correct) != -(-int(images) // 8):
-        return None
-    return int(unpack(correct, images).sum()) / int(images)
-
-
-def unpack(correct: bytes, images: int) -> Any:
-    """Return the correctness bits of a row, shape (images,)."""
-    return np.unpackbits(np.frombuffer(correct, np.uint8), count=images)
 
 
 def percent(accuracy: float) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.errors import UserError
+from bench.store.correctness import share_correct
 from bench.store.registration import (
     REGISTRATION,
     Amendment,
@@ -140,7 +141,8 @@ def registration_level(
     meta : mapping
         `bench.store.reader.StudyData.meta`.
     rows : DataFrame
-        `bench.store.reader.StudyData.rows`, all of them: ``model``, ``train_seed``, ``calibration_draw``, ``state``.
+        `bench.store.reader.StudyData.rows`, all of them: ``dataset``, ``model``, ``train_seed``, ``calibration_draw``,
+        ``state``, ``checkpoint``, ``accuracy``, ``correct`` and ``n_test``.
     claims : str or None
         SHA-256 of the content of claims.yaml; None if there is none.
     verify : callable, optional
@@ -163,6 +165,7 @@ def registration_level(
         or _fault_of_claims(record, registration, claims)
         or _fault_of_study(current, meta["study"])
         or _fault_of_seeds(record, study, rows)
+        or _fault_of_rows(rows)
     )
     word, reason = (NOT_REGISTERED, fault) if fault is not None else _claimed(record, verify)
     return Level(
@@ -187,7 +190,10 @@ def _claimed(record: Record, verify: Verify | None) -> tuple[str, str]:
                 return TIME_STAMPED, f"signed at {time} by the authority with the certificate {stamp.authority}"
             unverified = "the time-stamp was not verified; "
     if record.commit is not None:
-        return CLAIMED_ORDER, f"{unverified}the registration was in commit {record.commit[:12]} when the run began"
+        return CLAIMED_ORDER, (
+            f"{unverified}by the author's record, the registration was in commit {record.commit[:12]} when the run "
+            f"began; `prunebench verify` checks this"
+        )
     return SELF_ATTESTED, f"{unverified}the registration was not committed when the run began"
 
 
@@ -226,4 +232,17 @@ def _fault_of_seeds(record: Record, study: _Study, rows: pd.DataFrame) -> str | 
         found = rows.loc[rows["model"].eq(model.title), "train_seed"]
         if model.checkpoint is None and not (found.notna().all() and set(found) <= trained):
             return wrong
+    return None
+
+
+def _fault_of_rows(rows: pd.DataFrame) -> str | None:
+    """Return that the rows contradict themselves, as after a replaced accuracy or a copied model, or None."""
+    done = rows[rows["state"].eq("done")]
+    columns = [done[name].tolist() for name in ("correct", "n_test", "accuracy")]
+    changed = sum(share_correct(bits, images) != accuracy for bits, images, accuracy in zip(*columns, strict=True))
+    if changed:
+        return f"the accuracy is not the share of the correctness bits in {changed} row{'s' * (changed > 1)}"
+    trained = done[["dataset", "model", "train_seed", "checkpoint"]].dropna().drop_duplicates()
+    if trained.duplicated(["dataset", "model", "checkpoint"]).any():
+        return "models of different seeds have the same weights"
     return None

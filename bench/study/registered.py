@@ -22,6 +22,7 @@ from bench.store.registration import REGISTRATION, Design, Record
 from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, Level, Stamp, Verify
 from bench.store.tables import NothingRun
 from bench.study.registration import (
+    AMENDMENTS_FILE,
     REGISTRATION_FILE,
     TOKEN_FILE,
     changes_of_package,
@@ -193,6 +194,35 @@ def _refuse_other(folder: Path, record: Record | None, stored: Record | None) ->
             f"{token}: is not the time-stamp under which the study was begun, so that the seeds have changed; "
             f"restore it, or make a new study folder"
         )
+    if stored is not None and record is not None and record.amendments[: len(stored.amendments)] != stored.amendments:
+        raise UserError(
+            f"{folder / AMENDMENTS_FILE}: lacks an amendment that was stored with the rows; restore the file (to undo "
+            f"an amendment, change the study again and record that with `prunebench amend`)"
+        )
+
+
+def files_differing(folder: Path, stored: Record) -> list[str]:
+    """Return the registration files of a folder that are not those that the evidence keeps.
+
+    Parameters
+    ----------
+    folder : Path
+        Study folder.
+    stored : Record
+        What the evidence keeps of the registration.
+    """
+    try:
+        found = read_record(folder)
+    except UserError as error:
+        return [str(error)]
+    if found is None:
+        return [f"{REGISTRATION_FILE} (missing)"]
+    pairs = (
+        (REGISTRATION_FILE, found.sha256, stored.sha256),
+        (AMENDMENTS_FILE, found.amendments, stored.amendments),
+        (TOKEN_FILE, found.token, stored.token),
+    )
+    return [name for name, here, there in pairs if here != there]
 
 
 def _certificates(folder: Path) -> str:
@@ -260,6 +290,8 @@ def _fault_of_history(folder: Path, record: Record) -> str | None:
     evidence = _evidence_commit(folder)
     if evidence is None:
         return "the evidence is not committed yet; commit the report, then verify again"
+    if evidence == record.commit:
+        return f"commit {record.commit[:12]} holds the registration and the evidence, so that it shows no order"
     if not is_ancestor(folder, record.commit, evidence):
         return f"commit {record.commit[:12]} of the registration is no ancestor of {evidence[:12]} with the evidence"
     return None

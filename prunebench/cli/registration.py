@@ -106,6 +106,7 @@ def amend(
 def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Print what the registration proves: its level, deviations, changes of the code, and missing cells."""
     from analysis.evidence.files import has_evidence
+    from bench.study.registered import files_differing
     from bench.study.registration import changes_of_package, read_record
 
     level = _level(study, profile) if has_evidence(study) else None
@@ -122,6 +123,7 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         facts["changes on this machine"] = changes_of_package(record)
     if level is not None and record is not None:
         facts |= {
+            "files that differ from the evidence": files_differing(study, record),
             "changes in the runs": list(level.changes), "cells without a row": level.missing,
             "failed cells": level.failed, "given checkpoints": list(level.given),
         }  # fmt: skip
@@ -136,13 +138,13 @@ def verify(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
 
 def _claims_hash(study: Path, profile: str | None) -> str:
     """Check the files of a study and return the hash of its claims."""
-    from analysis.claims.read import claims_hash
-    from analysis.claims.schema import claims_path
     from bench.plugins.catalogue import make_registry
     from bench.study.load import check_study
 
     check_study(study, make_registry(study), profile)
-    claims = claims_path(study)
+    from analysis.claims.read import claims_hash  # loads pandas
+
+    claims = study / "claims.yaml"
     if not claims.exists():
         raise UserError(f"{claims}: there is no such file, and a registration is about claims; write one")
     return claims_hash(claims)

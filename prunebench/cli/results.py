@@ -33,15 +33,16 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
 @commands.command()
 def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False) -> None:
     """Decide the claims and print the verdicts; --json prints the records, in percentage points."""
-    from analysis.claims.read import read_claims
     from analysis.evidence.files import refuse_without_evidence
 
     refuse_without_evidence(study)
+    from analysis.claims.read import read_claims  # loads pandas
+
     stated = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.decide import decide
         from analysis.evidence.load import load
-        from analysis.verdict_sentences import claim_lines, headline, registration_sentences
+        from analysis.verdict_sentences import claim_lines, described_sentence, headline, registration_sentences
         from bench.store.registration_level import registration_level
         from bench.study.registered import verify_stamp
         from prunebench.planned_claims import compare_claims
@@ -55,8 +56,8 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         print_json([{**result.model_dump(mode="json"), "registration": level.word} for result in results])
         return
     out = make_console()
-    for sentence in (headline(results), *registration_sentences(level, stated.hash)):
-        out.print(sentence)
+    for sentence in (headline(results), *registration_sentences(level, stated.hash), described_sentence(results)):
+        out.print(sentence, end="\n" if sentence else "")
     for result in results:
         first, *more = claim_lines(result)
         out.print(first, style="bold")
@@ -73,6 +74,10 @@ def overview(
     from analysis.across_studies.folders import study_folders
 
     folders = study_folders(folder)
+    from prunebench.checks import check_evidence  # it loads what decides claims
+
+    for study in folders:
+        check_evidence(study)
     with quick_imports():
         from analysis.across_studies.learned import check_learned
         from analysis.across_studies.overview import overview_of
@@ -108,16 +113,17 @@ def power(
     as_json: AsJson = False,
 ) -> None:
     """Show power and the least decidable effect of each claim, by number of models; no run is needed."""
-    from analysis.claims.read import read_claims
     from analysis.evidence.files import has_evidence, refuse_without_evidence
     from prunebench.checks import check_study_folder
     from prunebench.cli.plan_table import print_power
 
-    claims = read_claims(study / "claims.yaml")
     for folder in pilot or ():
         refuse_without_evidence(folder)
     if not has_evidence(study):
         check_study_folder(study, profile)
+    from analysis.claims.read import read_claims  # loads pandas
+
+    claims = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.planning import MODELS
         from analysis.evidence.load import load

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.checklist import checklist
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import load
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -52,7 +53,7 @@ def test_an_allocation_without_a_requested_sparsity_is_no_operating_point(study)
     rows = data.rows.copy()
     least = rows.loc[rows["sparsity"].gt(0), "sparsity"].min()
     rows.loc[rows["sparsity"].eq(least), ["sparsity", "allocation"]] = [None, "emp"]
-    row = checklist(dataclasses.replace(data, rows=rows)).set_index("Requirement").loc[POINTS]
+    row = checklist(Evidence.of(dataclasses.replace(data, rows=rows))).set_index("Requirement").loc[POINTS]
     assert row["Here"] == "at least 1 requested sparsity; 1 allocation without a requested sparsity not counted"
     assert row["Met"] == "not met"
 
@@ -62,5 +63,5 @@ def test_the_pair_with_the_fewest_points_decides(study):
     first = data.rows["model"].iloc[0]
     least = min(data.rows.loc[data.rows["sparsity"].gt(0), "sparsity"])
     rows = data.rows[data.rows["model"].ne(first) | data.rows["sparsity"].isin([0, least])]
-    row = checklist(dataclasses.replace(data, rows=rows)).set_index("Requirement").loc[POINTS]
+    row = checklist(Evidence.of(dataclasses.replace(data, rows=rows))).set_index("Requirement").loc[POINTS]
     assert row["Here"] == "at least 1 requested sparsity"

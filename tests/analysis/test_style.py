@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import matplotlib as mpl
 
-from analysis.style import LINES, Look, derived_look, styled
+from analysis.figure_style import styled
+from analysis.style import LINES, Look, derived_look
 
 
 def test_a_broken_line_has_hollow_markers():

@@ -1,31 +1,54 @@
 """Recompute the primary verdicts of a study from its committed data, as a referee would: with pandas and SciPy alone.
 
-``python tests/reference/recompute.py STUDY`` reads ``STUDY/report/data.parquet`` and the claims, and prints the numbers
-of every primary part under its primary reading; with ``--json``, as JSON. Nothing of prunebench is imported: this was
-written from the statistical plan, the form of the claims file and the documentation of columns and tests, not from the
-code that it checks. Numbers are percentage points.
+``python tests/reference/recompute.py STUDY [CLAIM ...]`` reads ``STUDY/report/data.parquet`` and the claims, and prints
+the numbers of every primary part under its primary reading; with ``--json``, as JSON. Nothing of prunebench is
+imported: this was written from the statistical plan, the form of the claims file and the documentation of columns and
+tests, not from the code that it checks. Numbers are percentage points.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from referee_rows import *
-from referee_stats import *
+from referee_rows import (
+    AXES,
+    LARGEST_RATIO,
+    PAIR,
+    Sample,
+    Study,
+    chosen,
+    gates,
+    informative,
+    matching,
+    read_claims,
+    samples_of,
+    terms_of,
+)
+from referee_stats import (
+    NAN,
+    correlation_test,
+    friedman,
+    max_t,
+    mean_test,
+    page,
+    ranks,
+    simple_p,
+    within,
+)
 
 ALPHA = 0.025
 
 
 @dataclass
 class Answer:
-    """What one part says in one setting (or in the mean over settings)."""
+    """The answer of one part in one setting (or in the mean over settings)."""
 
     setting: dict
     n: int = 0
@@ -71,8 +94,17 @@ def means(study: Study, part: dict) -> list[Answer] | None:
         strata = sample.values.index.get_level_values("stratum") if "stratum" in sample.values.index.names else None
         strata = np.array(strata if strata is not None else ["one"] * len(sample.values))
         bootstrap = part.get("test") == "t and bootstrap-t"
-        tested = mean_test(sample.values.to_numpy(), strata, part.get("kind", "superiority"), part.get("margin", 0), sample.floor, bootstrap)
-        answer = Answer(sample.setting, len(sample.values), *tested, settings=settings, untestable=math.isnan(tested[1]))
+        tested = mean_test(
+            sample.values.to_numpy(),
+            strata,
+            part.get("kind", "superiority"),
+            part.get("margin", 0),
+            sample.floor,
+            bootstrap,
+        )
+        answer = Answer(
+            sample.setting, len(sample.values), *tested, settings=settings, untestable=math.isnan(tested[1])
+        )
         answers.append(answer)
     return answers
 
@@ -99,6 +131,8 @@ def trend(study: Study, part: dict) -> list[Answer] | None:
         answer = Answer(sample.setting, len(sample.values), untestable=len(sample.values) < 2)
         if not answer.untestable:
             answer.p, answer.against = page(sample.values.to_numpy())
+            if part.get("direction") == "decreasing":
+                answer.p, answer.against = answer.against, answer.p
         answers.append(answer)
     return answers if samples is not None else None
 
@@ -121,8 +155,9 @@ def association(study: Study, part: dict) -> list[Answer] | None:
 
 
 def spearman(first, second) -> float:
+    """Rank correlation; 0 where one of both does not vary."""
     first, second = ranks(np.array([first, second]))
-    return 0.0 if first.std() == 0 or second.std() == 0 else float(stats.pearsonr(first, second).statistic)
+    return 0.0 if first.std() == 0 or second.std() == 0 else float(np.corrcoef(first, second)[0, 1])
 
 
 def sign_change(study: Study, part: dict) -> list[Answer] | None:
@@ -171,11 +206,13 @@ def identity(study: Study, part: dict) -> list[Answer] | None:
         models = group["checkpoint"].nunique()
         setting = dict(zip(["dataset", "model", "granularity"], key, strict=True))
         p, against = (0.0, 1.0) if not wrong else (1.0, 0.0)
-        answers.append(Answer(setting, models, effect, p=p, against=against, comparisons=len(differs), mismatches=wrong))
+        answers.append(
+            Answer(setting, models, effect, p=p, against=against, comparisons=len(differs), mismatches=wrong)
+        )
     return answers
 
 
-def beside(rows: pd.DataFrame, column: str, names: list, reference: str) -> pd.DataFrame:
+def counterparts(rows: pd.DataFrame, column: str, names: list, reference: str) -> pd.DataFrame:
     """Cells of some labels with the cell of the reference that agrees in everything else."""
     keys = [axis for axis in AXES if axis != column] + PAIR
     ours = rows[rows[column].isin(matching(list(rows[column].unique()), names))]
@@ -185,14 +222,15 @@ def beside(rows: pd.DataFrame, column: str, names: list, reference: str) -> pd.D
 def masks(_study: Study, part: dict, rows: pd.DataFrame):
     """Masks of scorers against magnitude's."""
     rows = rows[(rows["correction"] == "none") & (rows["recalibration"] == "none")]
-    pairs = beside(rows, "scorer", part["scorers"], part.get("reference", "magnitude"))
+    pairs = counterparts(rows, "scorer", part["scorers"], part.get("reference", "magnitude"))
     return pairs["mask"] != pairs["mask_reference"], NAN
 
 
 def repairs(study: Study, part: dict, rows: pd.DataFrame):
     """Float32 accuracies of corrected cells against uncorrected ones, where the cancellation identity applies."""
     in_float32 = rows["accuracy"].where(rows["precision"] == "float32", rows["cell"].map(study.float32))
-    pairs = beside(rows.assign(exact=in_float32), "correction", part["corrections"], part.get("reference", "none"))
+    reference = part.get("reference", "none")
+    pairs = counterparts(rows.assign(exact=in_float32), "correction", part["corrections"], reference)
     applies = pairs["identity_covered"].astype(bool) & ~(pairs["identity_ratio"] > LARGEST_RATIO)
     pairs = pairs[applies & pairs["exact"].notna() & pairs["exact_reference"].notna()]
     difference = 100 * (pairs["exact"] - pairs["exact_reference"]).abs()
@@ -209,7 +247,9 @@ def bound(_study: Study, _part: dict, rows: pd.DataFrame):
     """Kept score mass against its lower bound, which holds for beta = 1."""
     rows = unrepaired(rows)
     cells = [[scope for scope in cell if scope.get("bound") is not None] for cell in scopes_of(rows)]
-    return pd.Series([any(scope["s_eff"] < scope["bound"] for scope in cell) for cell in cells if cell], dtype=bool), NAN
+    return pd.Series(
+        [any(scope["s_eff"] < scope["bound"] - 1e-9 for scope in cell) for cell in cells if cell], dtype=bool
+    ), NAN
 
 
 def unrepaired(rows: pd.DataFrame) -> pd.DataFrame:
@@ -233,9 +273,9 @@ def beta(_study: Study, _part: dict, rows: pd.DataFrame):
 
 
 ESTIMANDS = {
-    "contrast": means, "combination": means, "ratio": means, "trend": trend, "association": association, "sign_change": sign_change,
-    "differs": differs, "mask_identity": identity, "repair_identity": identity, "emp_bound": identity,
-    "emp_beta": identity,
+    "contrast": means, "combination": means, "ratio": means, "trend": trend, "association": association,
+    "sign_change": sign_change, "differs": differs, "mask_identity": identity, "repair_identity": identity,
+    "emp_bound": identity, "emp_beta": identity,
 }  # fmt: skip
 
 
@@ -270,10 +310,10 @@ def decide_claim(study: Study, claim: dict) -> tuple[str, list[Decision]]:
         part.adjusted = step
         testable = any(not answer.untestable for answer in part.answers)
         part.verdict = "inconclusive" if testable else "not testable"
-        if part.p <= ALPHA:
-            part.verdict = "supported"
-        elif part.adjusted <= ALPHA:
+        if part.adjusted < ALPHA:
             part.verdict = "contradicted"
+        elif part.p < ALPHA:
+            part.verdict = "supported"
     verdicts = [part.verdict for part in parts]
     for verdict in ("contradicted", "not testable", "inconclusive"):
         if verdict in verdicts:
@@ -283,10 +323,18 @@ def decide_claim(study: Study, claim: dict) -> tuple[str, list[Decision]]:
 
 def main() -> None:
     """Print the verdicts of a study."""
-    folder = Path(sys.argv[1])
-    study = Study.read(folder)
-    decided = [(claim["id"], *decide_claim(study, claim)) for claim in read_claims(folder / "claims.yaml")]
-    if "--json" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("claims", nargs="*", help="ids; default: all")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    study = Study.read(options.study)
+    claims = [
+        claim for claim in read_claims(options.study / "claims.yaml")
+        if not options.claims or claim["id"] in options.claims
+    ]  # fmt: skip
+    decided = [(claim["id"], *decide_claim(study, claim)) for claim in claims]
+    if options.json:
         records = [
             {"claim": claim, "verdict": verdict, "parts": [asdict(part) for part in parts]}
             for claim, verdict, parts in decided

@@ -70,7 +70,9 @@ def read_claims(path: Path) -> list[dict]:
     claims = [claim for name in content.get("include", ()) for claim in read_claims(PAPERS / f"{name}.yaml")]
     for claim in content.get("claims", ()):
         defaults = {key: claim[key] for key in ("where", "gate", "readings") if key in claim}
-        parts = [primary_reading(defaults | part) for part in claim["parts"] if part.get("role", "primary") == "primary"]
+        parts = [
+            primary_reading(defaults | part) for part in claim["parts"] if part.get("role", "primary") == "primary"
+        ]
         claims.append({"id": claim["id"], "parts": parts})
     return claims
 
@@ -233,10 +235,13 @@ def samples_of(study: Study, part: dict, terms: list[dict], along: str = "") -> 
         if group["same"].all():
             continue
         images = rows.loc[rows["dataset"] == group["dataset"].iloc[0], "n_test"].min()
-        models = group.groupby(["checkpoint", along] if along else ["checkpoint"], sort=False)["value"].mean(skipna=False)
+        models = group.groupby(["checkpoint", along] if along else ["checkpoint"], sort=False)["value"].mean(
+            skipna=False
+        )
         values = (models.unstack(along).sort_index(axis=1) if along else models).dropna()
         if len(values):
-            samples.append(Sample(dict(zip(columns, key, strict=True)), values, 100 / images / math.sqrt(12)))
+            floor = 100 / images / math.sqrt(12) if part.get("value", "accuracy") in ("accuracy", "change") else 0.0
+            samples.append(Sample(dict(zip(columns, key, strict=True)), values, floor))
     return samples
 
 
@@ -268,5 +273,7 @@ def gates(study: Study, part: dict) -> list[tuple[dict, bool]]:
 def informative(setting: dict, judged: list[tuple[dict, bool]]) -> bool:
     """Whether no gate that agrees with the setting in all shared columns is closed."""
     return all(
-        open_ for gate, open_ in judged if all(gate[column] == setting[column] for column in gate.keys() & setting.keys())
+        open_
+        for gate, open_ in judged
+        if all(gate[column] == setting[column] for column in gate.keys() & setting.keys())
     )

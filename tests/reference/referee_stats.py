@@ -1,4 +1,4 @@
-"""The referee's own statistics: what `recompute.py` tests with, in NumPy and SciPy alone. Numbers are percentage points."""
+"""The referee's own statistics: what `recompute.py` tests with, in NumPy and SciPy alone; percentage points."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ def mean_test(values, strata, kind, margin, floor, bootstrap=False):
     if np.all(np.abs(values) < 1e-9):
         return mean, mean, mean, NAN, NAN
     shares = np.array([max(part.std(ddof=1), floor) ** 2 / len(part) for part in by_stratum])
+    null = margin if kind == "superiority" else -margin
+    if shares.sum() == 0:  # nothing varies, and no resolution is known
+        return mean, NAN, NAN, *((NAN, NAN) if kind == "equivalence" else sign_flip(values - null))
     se = math.sqrt(shares.sum()) / len(shares)
     df = shares.sum() ** 2 / sum(share**2 / (len(part) - 1) for share, part in zip(shares, by_stratum, strict=True))
     half = stats.t.ppf(0.975, df) * se
@@ -28,8 +31,9 @@ def mean_test(values, strata, kind, margin, floor, bootstrap=False):
         p, against = equivalence(mean, se, df, margin)
         if np.sum(np.abs(values) >= 1e-9) < 3:
             p = NAN
+    elif np.ptp(values) < 1e-12:
+        p, against = sign_flip(values - null)
     else:
-        null = margin if kind == "superiority" else -margin
         p, against = stats.t.sf((mean - null) / se, df), stats.t.cdf((mean - null) / se, df)
         if bootstrap and len(by_stratum) == 1:
             p_bootstrap, against_bootstrap = bootstrap_t(values, null, floor)
@@ -41,6 +45,20 @@ def equivalence(mean, se, df, margin):
     """Two one-sided tests, and the p-value of a mean outside the margin."""
     inner, outer = (abs(mean) - margin) / se, (abs(mean) + margin) / se
     return stats.t.cdf(inner, df), stats.t.sf(inner, df) + stats.t.sf(outer, df)
+
+
+def all_signs(n):
+    """All patterns of signs of n models; the first has no change."""
+    if n > 14:
+        raise NotImplementedError("all signs are enumerated to 14 models")
+    return np.array(list(itertools.product((1, -1), repeat=n)))
+
+
+def sign_flip(values):
+    """Share of sign patterns whose sum is at least, and at most, as large as the observed one."""
+    sums = all_signs(len(values)) @ values
+    slack = 1e-9 * np.abs(values).sum()
+    return float(np.mean(sums >= sums[0] - slack)), float(np.mean(sums <= sums[0] + slack))
 
 
 def correlation_test(rho):
@@ -105,10 +123,7 @@ def max_t(table):
     """Chance that the largest t of all columns is as large, over all signs of the models (to 14 models)."""
     n = len(table)
     table = table[:, table.std(axis=0) > 1e-9]
-    if n > 14 or not table.shape[1]:
-        raise NotImplementedError("all signs are enumerated to 14 models, and some column must vary")
-    signs = np.array(list(itertools.product((1, -1), repeat=n)))
-    means = signs @ table / n
+    means = all_signs(n) @ table / n
     t = means / np.sqrt(((table**2).sum(axis=0) / n - means**2) / (n - 1))  # the squares do not change with the signs
     largest = t.max(axis=1)
     return float(np.mean(largest >= largest[0] - 1e-9))

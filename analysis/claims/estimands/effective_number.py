@@ -15,7 +15,10 @@ from analysis.evidence.evidence import Evidence
 
 
 class EmpBound(Part):
-    """The score mass that EMP keeps is never under its lower bound, in any scope (beta = 1)."""
+    """The score mass that EMP keeps is never under its lower bound, in any scope (beta = 1).
+
+    Compared are the cells without repair; a cell with a scope below its bound is a mismatch.
+    """
 
     estimand: Literal["emp_bound"]
     kind: Literal["identity"] = "identity"
@@ -23,9 +26,10 @@ class EmpBound(Part):
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per data set, model and granularity."""
         kept = emp_rows(chosen_rows(evidence, self))
+        below = kept["violations"].gt(0)
         return [
             identity_question(
-                self, setting, "score mass that EMP keeps, above its bound", cells, int(cells["violations"].sum()),
+                self, setting, "score mass that EMP keeps, above its bound", cells, int(below[cells.index].sum()),
                 {"scopes compared": int(cells["bounded"].sum())}, test="kept score mass >= its bound",
                 details={"least mass above the bound": float(cells["slack"].min())},
             )
@@ -34,7 +38,10 @@ class EmpBound(Part):
 
 
 class EmpBeta(Part):
-    """A larger beta of EMP never keeps fewer units of the same scores."""
+    """A larger beta of EMP never keeps fewer units of the same scores.
+
+    Each cell without repair is compared with that of the next smaller beta; the units of all scopes are summed up.
+    """
 
     estimand: Literal["emp_beta"]
     kind: Literal["identity"] = "identity"

@@ -19,7 +19,7 @@ class MaskIdentity(Part):
     """The masks of `scorers` equal the mask of `reference` in the same block.
 
     Equal scores are ordered by magnitude, so units that tie after a transform keep their order: they are counted,
-    and a mask that differs is a mismatch with or without them.
+    and a mask that differs is a mismatch with or without them. Masks that several repairs share are compared once.
     """
 
     estimand: Literal["mask_identity"]

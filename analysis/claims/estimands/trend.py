@@ -62,8 +62,9 @@ class Trend(TermsPart):
 class SignChange(TermsPart):
     """The sum of arms is positive at one sparsity and negative at another.
 
-    Both signs are tested by max-T over the sparsities. It is contradicted where one sign, or no difference, holds at
-    every sparsity.
+    Both signs are tested by max-T over the sparsities; the larger p-value is that of support. It is contradicted where
+    one sign, or no difference, holds at every sparsity: over the sparsities, the largest p-value for a positive mean,
+    for a negative one (paired t) and for equivalence within the margin; the smallest of these three, times 3.
     """
 
     estimand: Literal["sign_change"]
@@ -165,7 +166,9 @@ class Association(TermsPart):
 class Differs(TestedPart):
     """The labels of an axis do not all have the same accuracy: Friedman's test, or a paired t test of two.
 
-    It is contradicted where every pair is equivalent within the margin.
+    The p-values are those of Iman and Davenport's F, or two-sided. It is contradicted where every pair is equivalent
+    within the margin: the p-value is the largest over the pairs. Labels that differ, but by less than the margin, can
+    have both p-values under the level: contradicted, since so small a difference counts as none.
     """
 
     estimand: Literal["differs"]

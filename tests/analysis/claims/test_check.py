@@ -75,7 +75,7 @@ def test_claims_that_fit_the_study_have_no_finding(found):
         ("correction: none", "correction: asrr", "no correction is named 'asrr'; did you mean 'asr'?"),
         ("recalibration: none", "recalibration: em", "no recalibration is named 'em'; did you mean 'ema', which this"),
         ("recalibration: none", "model: cmn", "no model is named 'cmn'; did you mean 'cnn'?"),
-        ("recalibration: none", 'model: "resnet*"', "no model is named 'resnet*'; this study has cnn, vit"),
+        ("recalibration: none", 'search: "dbi*"', "no search is named 'dbi*'; this study has 'none'"),
         ("recalibration: none", "dataset: digts", "no data set is named 'digts'; did you mean 'digits'?"),
         ("recalibration: none", "search: db", "no search is named 'db'; did you mean 'dbo', which this study does not"),
         ("gate: {scorer: magnitude}", "gate: {correction: reconstuct}", "line 14, column 16: no correction is named"),

@@ -145,9 +145,18 @@ def test_bootstrap_t_is_not_claimed_for_several_architectures():
 
 
 def test_one_model_of_an_architecture_has_no_spread():
-    assert (
-        run_mean_test([1.0, 2.0, 3.0], ["a", "a", "b"], "superiority", 0, "t").category == "one model per architecture"
-    )
+    found = run_mean_test([1.0, 2.0, 3.0], ["a", "a", "b"], "superiority", 0, "t")
+    assert found.category == "one model per architecture"
+    assert found.effect == (1.5 + 3) / 2  # architectures have equal weight all the same
+
+
+def test_the_spread_of_each_architecture_is_at_least_the_resolution():
+    values = [1.0, 1.0, 1.0, 2.0, 3.0, 4.0]
+    found = run_mean_test(values, ["a"] * 3 + ["b"] * 3, "superiority", 0.0, "t", least_sd=0.5)
+    v, w = 0.5**2 / 3, 1 / 3
+    df = (v + w) ** 2 / (v**2 / 2 + w**2 / 2)
+    assert found.df == pytest.approx(df)
+    assert found.p == pytest.approx(stats.t.sf(2 / (math.sqrt(v + w) / 2), df))
 
 
 def test_the_default_margin_is_half_a_point_or_three_images():

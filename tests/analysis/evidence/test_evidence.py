@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pandas as pd
 import pytest
 
+from analysis.evidence import frames
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.fusion import searches
 from bench.data.load import data_facts
 from bench.study.spec import DataSpec
 
@@ -114,3 +117,22 @@ def test_the_share_of_the_largest_class_is_stored_with_a_study(tmp_path):
     evidence = Evidence(rows=None, checks=None, dense=None, meta=meta)
     assert evidence.chance("digits") == facts.chance
     assert 0.1 <= facts.chance < 0.15
+
+
+def test_a_filter_is_computed_once_and_gives_what_the_pure_function_gives(fused):
+    data = Evidence.of(fused(seeds=2))
+    expected = {
+        "pruned": frames.pruned(data.rows),
+        "evaluated": frames.done(frames.pruned(data.rows)),
+        "main": frames.main_rows(data.rows),
+        "plain": frames.done(frames.unrepaired(frames.unsearched(frames.main_rows(data.rows)))),
+        "unrepaired": frames.unrepaired(data.rows),
+        "searched": frames.searched(data.rows),
+        "searches": searches(data.rows),
+        "escapes": frames.escape(frames.unrepaired(data.rows)),
+        "dense_evaluated": frames.done(data.rows[data.rows["scorer"].eq("dense")]),
+    }
+    for name, frame in expected.items():
+        assert len(frame) > 0
+        pd.testing.assert_frame_equal(getattr(data, name), frame)
+        assert getattr(data, name) is getattr(data, name)

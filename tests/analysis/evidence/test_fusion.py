@@ -109,7 +109,9 @@ def test_a_search_that_ends_at_equal_weights_is_not_tested(fused):
 def test_the_table_holds_what_was_put_in(fused):
     rows = fused(budget=60, searches=("equal", "dbo(evaluations=60)")).rows
     found = fusion.searches(rows)
-    table = search_table(found, searched_escapes(evidence_of(rows)), search_gains(evidence_of(rows))).set_index("Scorer + search")
+    table = search_table(found, searched_escapes(evidence_of(rows)), search_gains(evidence_of(rows))).set_index(
+        "Scorer + search"
+    )
     searched = table.loc["v1 + dbo (60 evaluations)"]
     assert set(searched["Over magnitude (points)"]) == {"+5.00"}
     assert set(searched["Over equal weights (points)"]) == {"+3.00"}

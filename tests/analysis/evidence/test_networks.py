@@ -18,15 +18,19 @@ from analysis.report.content import sections
 from analysis.report.markup import latex_table, numeric_columns
 from analysis.report.render import render
 from analysis.tables import layers_table, settings_table
+from bench.store.registration_level import NOT_REGISTERED, Level
 
 pytestmark = pytest.mark.long
+
+UNREGISTERED = Level(NOT_REGISTERED, "the evidence has no registration")
 
 SMALL = {"models": ("cnn",), "seeds": 2, "sparsities": (0.5,), "recalibrations": ("none",), "repairs": False,
          "scorers": ("magnitude", "l2")}  # fmt: skip
 
 
 def table(data, section, name):
-    [found] = [t for s in sections(Evidence.of(data), [], UNREGISTERED) if s.id == section for t in s.tables if t.name == name]
+    found = sections(Evidence.of(data), [], UNREGISTERED)
+    [found] = [one for own in found if own.id == section for one in own.tables if one.name == name]
     return found
 
 
@@ -67,7 +71,7 @@ def test_a_table_of_many_layers_is_folded(study, network, with_networks, blocks,
     assert len(found.frame) == 2 * blocks + 2
     assert "head: excluded by the study." in found.notes
     assert [note for note in found.notes if note.startswith("cut along: ")]
-    text = render(data, [])["index.html"].decode()
+    text = render(Evidence.of(data), [])["index.html"].decode()
     assert ("Layers of cnn on digits (62 rows)</summary>" in text) == folded
 
 
@@ -77,7 +81,7 @@ def test_more_than_5_percent_of_the_macs_left_dense_is_a_warning(study, network,
     found = table(data, "accuracy", "settings")
     expected = f"cnn on digits: {head}.0 % of the MACs are left dense at granularity weight: head ({head}.0 %)."
     assert list(found.warnings) == ([expected] if warned else [])
-    files = {name: content.decode() for name, content in render(data, []).items()}
+    files = {name: content.decode() for name, content in render(Evidence.of(data), []).items()}
     page = files["index.html"].replace("\N{NO-BREAK SPACE}", " ")
     assert (f'<p class="warning"><strong>Warning:</strong> {expected}</p>' in page) == warned
     assert ("> **Warning:** cnn on digits" in files["report.md"]) == warned
@@ -104,7 +108,7 @@ def test_next_to_every_speed_up_stands_what_is_left_dense(study, network, with_n
     ]
     assert "left dense: head (16 %, 4.0 %), biases, normalisation and other vectors (20 %, 0 %)." in found.notes[0]
     assert "MACs" in found.caption
-    latex = render(data, [])["tables/settings.tex"].decode()
+    latex = render(Evidence.of(data), [])["tables/settings.tex"].decode()
     assert "cnn on digits, weight: 64 \\% of parameters" in latex
     assert "Warning" not in latex
 
@@ -186,7 +190,7 @@ def test_rows_of_schema_1_say_what_their_speed_up_counts(study, of_schema_1):
 
 
 def test_rows_of_today_do_not_mention_schema_1(study, network, with_networks):
-    page = render(with_networks(study(**SMALL), cnn=network()), [])["index.html"].decode()
+    page = render(Evidence.of(with_networks(study(**SMALL), cnn=network())), [])["index.html"].decode()
     assert "schema 1" not in page
     assert "<td>left dense</td>" in page
 
@@ -232,7 +236,8 @@ def test_names_of_layers_are_text_everywhere(study, network, with_networks):
     layer = {**plain.layers[0], "layer": name, "kind": name, "dense": {"weight": f"{name}: {name}", "channel": None}}
     layer |= {"units": {"channel": 3}}
     hostile = dataclasses.replace(plain, layers=(layer, *plain.layers[1:]), notes=(name,))
-    files = {n: c.decode() for n, c in render(with_networks(study(**SMALL), cnn=hostile), []).items()}
+    data = Evidence.of(with_networks(study(**SMALL), cnn=hostile))
+    files = {n: c.decode() for n, c in render(data, []).items()}
     assert "<img src=x" not in files["index.html"]
     assert "<img src=x" not in files["report.md"]
     assert "\\input{" not in files["tables/layers-digits-cnn.tex"]

@@ -14,16 +14,18 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import read_parquet, write_beside, write_parquet
 from analysis.report import across
 from analysis.report.content import sections
 from analysis.report.render import render_report, template_environment
 from bench.store import schema
 from bench.store.reader import typed
+from bench.store.registration_level import NOT_REGISTERED, Level
 
 pytestmark = pytest.mark.long
 
-CLAIMS = "include: [sics, asr]\n"
+CLAIMS = "version: 2\ninclude: [sics, asr]\n"
 SMALL = {
     "models": ("cnn",),
     "seeds": 2,
@@ -117,10 +119,12 @@ def test_sections_come_in_their_order_verdicts_first(report):
     text = (report / "index.html").read_text()
     order = re.findall(r'<section id="(\w+)">', text)
     assert order == [
-        "verdicts", "accuracy", "escape", "repairs", "overlap", "across", "images", "dense", "checks", "fates",
-        "checklist", "methods", "provenance",
+        "verdicts", "robustness", "accuracy", "escape", "repairs", "overlap", "across", "images", "dense", "checks",
+        "fates", "checklist", "methods", "provenance",
     ]  # fmt: skip
-    assert text.index("<caption>Verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
+    assert (
+        text.index("<caption>Exploratory verdicts") < text.index("Exploratory.") < text.index('<section id="accuracy">')
+    )
 
 
 def test_every_claim_is_folded_and_stands_with_its_paper(report):
@@ -140,7 +144,7 @@ def test_scorers_across_settings_are_described_and_nothing_is_decided(report):
     section = text[text.index('<section id="across">') : text.index('<section id="images">')]
     assert "Granularity channel, allocation uniform: the scorers differ (F = " in section
     assert "9 samples, so none is under 0.10" in section
-    assert "A picture beside the tests, not one of them" in section
+    assert "A picture of the ranks, not a test" in section
     assert text.index("Exploratory.") < text.index(section) < text.index('<section id="dense">')
 
 
@@ -160,8 +164,8 @@ def test_a_study_with_searches_has_sections_on_them(fused_report):
     text = (fused_report / "index.html").read_text()
     order = re.findall(r'<section id="(\w+)">', text)
     assert order == [
-        "verdicts", "accuracy", "escape", "searches", "complexity", "kappa", "repairs", "overlap", "emp", "across",
-        "images", "dense", "checks", "fates", "checklist", "methods", "provenance",
+        "verdicts", "robustness", "accuracy", "escape", "searches", "complexity", "kappa", "repairs", "overlap", "emp",
+        "across", "images", "dense", "checks", "fates", "checklist", "methods", "provenance",
     ]  # fmt: skip
     assert "the ten sections that follow" in text
     assert "the six sections that follow" not in text
@@ -338,7 +342,7 @@ def test_a_study_in_which_nothing_ran_yet_still_has_a_report(study, folder):
 
 def test_without_claims_the_report_says_so(study, folder):
     text = render_report(folder(study(seeds=2, granularities=("weight",)), claims=None)).read_text()
-    assert "No claim was to be decided." in text
+    assert "The study states no claims." in text
 
 
 def test_files_of_an_earlier_report_go_and_foreign_files_stay(study, folder):
@@ -358,7 +362,7 @@ def test_nothing_to_report_is_said_in_one_line(tmp_path):
 
 
 def test_checklist_of_a_study_that_meets_little(study):
-    found = {s.id: s for s in sections(study(models=("cnn",), seeds=1), [])}
+    found = {s.id: s for s in sections(Evidence.of(study(models=("cnn",), seeds=1)), [], Level(NOT_REGISTERED, "none"))}
     met = dict(found["checklist"].tables[0].frame[["Requirement", "Met"]].itertuples(index=False))
     assert met == {
         "At least 3 pairs of data set and architecture": "not met",

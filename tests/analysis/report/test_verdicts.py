@@ -1,18 +1,27 @@
-"""Verdicts are grouped by paper, and nothing is lost in the grouping."""
+"""Verdicts are grouped by paper, headed by what the registration proves, and show what each rests on."""
 
 import pytest
 
 from analysis.claims.records import ClaimResult
-from analysis.report.verdicts import by_paper, verdict_rows, verdicts
+from analysis.evidence.evidence import Evidence
+from analysis.report.claim_words import CLAIM_WORDS
+from analysis.report.verdicts import by_paper, verdicts
+from bench.store.registration_level import CLAIMED_ORDER, NOT_REGISTERED, Level
 
 SICS, ASR = "arXiv 2605.09345, Lemma 1", "our reading of a question that arXiv 2605.21426 leaves open"
+UNREGISTERED = Level(NOT_REGISTERED, "the evidence has no registration")
 
 
-def claim(name, verdict="supported", source=SICS, notes=(), text=None, setting="transfer"):
+def claim(name, verdict="supported", source=SICS, **changes):
     return ClaimResult(
-        id=name, text=text or f"{name} holds.", source=source, verdict=verdict, notes=notes, setting=setting,
-        registered=False, claims_hash="0" * 64, parts=(),
+        id=name, text=f"{name} holds.", source=source, verdict=verdict, scope="transfer: digits",
+        claims_hash="0" * 64, parts=(), **changes,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(study):
+    return Evidence.of(study(seeds=2, models=("cnn",), granularities=("weight",), allocations=("uniform",)))
 
 
 def test_claims_stand_with_their_paper_in_the_order_of_the_file():
@@ -26,44 +35,43 @@ def test_claims_stand_with_their_paper_in_the_order_of_the_file():
     ]
 
 
-def test_one_claim_tested_several_times_with_one_outcome_is_one_row():
-    modes = ("ema", "cumulative", "exact")
-    results = [
-        claim(f"A4 ({mode})", "refuted" if mode == "ema" else "supported", ASR, text=f"It can. [recalibration: {mode}]")
-        for mode in modes
+def test_claims_that_are_not_testable_are_folded_at_the_end(data):
+    results = [claim("P3", "not testable"), claim("P1"), claim("A1", "contradicted", ASR)]
+    section = verdicts(data, results, UNREGISTERED)
+    tables = [
+        (table.name, table.folded, list(table.frame["Claim"])) for table in section.tables if "Claim" in table.frame
     ]
-    table = verdict_rows(results)
-    assert table[["Claim", "What it says", "Verdict"]].to_numpy().tolist() == [
-        ["A4 (ema)", "It can. [recalibration: ema]", "refuted"],
-        ["A4 (cumulative, exact)", "It can.", "supported"],
-    ]
-
-
-@pytest.mark.parametrize("changed", [{"notes": ("descriptive only",)}, {"setting": ""}, {"text": "Other."}])
-def test_what_differs_in_anything_shown_stays_apart(changed):
-    results = [claim("A1 (a)", text="Same. [m: a]"), claim("A1 (b)", **({"text": "Same. [m: b]"} | changed))]
-    assert len(verdict_rows(results)) == 2
-
-
-def test_one_reason_of_several_parts_is_said_once():
-    notes = ("part a: no cell", "part b: no cell", "part c: too few", "descriptive only")
-    (row,) = verdict_rows([claim("P1", "not testable", notes=notes)]).to_dict("records")
-    assert row["Beside it"] == "a, b: no cell; c: too few; descriptive only"
-
-
-def test_what_is_not_testable_stands_folded_at_the_end(study):
-    results = [claim("P3", "not testable"), claim("P1"), claim("A1", "refuted", ASR)]
-    section = verdicts(study(seeds=2), results)
-    assert [(table.name, table.folded, list(table.frame["Claim"])) for table in section.tables] == [
+    assert tables == [
         ("verdicts-2605-09345", False, ["P1"]), ("verdicts-2605-21426", False, ["A1"]),
         ("verdicts-untested", True, ["P3"]),
     ]  # fmt: skip
-    assert section.text[0] == "Of 3 claims: 1 not testable, 1 supported, 1 refuted."
-    assert "Registered before data: no" in section.text[1]
     assert not section.exploratory
 
 
-def test_no_claims_have_no_table(study):
-    section = verdicts(study(seeds=2), [])
+def test_what_is_not_registered_is_headed_exploratory_in_text_title_and_column(data):
+    section = verdicts(data, [claim("P1")], UNREGISTERED)
+    assert section.text[1].startswith("Exploratory: this study is not registered")
+    assert section.tables[0].title.startswith("Exploratory verdicts: ")
+    assert list(section.tables[0].frame["Registration"]) == ["not registered (exploratory)"]
+
+
+def test_a_registered_study_is_headed_by_its_level(data):
+    section = verdicts(data, [claim("P1")], Level(CLAIMED_ORDER, "the registration was in commit 0123456789ab"))
+    assert section.text[1].startswith(f"Registration: {CLAIMED_ORDER}; the registration was in commit 0123456789ab.")
+    assert section.tables[0].title.startswith("Verdicts: ")
+    assert list(section.tables[0].frame["Registration"]) == [CLAIMED_ORDER]
+    assert "xploratory" not in " ".join(section.text)
+
+
+def test_the_terms_of_the_section_are_explained_in_it(data):
+    section = verdicts(data, [claim("P1")], UNREGISTERED)
+    (terms,) = [table for table in section.tables if table.name == "verdict-terms"]
+    assert set(terms.frame["Term"]) == {term for term, _ in CLAIM_WORDS}
+    assert {"role", "quantifier", "gate", "reading", "robust", "scope", "basis"} <= set(terms.frame["Term"])
+
+
+def test_no_claims_have_no_table(data):
+    section = verdicts(data, [], UNREGISTERED)
     assert section.tables == ()
-    assert section.text[0] == "No claim was to be decided."
+    assert section.text[0] == "The study states no claims."
+    assert not any(sentence.startswith("Exploratory") for sentence in section.text)

@@ -48,10 +48,13 @@ def amended(record, claims, rows=0):
 def rows_of(source=None):
     """Rows of two models and two draws, with seeds that follow from a source, or as the study numbers them."""
     seed = (lambda _stream, number: number) if source is None else (lambda stream, n: derived_seed(source, stream, n))
+    cells = [(seed("train", model), seed("calibration", draw), f"m{model}") for model in range(2) for draw in range(2)]
     return pd.DataFrame(
-        [("net", seed("train", model), seed("calibration", draw), "done") for model in range(2) for draw in range(2)],
-        columns=["model", "train_seed", "calibration_draw", "state"],
-    )
+        [("digits", "net", *cell, "done", 0.5, 4, bytes([0b10100000])) for cell in cells],
+        columns=[
+            "dataset", "model", "train_seed", "calibration_draw", "checkpoint", "state", "accuracy", "n_test", "correct",
+        ],
+    )  # fmt: skip
 
 
 def level_of(record, rows=None, claims=CLAIMS, study=STUDY, verify=None):
@@ -176,3 +179,19 @@ def test_given_checkpoints_are_never_before_the_data():
     rows = rows_of(record.seed_source).assign(model="ours", train_seed=pd.NA)
     level = level_of(record, rows, study=study, verify=verify)
     assert (level.word, level.given, level.is_before_data) == (TIME_STAMPED, ("ours",), False)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("accuracy", 0.75, "the accuracy is not the share of the correctness bits in 1 row"),
+        ("correct", None, "the accuracy is not the share of the correctness bits in 1 row"),
+        ("checkpoint", "m1", "models of different seeds have the same weights"),
+    ],
+)
+def test_rows_that_contradict_themselves_are_not_registered(column, value, reason):
+    record = record_of()
+    rows = rows_of(record.seed_source)
+    rows.loc[0, column] = value
+    level = level_of(record, rows)
+    assert (level.word, level.reason) == (NOT_REGISTERED, reason)

@@ -16,6 +16,7 @@ from bench.store.registration_level import CLAIMED_ORDER, SELF_ATTESTED, TIME_ST
 from bench.study.registered import (
     begin_registered,
     check_registration,
+    files_differing,
     finished_rows,
     refuse_data,
     store_amendments,
@@ -205,6 +206,31 @@ def test_amendments_reach_the_store(folder, store):
     assert stored_record(store).amendments == amended.amendments
 
 
+def test_a_removed_amendment_is_refused(folder, store, add_row):
+    begin(store, folder)
+    add_row()
+    store_amendments(store, amend(folder, read_record(folder), DESIGN, OTHER, reason="r", rows=1))
+    (folder / "amendments.json").unlink()
+    with pytest.raises(UserError, match=r"amendments\.json: lacks an amendment that was stored with the rows"):
+        begin(store, folder)
+
+
+def test_files_that_differ_from_the_evidence_are_named(folder, store):
+    stored = begin(store, folder)
+    assert files_differing(folder, stored) == []
+    amend(folder, read_record(folder), DESIGN, OTHER, reason="r", rows=1)
+    assert files_differing(folder, stored) == ["amendments.json"]
+    stamp(folder)
+    path = folder / "registration.json"
+    path.write_text(path.read_text().replace('"seen":""', '"seen":"a"'))
+    (folder / "amendments.json").unlink()
+    assert files_differing(folder, stored) == ["registration.json", "registration.tsr"]
+    path.write_text("{}")
+    assert files_differing(folder, stored) == [f"{path}: is not what `prunebench register` wrote there; restore it"]
+    path.unlink()
+    assert files_differing(folder, stored) == ["registration.json (missing)"]
+
+
 def test_the_order_holds_where_the_commit_is_an_ancestor_of_the_evidence(folder, store, commit):
     first = commit()
     level = Level(CLAIMED_ORDER, "", begin(store, folder))
@@ -222,10 +248,11 @@ def test_an_order_that_the_history_does_not_show_is_self_attested(folder, store,
     commit()
     (folder / "report").mkdir()
     (folder / "report" / "data.parquet").touch()
-    together = commit()  # the evidence is not later than the registration's stored commit
+    together, later = commit(), commit()  # the evidence is not later than the registration's stored commit
     record = begin(store, folder)
     for stored, reason in (
-        (together, "is no ancestor of"),
+        (together, "holds the registration and the evidence"),
+        (later, "is no ancestor of"),
         ("0" * 40, "no repository here has commit 000000000000"),
         (None, "was not committed when the run began"),
     ):

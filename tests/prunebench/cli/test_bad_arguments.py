@@ -43,6 +43,7 @@ COMMANDS = (
     "show",
     "report",
     "claims",
+    "overview",
     "kappa",
     "power",
     "list",

@@ -239,6 +239,20 @@ def test_changed_code_and_libraries_are_recorded_and_shown(small, command, verif
     assert found["changes in the runs"][1].startswith("numpy 1.0 -> ")
 
 
+def test_a_changed_accuracy_is_noticed(registered, verified):
+    with database(registered) as connection:
+        connection.execute("UPDATE rows SET accuracy = 0.5 WHERE cell IN (SELECT cell FROM rows LIMIT 2)")
+    found = verified(registered)
+    assert found["level"] == "not registered"
+    assert found["because"] == "the accuracy is not the share of the correctness bits in 2 rows"
+
+
+def test_an_edited_registration_is_named(registered, verified):
+    path = registered / "registration.json"
+    path.write_text(path.read_text().replace('"seen":"nothing"', '"seen":"all"'))
+    assert verified(registered)["files that differ from the evidence"] == ["registration.json"]
+
+
 def test_deleted_rows_are_counted(registered, verified):
     with database(registered) as connection:
         cells = [cell for (cell,) in connection.execute("SELECT cell FROM rows LIMIT 3")]

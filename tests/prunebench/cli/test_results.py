@@ -1,8 +1,9 @@
-"""``report``, ``claims`` and ``power``."""
+"""``report``, ``claims``, ``overview`` and ``power``."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -13,11 +14,48 @@ def test_report_and_claims(finished, command):
     index = finished / "report" / "index.html"
     assert str(index) in result.out
     verdicts = json.loads(command("claims", finished, "--json").out)
-    assert {"P1", "P2", "C1"} <= {str(v) for row in verdicts for v in row.values()}
+    assert {"P1", "P2", "C1"} <= {row["id"] for row in verdicts}
+    assert {row["registration"] for row in verdicts} == {"not registered"}
+    kept = json.loads((finished / "report" / "records.json").read_text())
+    assert [{key: row[key] for key in kept[0]} for row in verdicts] == kept
+    lines = command("claims", finished).out.splitlines()
+    assert lines[0].startswith(f"Of {len(verdicts)} claims, ")
+    assert lines[1].startswith("Exploratory: this study is not registered")
+    named = [line.split("  ")[:2] for line in lines if line.split("  ")[0] in {row["id"] for row in verdicts}]
+    assert named == [[row["id"], row["verdict"]] for row in verdicts]
     (finished / "results.db").unlink()
     before = index.read_bytes()
     assert command("report", finished).code == 0
     assert index.read_bytes() == before
+
+
+def test_the_overview_of_a_study_and_a_copy_counts_it_once(finished, tmp_path, command):
+    shutil.copytree(finished, tmp_path / "copy")
+    done = command("overview", tmp_path)
+    assert done.code == 0
+    page = (tmp_path / "overview.md").read_bytes()
+    assert f"wrote {tmp_path / 'overview.md'}" in done.out
+    assert "copy and finished share checkpoints: they count as one study" in done.out
+    assert "The checklist is binding for the studies together" in done.out
+    (tmp_path / "LEARNED.md").write_text("- The masks are equal [copy: P1 = contradicted].\n")
+    again = command("overview", tmp_path, "--json")
+    assert again.code == 1
+    assert again.err.endswith("line 1: [copy: P1 = contradicted]: the record has the verdict supported\n")
+    found = json.loads(again.out)
+    assert [study["name"] for study in found["studies"]] == ["copy", "finished"]
+    assert all(part["means"] == [] for part in found["parts"])
+    assert command("overview", tmp_path).code == 1
+    assert (tmp_path / "overview.md").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("tiny", "no study with evidence is below it"), ("absent", "is not a folder")]
+)
+def test_an_overview_without_studies_gets_one_line(tiny, tmp_path, command, folder, said):
+    done = command("overview", tmp_path / folder)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {tmp_path / folder}: {said}")
+    assert done.err.count("\n") == 1
 
 
 def test_power_before_and_after_a_run(tiny, finished, command):

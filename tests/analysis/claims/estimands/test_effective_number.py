@@ -33,6 +33,9 @@ def test_a_mass_under_its_bound_contradicts(data, judge, changed):
     first = data.rows.index[data.rows["allocation"].eq("emp")][0]
     other = judge(changed(data, first, notes=units(s_eff=0.6)), BOUND)
     assert (other.verdict, sum(r.mismatches for part in other.parts for r in part.records)) == ("contradicted", 1)
+    under = {"n_eff": 6.5, "k": 6, "s_eff": 0.6, "bound": 0.7}
+    layers = judge(changed(data, first, notes=json.dumps({"emp": {"conv": under, "fc": under}})), BOUND)
+    assert [r.mismatches for part in layers.parts for r in part.records] == [1]  # cells are counted, not their layers
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(20, "supported"), (3, "contradicted")])
