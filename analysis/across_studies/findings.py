@@ -14,11 +14,12 @@ from scipy import stats
 
 from analysis.across_studies.studies import Study
 from analysis.claims.arms import Sample
+from analysis.claims.cells import lacking
 from analysis.claims.estimands.combination import Combination
 from analysis.claims.estimands.ratio import RatioOfMeans
 from analysis.claims.gates import Setting, registered_gates
 from analysis.claims.means import mean_over_settings, resolution
-from analysis.claims.outcomes import lacking, part_outcome
+from analysis.claims.outcomes import part_outcome
 from analysis.claims.parts import MeanPart, Part, Role
 from analysis.claims.readings import all_levels, primary_reading, read_as
 from analysis.claims.records import Basis, PartResult, Record, Verdict

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.claims.cells import chosen_rows
 from analysis.claims.parts import Part, Term
 from analysis.claims.values import WORDS, with_value
 from analysis.errors import AnalysisError
@@ -97,11 +98,6 @@ class Sample:
         if self.values.empty:
             return pd.DataFrame()
         return self.values.unstack("point").dropna().sort_index(axis=1)
-
-
-def chosen_rows(evidence: Evidence, part: Part) -> pd.DataFrame:
-    """Return the planned pruned rows that a part is about."""
-    return evidence.select(part.where, *part.limits)
 
 
 def samples(

@@ -18,6 +18,7 @@ KEPT = 0.1
 LACKING: dict[str, str] = {
     "accuracy": "no accuracy",
     "change": "the dense model of these cells was not evaluated",
+    "above_kept": "the dense model of these cells was not evaluated",
     "overfit": ("over-fit is not known: the dense models may have seen the search images, or nothing was searched"),
     "above_dense": "these rows were computed before channel variances were stored; rerun the cells to test this",
     "coexisting": "these rows were computed before channel variances were stored; rerun the cells to test this",

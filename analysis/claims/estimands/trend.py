@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
 
-from analysis.claims.arms import Arm, Comparison, Sample, chosen_rows, samples, sum_of_terms
+from analysis.claims.arms import Arm, Comparison, Sample, samples, sum_of_terms
+from analysis.claims.cells import chosen_rows
 from analysis.claims.means import default_margin, run_mean_test
 from analysis.claims.parts import LARGEST_POINTS, PowerTest, Term, TermsPart, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
