@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.evidence import frames
+from analysis.figure_style import styled
 from analysis.figures import facets
 from analysis.formats import percent
-from analysis.figure_style import styled
 
 #: Measure -> text, colour, marker, fill, place beside the middle of the lane.
 _LOOKS = {

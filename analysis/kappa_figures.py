@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from analysis.figure_style import styled
 from analysis.figures import facets
 from analysis.kappa.curves import DEGREES_SWEPT, EPS_SWEPT, Complexity, IntArray, ScorerComplexity, fingerprint
 from analysis.kappa_tables import degree
-from analysis.figure_style import styled
 
 _CURVE, _BEST = "#1a1a1a", "#56b4e9"
 #: Kappa 0, 1, 2: light to dark, so that they stay apart in grey.

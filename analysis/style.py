@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.typing import LineStyleType
 
 
-
 class Look(NamedTuple):
     """How one scorer or correction is drawn."""
 

@@ -127,7 +127,8 @@ def claim_lines(result: ClaimResult) -> list[str]:
     lines.append(f"{result.text} ({result.source})")
     for part in result.parts:
         settings = _settings(part.records) if part.records and part.kind != "identity" else ""
-        lines.append(f"{part.id}: {part_heading(part)}. {settings or _reason(part)} {left_out(part)}".strip())
+        text = " ".join(filter(None, (settings or _reason(part), _numbers(part.records), left_out(part))))
+        lines.append(f"{part.id}: {part_heading(part)}. {text}".strip())
     if result.robustness:
         lines.append(f"readings: {result.robustness}")
     return [*lines, f"caveats: {caveats(result.notes)}"] if result.notes else lines
@@ -163,6 +164,15 @@ def described_sentence(results: Sequence[ClaimResult]) -> str:
     if not found:
         return ""
     return f"Not testable, but described: the mean difference is above 0 in {'; '.join(found)}."
+
+
+def _numbers(records: Sequence[Record]) -> str:
+    """Return effect, interval and p-value of a part that one record decides; empty for several or an identity."""
+    if len(records) != 1 or records[0].effect is None or records[0].low is None:
+        return ""
+    record = records[0]
+    text = f"Mean difference {signed(record.effect)} points (95 % CI {signed_span(record.low, record.high)})"
+    return f"{text}, {p_text(record)}." if record.reported_p[0] is not None else f"{text}."
 
 
 def _reason(part: PartResult) -> str:

@@ -35,7 +35,7 @@ def check_claims(folder: Path) -> None:
     claims = folder / CLAIMS_FILE
     if claims.exists():
         # the parts of claims compute with pandas and scipy: a mistake in study.yaml is reported without these
-        from analysis.claims.read import claims_hash  # noqa: PLC0415
+        from analysis.claims.read import claims_hash
 
         claims_hash(claims)
 

@@ -14,11 +14,12 @@ from scipy import stats
 
 from analysis.across_studies.studies import Study
 from analysis.claims.arms import Sample
+from analysis.claims.cells import lacking
 from analysis.claims.estimands.combination import Combination
 from analysis.claims.estimands.ratio import RatioOfMeans
 from analysis.claims.gates import Setting, registered_gates
 from analysis.claims.means import mean_over_settings, resolution
-from analysis.claims.outcomes import lacking, part_outcome
+from analysis.claims.outcomes import part_outcome
 from analysis.claims.parts import MeanPart, Part, Role
 from analysis.claims.readings import all_levels, primary_reading, read_as
 from analysis.claims.records import Basis, PartResult, Record, Verdict
@@ -190,7 +191,7 @@ def _repeated(estimate: Estimate, used: Sequence[Record]) -> Estimate:
 
 
 def _samples(part: Part, evidence: Evidence, informative: Sequence[Setting] | None) -> list[Sample]:
-    """Return the numbers of every setting; a part about the mean is asked in its settings, too."""
+    """Return the numbers of every setting, also for a part about the mean over settings."""
     if not isinstance(part, MeanPart | RatioOfMeans):
         return []
     outcome = part_outcome(part.model_copy(update={"over": "every"}), evidence, informative, gated=False)

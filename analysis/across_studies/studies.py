@@ -15,7 +15,7 @@ from analysis.evidence.load import load
 from bench.store.registration_level import Verify, registration_level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """One study, decided.
 

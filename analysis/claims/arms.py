@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.claims.cells import chosen_rows
 from analysis.claims.parts import Part, Term
 from analysis.claims.values import WORDS, with_value
 from analysis.errors import AnalysisError
@@ -24,6 +25,8 @@ _ROW: tuple[str, ...] = (
     "checkpoint", "calibration_draw", "device_class", "state", "accuracy", "n_test", "sparsity_achieved",
     "dense_accuracy", "mask", "identity_covered", "identity_ratio",
 )  # fmt: skip
+#: Keys that group rows even where they are constant: there must be one, and a null sparsity is treated in its own way.
+_GROUPED = ("dataset", "sparsity")
 #: Columns that set the mask and nothing else: arms that differ in these alone and share a mask are one network.
 _MASK_COLUMNS = {"scorer", "search", "allocation"}
 #: Largest ratio (through BatchNorm's eps) at which the cancellation identity is taken to hold.
@@ -95,11 +98,6 @@ class Sample:
         if self.values.empty:
             return pd.DataFrame()
         return self.values.unstack("point").dropna().sort_index(axis=1)
-
-
-def chosen_rows(evidence: Evidence, part: Part) -> pd.DataFrame:
-    """Return the planned pruned rows that a part is about."""
-    return evidence.select(part.where, *part.limits)
 
 
 def samples(
@@ -233,7 +231,9 @@ def _combined(
     named = {column for arm in arms for column in arm.labels} | ({along} if along else set())
     if named & {"scorer", "search"}:
         named |= {"search", "method"}  # a scorer comes with its searches, and both make the method
-    keys = [key for key in _KEYS if key not in named]
+    free = [key for key in _KEYS if key not in named]
+    fixed = {key: chosen[key].iloc[0] for key in free if key not in _GROUPED and _is_constant(chosen[key])}
+    keys = [key for key in free if key not in fixed]  # grouping costs as much for a constant column as for any other
     block = [*keys, "checkpoint", "calibration_draw", "device_class", *([along] if along else [])]
     parts = [arm.among(chosen) for arm in arms]
     if any(part.empty for part in parts):
@@ -247,7 +247,7 @@ def _combined(
     everywhere = set.intersection(
         *({_key(row) for row in part[keys].drop_duplicates().itertuples(index=False)} for part in parts)
     )
-    shown = [key for key in keys if key not in ("precision", "search") and not _single_calibration(key, chosen)]
+    shown = [key for key in free if key not in ("precision", "search") and not _single_calibration(key, chosen)]
     cells = frames.done(parts[0]).groupby(keys, sort=False, dropna=False, observed=True).size()
     first = {_key(k): int(n) for k, n in cells.items()}
     models = _by_setting(totals, keys, along)
@@ -258,7 +258,7 @@ def _combined(
         if key not in everywhere:
             continue  # the study plans no cell of one arm here: no question
         own = models.get(key)
-        setting = setting_of({name: row[name] for name in shown}) | comparison.labelled
+        setting = setting_of({name: (fixed | row)[name] for name in shown}) | comparison.labelled
         if setting.get("method") == setting.get("scorer"):
             setting.pop("method", None)
         counts = {"failed": row["failed"], "skipped": row["skipped"], "to do": row["to_do"]}
@@ -273,6 +273,12 @@ def _combined(
         elif own.cancels and value in ("accuracy", "change") and setting.get("recalibration") in complete:
             reason = "the corrections cancel under complete recalibration"
         yield Sample(setting, own.values, words, counts, own.images, reason)
+
+
+def _is_constant(column: pd.Series) -> bool:
+    """Whether a column that is not empty has one value, a null counting as a value."""
+    first = column.iloc[0]
+    return bool(column.isna().all() if pd.isna(first) else column.eq(first).fillna(False).all())
 
 
 def _single_calibration(key: str, rows: pd.DataFrame) -> bool:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeAlias, get_args
 
-from analysis.claims.outcomes import lacking
+from analysis.claims.cells import arm_cells, chosen_rows, lacking, part_cells
 from analysis.claims.parts import TERM_COLUMNS, Part, Range, Term, TermsPart
-from analysis.claims.planning import PartPlan, arm_cells, part_cells
+from analysis.claims.planning import PartPlan
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading, read_as
 from analysis.claims.schema import Claim
@@ -212,7 +212,7 @@ class _Check:
 
     def _without_cell(self, part: Part) -> bool:
         """Whether the study has no cell for one of the arms."""
-        rows = self.evidence.select(part.where, *part.limits)
+        rows = chosen_rows(self.evidence, part)
         return rows.empty or any(arm_cells(rows, term).empty for term in part.arms())
 
     def _several_searches(self, part: Part) -> Iterator[str]:
@@ -221,7 +221,7 @@ class _Check:
         for term in terms:
             if "scorer" not in term.of or "search" in {**primary.where, **term.of}:
                 continue
-            rows = self.evidence.select(primary.where, *primary.limits)
+            rows = chosen_rows(self.evidence, primary)
             found = arm_cells(rows, term)["search"].unique()
             if len(found) > 1:
                 yield (

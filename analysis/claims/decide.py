@@ -228,7 +228,8 @@ def _composed(claim: Claim, parts: Sequence[PartResult]) -> ClaimResult:
     ungated = {record.gate for record in measured}
     if "not judged" in ungated:
         notes.append("the gate could not be judged in every setting")
-    basis: Basis = "measured" if measured or not deciding else "by construction"
+    # a mismatch of an identity is measured: no definition implies it
+    basis: Basis = "measured" if measured or not deciding or verdict == "contradicted" else "by construction"
     return ClaimResult(
         id=claim.id, text=claim.text, source=claim.source, verdict=verdict, notes=tuple(notes), basis=basis,
         scope=scope_in_words(claim.setting, deciding), models=min((record.n for record in deciding), default=0),

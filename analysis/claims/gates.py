@@ -9,6 +9,7 @@ is that of the t interval over models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +23,11 @@ from analysis.claims.parts import Labels, Part, Term
 from analysis.claims.readings import all_levels, read_as
 from analysis.claims.records import Gate
 from analysis.claims.schema import Claim
+from analysis.claims.values import KEPT
 from analysis.evidence.evidence import Evidence
 from analysis.stats.intervals import t_interval
 from bench.store.registration import REGISTRATION
 from bench.store.registration import Record as StoredRegistration
-
-#: Share of the dense model's accuracy above chance that the reference arm must keep.
-KEPT = 0.1
 
 _WORST_FIRST: tuple[Gate, ...] = ("not informative", "not judged", "informative")
 
@@ -86,18 +85,13 @@ def gated_settings(part: Part, evidence: Evidence) -> list[GatedSetting]:
 def _judged(reference: Part, arm: Labels, evidence: Evidence) -> list[GatedSetting]:
     terms = [Term(of=dict(arm))]
     comparisons = sum_of_terms(evidence, reference, terms)
-    accuracy = samples(evidence, reference, comparisons, "accuracy")
-    change = {_key(one.setting): one.values for one in samples(evidence, reference, comparisons, "change")}
     found = []
-    for sample in accuracy:
+    for sample in samples(evidence, reference, comparisons, "above_kept"):
         chance = 100 * evidence.chance(str(sample.setting.get("dataset")))
-        pruned, lost = sample.values.align(change[_key(sample.setting)], join="inner")
-        dense = pruned - lost
-        interval = t_interval((pruned - chance) - KEPT * (dense - chance), 0.95)
+        interval = t_interval(sample.values - (1 - KEPT) * chance, 0.95)
         setting = {name: value for name, value in sample.setting.items() if name not in {*arm, *_ARM_COLUMNS}}
-        judged = interval.n >= 2 and interval.low == interval.low
         gate: Literal["informative", "not informative", "not judged"] = "not judged"
-        if judged:
+        if not math.isnan(interval.low):
             gate = "informative" if interval.low > 0 else "not informative"
         found.append(GatedSetting(setting, gate, interval.n, interval.low))
     return found

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from analysis.claims.arms import Sample
 from analysis.claims.parts import MeanPart
@@ -22,7 +21,7 @@ from analysis.stats.degenerate import classify, sd_floor, share_that_may_differ
 from analysis.stats.effects import dz_interval
 from analysis.stats.equivalence import equivalence_p
 from analysis.stats.paired import compare, sign_flip
-from analysis.stats.stratified import stratified_mean
+from analysis.stats.stratified import one_sided_p_values, stratified_mean
 
 #: Margin of an equivalence where none is given: half a point, but never under three test images.
 DEFAULT_MARGIN, DEFAULT_IMAGES = 0.5, 3
@@ -32,24 +31,6 @@ DEFAULT_TEST = 400
 LEAST_NONZERO = 3
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Mean:
-    """A mean over models with its standard error, floored by the resolution of the test set."""
-
-    mean: float
-    se: float
-    df: float
-
-    def interval(self, level: float) -> tuple[float, float]:
-        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se
-        return self.mean - half, self.mean + half
-
-    def p_values(self, null: float) -> tuple[float, float]:
-        """One-sided p-values for a mean above and below `null`."""
-        t = (self.mean - null) / self.se
-        return float(stats.t.sf(t, self.df)), float(stats.t.cdf(t, self.df))
 
 
 @dataclass(frozen=True)
@@ -140,10 +121,9 @@ def run_mean_test(
         reason = f"identical in {len(sample)} of {len(sample)} models; up to {share:.0f} % of models may differ"
         return Tested(name, 0.0, low=0.0, high=0.0, category=category, reason=reason)
     several = len(set(strata)) > 1
-    found = stratified_mean(sample, list(strata), least_sd=least_sd)
-    if not math.isfinite(found.se):
-        return Tested(name, found.mean, category="one model per architecture")
-    mean = _Mean(found.mean, found.se, found.df)
+    mean = stratified_mean(sample, list(strata), least_sd=least_sd)
+    if not math.isfinite(mean.se):
+        return Tested(name, mean.mean, category="one model per architecture")
     reason = ""
     if several:
         if test == "t and bootstrap-t":
@@ -151,14 +131,14 @@ def run_mean_test(
         name = f"{name}, architectures as strata"
     if not mean.se > 0:
         return _without_spread(sample, mean.mean, kind, margin, name)
-    low, high = mean.interval(0.95)
+    low, high = mean.low, mean.high
     if kind == "equivalence":
         p, against = equivalence_p(mean.mean, mean.se, mean.df, margin)
         if np.count_nonzero(np.abs(sample) > 1e-9) < LEAST_NONZERO:
             p, reason = math.nan, f"fewer than {LEAST_NONZERO} models differ: too few to measure a spread"
             return Tested(name, mean.mean, p, against, math.nan, mean.df, low, high, category, reason=reason)
     else:
-        p, against = mean.p_values(null_value(kind, margin))
+        p, against = one_sided_p_values(mean, null_value(kind, margin))
     statistic = math.nan if kind == "equivalence" else (mean.mean - null_value(kind, margin)) / mean.se
     repetitions = None
     if test == "sign-flip" or (category == "constant" and kind != "equivalence"):

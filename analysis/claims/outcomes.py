@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.claims.cells import chosen_rows, lacking
 from analysis.claims.gates import GatedSetting, Setting, gate_of, gated_settings, rows_in
 from analysis.claims.parts import Part, TestedPart
 from analysis.claims.questions import Question
@@ -16,7 +17,6 @@ from analysis.claims.readings import primary_reading
 from analysis.claims.records import PartResult, Record, Verdict
 from analysis.claims.values import LACKING
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.labels import matching_labels
 from analysis.stats.correction import adjust
 from analysis.stats.families import part_p_values
 from analysis.stats.power import Test, attainable_p
@@ -165,7 +165,7 @@ def part_outcome(
     arising = [question for question in found if not question.void]
     questions = [question for question in arising if not question.record.by_construction]
     aside = tuple(question for question in arising if question.record.by_construction)
-    lacks = "" if questions else no_question(primary, evidence, used, [question.record for question in found])
+    lacks = "" if questions else why_no_question(primary, evidence, used, [question.record for question in found])
     return dataclasses.replace(_combined(part, questions, aside, lacks), left_out=left_out)
 
 
@@ -181,33 +181,16 @@ def _combined(part: Part, questions: Sequence[Question], aside: tuple[Question, 
     return Outcome(part, tuple(questions), aside, p[0], p[1], lacks)
 
 
-def lacking(part: Part, evidence: Evidence) -> str:
-    """Return what the study lacks to test a part; empty if nothing."""
-    for column, names in part.needs():
-        if not evidence.labels(column, names):
-            return f"the study has no cell with {column.replace('_', ' ')} {' or '.join(map(str, names))}"
-    rows = evidence.select(part.where, *part.limits)
-    for column, names in part.needs():
-        if len(rows) and column not in part.where and not matching_labels(rows[column].dropna().unique(), names):
-            missing = f"{column.replace('_', ' ')} {' or '.join(map(str, names))}"
-            return f"the study has no cell with {missing} that meets the other conditions of this part"
-    for column, least in part.distinct.items():
-        present = rows[column].nunique()
-        if present < least:
-            return f"the study has {present} of the {least} values of {column.replace('_', ' ')} that this part needs"
-    return ""
-
-
-def no_question(part: Part, evidence: Evidence, used: Evidence, found: Sequence[Record]) -> str:
+def why_no_question(part: Part, evidence: Evidence, used: Evidence, found: Sequence[Record]) -> str:
     """Return why a part has no question: its records cannot be tested, or the study has no cell for it.
 
     `used` is the evidence of the settings that a pilot found informative; `evidence` itself without a pilot.
     """
     if found:
         return _why_untestable(part, found)
-    if used is not evidence and len(evidence.select(part.where, *part.limits)):
+    if used is not evidence and len(chosen_rows(evidence, part)):
         return "no setting of this part is informative in the pilot"
-    if part.sparsities is not None and evidence.select(part.where, *part.limits).empty:
+    if part.sparsities is not None and chosen_rows(evidence, part).empty:
         return f"the study has no cell at {_sparsities(part)} that meets the other conditions of this part"
     return "the study has no cell that meets all conditions of this part"
 

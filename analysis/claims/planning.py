@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.claims.cells import arms_in_words, lacking, part_cells
 from analysis.claims.gates import Setting, informative_settings, registered_gates
 from analysis.claims.means import resolution, resolved_margin
-from analysis.claims.outcomes import Outcome, lacking, no_question, part_outcome
-from analysis.claims.parts import MeanPart, Over, Part, PowerTest, Term, TestedPart
+from analysis.claims.outcomes import Outcome, part_outcome, why_no_question
+from analysis.claims.parts import MeanPart, Over, Part, PowerTest, TestedPart
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading
 from analysis.claims.records import ALPHA
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.labels import matching_labels
 from analysis.evidence.stand_in import with_stand_ins
 from analysis.stats.looks import nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
@@ -241,7 +241,7 @@ class _Planner:
         if self.lacks:
             return 0, self.lacks, ""
         if self.cells.empty:
-            return 0, no_question(self.part, self.evidence, self.evidence, []), ""
+            return 0, why_no_question(self.part, self.evidence, self.evidence, []), ""
         outcome = part_outcome(self.stated, self.judged.showing(self.part), self.informative, gated=False)
         if outcome.questions or outcome.aside:
             test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
@@ -356,42 +356,3 @@ def _least(
     kind: Kind, test: PowerTest, n: int, alpha: float, over: Over, questions: int, power: float, arms: int
 ) -> float:  # fmt: skip
     return least_decidable(kind, test, 1.0, n, alpha=alpha, over=over, questions=questions, power=power, arms=arms)
-
-
-def part_cells(part: Part, evidence: Evidence) -> pd.DataFrame:
-    """Return the planned cells that a part uses: those of its arms among the rows that its filters choose."""
-    rows = evidence.select(part.where, *part.limits)
-    if not part.arms():
-        return rows
-    used = pd.Series(False, index=rows.index)
-    for term in part.arms():
-        used |= rows.index.isin(arm_cells(rows, term).index)
-    return rows[used]
-
-
-def arm_cells(rows: pd.DataFrame, term: Term) -> pd.DataFrame:
-    """Return the rows that have the labels of an arm."""
-    for column, names in term.of.items():
-        rows = rows[rows[column].isin(matching_labels(rows[column].dropna().unique(), names))]
-    return rows
-
-
-def arms_in_words(part: Part) -> str:
-    """Describe what a part compares.
-
-    Examples
-    --------
-    >>> from analysis.claims.estimands.contrast import Contrast
-    >>> arms_in_words(Contrast(estimand="contrast", kind="superiority", of=["taylor", "snip"], against="magnitude"))
-    'taylor, snip minus magnitude'
-    """
-    found = ""
-    sign = " = " if part.kind == "identity" else " minus "
-    for term in part.arms():
-        arm = " + ".join(", ".join(map(str, names)) for names in term.of.values())
-        if len(term.of) > 1 and len(part.arms()) > 1:
-            arm = f"({arm})"
-        weight = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} x "
-        joint = (sign if term.weight < 0 else " plus ") if found else ("-" if term.weight < 0 else "")
-        found += joint + weight + arm
-    return found

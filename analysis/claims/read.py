@@ -206,6 +206,17 @@ def _parse(source: Traversable, missing: str) -> _Parsed:
         raise MistakesError(_explain(document, error)) from error
 
 
+#: Keys of the form before version 2 -> what to write now.
+_FORMER = {
+    "scan": "write `role: scan` for a part that is exploratory",
+    "required": "write `role: supporting` for a part that does not decide",
+    "without": "omit it: the report names what a study lacks",
+    "per": "write the column and its labels under `readings`",
+    "alpha": "omit it: every claim is decided at 0.025, one-sided",
+    "family": "omit it: the primary parts of a claim are one family",
+}
+
+
 def _explain(document: Document, error: ValidationError) -> list[str]:
     """Return the mistakes that pydantic found, one line each."""
     errors = error.errors()
@@ -228,7 +239,8 @@ def _line(document: Document, error: Any) -> str:
     where = document.place(*keys)
     name = next((str(key) for key in reversed(keys) if isinstance(key, str)), "")
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key {str(keys[-1])!r}: {nearest(str(keys[-1]), _fields(keys[:-1]))}"
+        hint = _FORMER.get(str(keys[-1])) or nearest(str(keys[-1]), _fields(keys[:-1]))
+        return f"{where}: unknown key {str(keys[-1])!r}: {hint}"
     if keys == ("version",):
         return (
             f"{document.place()}: this file has the old form, in which margins are fractions; write `version: 2` as "

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.claims.cells import lacking
 from analysis.claims.gates import Setting
 from analysis.claims.means import mean_over_settings
-from analysis.claims.outcomes import Outcome, lacking, part_outcome
+from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.parts import MeanPart, Part
 from analysis.claims.readings import Levels, all_levels, read_as
 from analysis.claims.records import Reading, Robustness, Verdict, number

@@ -130,7 +130,6 @@ def adjusted(claim: Claim, adjustment: Adjustment) -> Claim:
     return claim.model_copy(update={"parts": tuple(parts)})
 
 
-
 def claims_path(folder: Path) -> Path:
     """Return where a study keeps its claims."""
     return folder / CLAIMS_FILE

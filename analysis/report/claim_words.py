@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.claims.gates import KEPT
 from analysis.claims.records import ALPHA, CONFIRMATORY_MODELS
 from analysis.claims.robustness import DEPENDS
+from analysis.claims.values import KEPT
 
 #: How claims are decided; part of the section on methods.
 CLAIM_METHODS: tuple[str, ...] = (

@@ -12,12 +12,12 @@ from analysis import complexity_figures
 from analysis.complexity import curve
 from analysis.complexity_study import RAW, SMOOTH, Setting
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.figures import facets
 from analysis.kappa.approximation import EPS
 from analysis.kappa.curves import SMOOTH_DEGREE, Curves, ScorerComplexity, kappa_map
 from analysis.kappa_figures import approximations, kappa_maps
 from analysis.report.drawing import Facet, Plot, finish
-from analysis.figure_style import styled
 
 #: Families whose scorers have a map of their own if their kappa by design is above 0. A rough curve takes 0.5 s.
 _MAPPED = ("smooth indicators", "raw indicators")

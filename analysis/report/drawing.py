@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from analysis.evidence import frames
 from analysis.evidence.methods import Methods
-from analysis.figures import facets, legend
 from analysis.figure_style import styled
+from analysis.figures import facets, legend
 
 SPARSITY = "Sparsity (% of prunable units removed)"
 

@@ -9,12 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.figures import facets
 from analysis.overview import Common, Ranking, profiles
 from analysis.overview_tables import scope_title
 from analysis.ranks_figures import critical_difference, performance_profile
 from analysis.report.drawing import Facet, Plot, finish
-from analysis.figure_style import styled
 
 
 def critical_differences(rankings: Sequence[Ranking], methods: Methods) -> list[Plot]:

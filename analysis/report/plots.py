@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from analysis.evidence import frames
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.figures import change_against_sparsity, facets, heat, legend, lines
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
-from analysis.figure_style import styled
 
 
 def accuracy(data: Evidence) -> list[Plot]:

@@ -12,10 +12,10 @@ from analysis.evidence import frames
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.fusion import histories, is_equal, search_name
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.formats import percent
 from analysis.report.drawing import SPARSITY, Facet, Plot, by_space, facets_of, finish, plot, within
-from analysis.figure_style import styled
 from bench.core.method import OTHER_FEATURES
 
 #: Families that the caption of equal weights explains.

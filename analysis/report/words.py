@@ -28,8 +28,9 @@ METHODS: tuple[str, ...] = (
     "random ones beyond, p = (b + 1)/(B + 1)); Wilcoxon's signed-rank test from 6 models. Disagreement at two-sided "
     "5 % is flagged.",
     "Effect sizes: mean difference in percentage points; d_z, the mean difference divided by the standard deviation of "
-    "the differences, with Hedges' small-sample correction; P(A > B), the share of models on which A is better, ties "
-    "counted one half.",
+    "the differences; P(A > B), the share of models on which A is better, ties counted one half. In records of claims, "
+    "d_z is the median-unbiased estimate, and its interval is that of the exact noncentral t distribution; in "
+    "exploratory tables, d_z has Hedges' small-sample correction.",
     *CLAIM_METHODS,
     "Exploratory sections: Holm's correction over all settings of a section, two-sided 5 %. They decide no claim.",
     "Our choices where a paper gives none: sizes of the splits and of the calibration draw, limits of the correction "

@@ -1,7 +1,7 @@
 """P-values of a part from those of its settings, and of a claim from those of its primary parts.
 
 All p-values are one-sided. The support p-value speaks for the claim, the contradiction p-value for its opposite; a
-claim is supported or contradicted where the respective value is at most alpha, 0.025 (STATISTICS, "Error control").
+claim is supported or contradicted where the respective value is under alpha, 0.025 (STATISTICS, "Error control").
 """
 
 from __future__ import annotations

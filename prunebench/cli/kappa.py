@@ -162,7 +162,7 @@ def _study_curves(study: Path, data: StudyData, names: list[str] | None) -> list
 
 def _save(figure: Figure, path: Path) -> None:
     """Write a figure in the style of the report, in the format that the name of the file ends with."""
-    from analysis.style import styled
+    from analysis.figure_style import styled
 
     try:
         with styled():

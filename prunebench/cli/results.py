@@ -113,16 +113,17 @@ def power(
     as_json: AsJson = False,
 ) -> None:
     """Show power and the least decidable effect of each claim, by number of models; no run is needed."""
-    from analysis.claims.read import read_claims
     from analysis.evidence.files import has_evidence, refuse_without_evidence
     from prunebench.checks import check_study_folder
     from prunebench.cli.plan_table import print_power
 
-    claims = read_claims(study / "claims.yaml")
     for folder in pilot or ():
         refuse_without_evidence(folder)
     if not has_evidence(study):
         check_study_folder(study, profile)
+    from analysis.claims.read import read_claims  # loads pandas
+
+    claims = read_claims(study / "claims.yaml")
     with quick_imports():
         from analysis.claims.planning import MODELS
         from analysis.evidence.load import load

@@ -11,10 +11,10 @@ from analysis.comparisons import escapes, searched_escapes
 from analysis.evidence.emp import emp_rows
 from analysis.evidence.fusion import histories, searches
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.figures import bands, facets, group_columns, heat, history, legend, lines, plateau
 from analysis.report import search_plots
 from analysis.report.plots import accuracy, emp, escape, overlap, repairs
-from analysis.figure_style import styled
 from bench.store.methods import earlier_methods
 from tests.rows_alone import evidence_of
 

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.evidence.methods import Methods
+from analysis.figure_style import styled
 from analysis.ranks_figures import critical_difference, performance_profile
 from analysis.stats import profiles
-from analysis.figure_style import styled
 from bench.store.methods import earlier_methods
 
 METHODS = Methods(earlier_methods())

@@ -131,6 +131,8 @@ def trend(study: Study, part: dict) -> list[Answer] | None:
         answer = Answer(sample.setting, len(sample.values), untestable=len(sample.values) < 2)
         if not answer.untestable:
             answer.p, answer.against = page(sample.values.to_numpy())
+            if part.get("direction") == "decreasing":
+                answer.p, answer.against = answer.against, answer.p
         answers.append(answer)
     return answers if samples is not None else None
 
@@ -308,10 +310,10 @@ def decide_claim(study: Study, claim: dict) -> tuple[str, list[Decision]]:
         part.adjusted = step
         testable = any(not answer.untestable for answer in part.answers)
         part.verdict = "inconclusive" if testable else "not testable"
-        if part.p <= ALPHA:
-            part.verdict = "supported"
-        elif part.adjusted <= ALPHA:
+        if part.adjusted < ALPHA:
             part.verdict = "contradicted"
+        elif part.p < ALPHA:
+            part.verdict = "supported"
     verdicts = [part.verdict for part in parts]
     for verdict in ("contradicted", "not testable", "inconclusive"):
         if verdict in verdicts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from analysis.claims.cells import chosen_rows
 from analysis.claims.identities import identity_question, settings_of
 from analysis.claims.parts import Part
 from analysis.claims.questions import Question
@@ -24,7 +25,7 @@ class EmpBound(Part):
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per data set, model and granularity."""
-        kept = emp_rows(evidence.select(self.where, *self.limits))
+        kept = emp_rows(chosen_rows(evidence, self))
         below = kept["violations"].gt(0)
         return [
             identity_question(
@@ -47,7 +48,7 @@ class EmpBeta(Part):
 
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per data set, model and granularity."""
-        kept = emp_rows(evidence.select(self.where, *self.limits))
+        kept = emp_rows(chosen_rows(evidence, self))
         labels = kept["allocation"]
         kept = kept.assign(beta=[beta_of(label) for label in labels], options=labels.map(without_beta))
         keys = [*(key for key in frames.BLOCK if key != "allocation"), *frames.METHOD, "options"]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from analysis.claims.cells import chosen_rows
 from analysis.claims.identities import identity_question, settings_of, unevaluated
 from analysis.claims.parts import Part, Replacement, Term, Values, replace_labels
 from analysis.claims.questions import Question
@@ -75,7 +76,7 @@ class Reevaluation(Part):
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one question per data set, model and granularity."""
         checks = evidence.checks[evidence.checks["kind"].eq("shared")][["cell", "mismatches"]]
-        rows = evidence.select(self.where, *self.limits).merge(checks, on="cell", how="inner")
+        rows = chosen_rows(evidence, self).merge(checks, on="cell", how="inner")
         found = []
         for setting, cells in settings_of(rows):
             halved = cells["batch_halved"].fillna(0).gt(0)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import stats
 
-from analysis.claims.arms import Arm, Comparison, Sample, chosen_rows, samples, sum_of_terms
+from analysis.claims.arms import Arm, Comparison, Sample, samples, sum_of_terms
+from analysis.claims.cells import chosen_rows
 from analysis.claims.means import default_margin, run_mean_test
 from analysis.claims.parts import LARGEST_POINTS, PowerTest, Term, TermsPart, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
@@ -166,7 +167,8 @@ class Differs(TestedPart):
     """The labels of an axis do not all have the same accuracy: Friedman's test, or a paired t test of two.
 
     The p-values are those of Iman and Davenport's F, or two-sided. It is contradicted where every pair is equivalent
-    within the margin: the p-value is the largest over the pairs.
+    within the margin: the p-value is the largest over the pairs. Labels that differ, but by less than the margin, can
+    have both p-values under the level: contradicted, since so small a difference counts as none.
     """
 
     estimand: Literal["differs"]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.claims.outcomes import lacking, part_outcome
-from analysis.evidence.evidence import Evidence
+from analysis.claims.outcomes import part_outcome
 
 from .conftest import CONTRAST, grid, records
 
@@ -151,26 +150,6 @@ def test_corrections_outside_the_identity_are_measured(study, judge, changed):
             "where": where, "gate": "none"}  # fmt: skip
     found = records(judge(changed(data, asr, identity_covered=False), part))
     assert {r.by_construction for r in found} == {""}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"of": ["wandas"]}, "the study has no cell with scorer wandas"),
-        ({"against": "fisher"}, "the study has no cell with scorer fisher"),
-        ({"of": ["l2"], "where": {"granularity": "weight"}},
-         "the study has no cell with scorer l2 that meets the other conditions of this part"),
-        ({"where": {"correction": ["repair", "reconstruct"]}}, "no cell with correction repair or reconstruct"),
-        ({"distinct": {"sparsity": 3}}, "the study has 2 of the 3 values of sparsity that this part needs"),
-    ],
-)  # fmt: skip
-def test_what_a_study_lacks_is_named(study, part, judge, changes, message):
-    data = Evidence.of(study(seeds=2))
-    keys = CONTRAST | changes
-    assert message in lacking(part(**keys), data)
-    result = judge(data, keys)
-    assert result.verdict == "not testable"
-    assert message in result.notes[0]
 
 
 @pytest.mark.parametrize(

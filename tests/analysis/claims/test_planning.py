@@ -10,7 +10,7 @@ import pytest
 from analysis.claims.check import shortfalls
 from analysis.claims.decide import decide
 from analysis.claims.gates import informative_settings
-from analysis.claims.planning import arms_in_words, part_cells, plan_parts
+from analysis.claims.planning import plan_parts
 from analysis.claims.read import read_claims
 from analysis.evidence.load import load
 from analysis.stats.models_needed import least_decidable, models_needed, part_power, sd_upper_limit
@@ -176,16 +176,6 @@ def test_looks_are_planned_at_the_level_of_the_last_one(planned, written):
         plan(planned, written(CONTRAST | {"planned_effect": 2}, looks=looks), sd=2.0) for looks in (None, [10, 20])
     )
     assert once.needed <= twice.needed <= once.needed + 1
-
-
-def test_arms_are_named_and_their_cells_counted(planned, part):
-    terms = [{"of": {"scorer": "taylor", "search": "none"}}, {"weight": -0.5, "of": {"scorer": "magnitude"}}]
-    both = part(estimand="combination", kind="superiority", terms=terms, sparsities=[0.5])
-    assert arms_in_words(both) == "(taylor + none) minus 0.5 x magnitude"
-    assert len(part_cells(both, planned)) == 16
-    identity = part(estimand="mask_identity", scorers=["taylor"], where={"model": "cnn"})
-    assert arms_in_words(identity) == "taylor = magnitude"
-    assert len(part_cells(identity, planned)) == 16
 
 
 def test_plan_and_report_agree_on_every_part_of_a_committed_study():

@@ -86,13 +86,15 @@ def test_the_old_form_is_named_before_the_keys_of_that_form(write):
 
 
 @pytest.mark.parametrize(
-    ("key", "place"),
-    [("per: {recalibration: [ema]}", "    "), ("correction: holm", "    "), ("alpha: 0.05", " " * 8),
-     ("required: false", " " * 8), ("family: a", " " * 8), ("scan: true", " " * 8), ("level: 0.05", " " * 8)],
+    ("key", "place", "hint"),
+    [("per: {recalibration: [ema]}", "    ", "under `readings`"), ("correction: holm", "    ", "valid: "),
+     ("alpha: 0.05", " " * 8, "omit it"), ("required: false", " " * 8, "write `role: supporting`"),
+     ("family: a", " " * 8, "omit it"), ("scan: true", " " * 8, "write `role: scan`"),
+     ("level: 0.05", " " * 8, "valid: ")],
 )  # fmt: skip
-def test_keys_of_the_old_form_are_unknown(write, key, place):
+def test_keys_of_the_old_form_are_unknown_with_what_to_write(write, key, place, hint):
     before = "    parts:" if place == "    " else "        estimand:"
-    with pytest.raises(AnalysisError, match=f"unknown key '{key.partition(':')[0]}'"):
+    with pytest.raises(AnalysisError, match=f"unknown key '{key.partition(':')[0]}': .*{hint}"):
         read_claims(write(OWN.replace(before, f"{place}{key}\n{before}")))
 
 

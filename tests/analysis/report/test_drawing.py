@@ -5,9 +5,9 @@ import io
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.figure_style import styled
 from analysis.figures import facets
 from analysis.report.drawing import finish
-from analysis.figure_style import styled
 
 
 def a_figure():

@@ -11,7 +11,7 @@ from scipy import stats
 from analysis.stats.degenerate import classify
 from analysis.stats.intervals import t_interval
 from analysis.stats.paired import paired_t
-from analysis.stats.stratified import stratified_mean, test
+from analysis.stats.stratified import one_sided_p_values, stratified_mean
 
 groups = st.lists(st.integers(-40, 40), min_size=2, max_size=9).map(lambda k: np.array(k) / 400)
 
@@ -23,7 +23,7 @@ def test_one_stratum_is_exactly_the_t_interval_and_test(values, level, null):
     assert (found.n, found.strata, found.category) == (own.n, 1, own.category)
     if own.category == "regular":
         expected = [paired_t(values, null, side).p for side in ("greater", "less")]
-        assert test(found, null) == pytest.approx(expected, rel=1e-9)
+        assert one_sided_p_values(found, null) == pytest.approx(expected, rel=1e-9)
 
 
 @given(groups, groups, st.floats(-0.05, 0.05))
@@ -31,12 +31,12 @@ def test_two_strata_are_welchs_test_of_a_and_minus_b(first, second, null):
     found = stratified_mean([*first, *second], ["a"] * len(first) + ["b"] * len(second))
     if "regular" not in (classify(first), classify(second)):
         assert found.se == 0
-        assert all(math.isnan(p) for p in test(found, null))
+        assert all(math.isnan(p) for p in one_sided_p_values(found, null))
     elif classify(first) == classify(second):
         welch = stats.ttest_ind(first, 2 * null - second, equal_var=False, alternative="greater")
         assert found.df == pytest.approx(welch.df)
-        assert test(found, null)[0] == pytest.approx(welch.pvalue, rel=1e-6, abs=1e-12)
-        assert sum(test(found, null)) == pytest.approx(1)
+        assert one_sided_p_values(found, null)[0] == pytest.approx(welch.pvalue, rel=1e-6, abs=1e-12)
+        assert sum(one_sided_p_values(found, null)) == pytest.approx(1)
 
 
 def test_three_strata_by_hand():
@@ -79,15 +79,15 @@ def test_degenerate_data_are_named(values, strata, category):
     found = stratified_mean(values, strata)
     assert found.category == category
     if category != "regular":
-        assert np.isnan(test(found, 0.0)).all()
+        assert np.isnan(one_sided_p_values(found, 0.0)).all()
 
 
 def test_a_least_standard_deviation_holds_in_every_stratum():
     found = stratified_mean([1, 1, 2, 2], list("aabb"), least_sd=0.2)
     assert found.se == pytest.approx((2 * 0.04 / 2) ** 0.5 / 2)
     assert found.low < 1.5 < found.high
-    assert test(found, 1.4)[0] == pytest.approx(stats.t.sf(0.1 / found.se, 2))
-    assert np.isnan(test(stratified_mean([0, 0, 0, 0], list("aabb"), least_sd=0.2), 0.0)).all()
+    assert one_sided_p_values(found, 1.4)[0] == pytest.approx(stats.t.sf(0.1 / found.se, 2))
+    assert np.isnan(one_sided_p_values(stratified_mean([0, 0, 0, 0], list("aabb"), least_sd=0.2), 0.0)).all()
 
 
 def test_one_stratum_per_value():

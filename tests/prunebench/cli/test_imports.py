@@ -39,19 +39,23 @@ MAY_LOAD = {
     "status STUDY": (),
     "status STUDY --json": (),
     "show STUDY 0": (),
-    "verify STUDY": ("pandas", "pyarrow"),
+    "verify STUDY": DECIDES,
     "claims STUDY": DECIDES,
     "overview STUDY": DRAWS,
     "power STUDY": DECIDES,
     "report STUDY": DRAWS,
 }
 
-#: Commands that report a mistake: in study.yaml (BAD), in claims.yaml (UNCLAIMED), or a folder that does not exist.
+#: Commands that report a folder that does not exist, or a mistake in study.yaml (BAD).
 REFUSED = (
     "plan ABSENT", "register ABSENT", "run ABSENT", "status ABSENT", "show ABSENT 0", "claims ABSENT", "power ABSENT",
     "report ABSENT", "prune ABSENT 0 -o x.safetensors", "kappa --study ABSENT", "audit ABSENT", "timestamp ABSENT",
-    "plan BAD", "run BAD", "prune BAD 0 -o x.safetensors", "audit BAD", "plan UNCLAIMED", "register UNCLAIMED",
-    "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED", "report UNCLAIMED", "overview ABSENT",
+    "plan BAD", "run BAD", "prune BAD 0 -o x.safetensors", "audit BAD",
+)  # fmt: skip
+
+#: Commands that report a mistake in claims.yaml: the kinds of claims, which validate it, compute with pandas and SciPy.
+UNCLAIMED = (
+    "plan UNCLAIMED", "register UNCLAIMED", "run UNCLAIMED", "claims UNCLAIMED", "power UNCLAIMED", "report UNCLAIMED",
 )  # fmt: skip
 
 CODE = """
@@ -103,3 +107,11 @@ def test_a_mistake_is_reported_before_a_slow_library_is_loaded(command, loaded):
     assert code == 2, errors
     assert errors.startswith("error: ")
     assert not found
+
+
+@pytest.mark.parametrize("command", UNCLAIMED)
+def test_a_mistake_in_the_claims_is_reported_before_torch_is_loaded(command, loaded):
+    code, errors, found = loaded(command)
+    assert code == 2, errors
+    assert errors.startswith("error: ")
+    assert found <= {"pandas", "pyarrow", "scipy", "statsmodels"}

@@ -7,6 +7,7 @@ import torch
 
 from bench.masks.allocation import global_
 from bench.masks.budget import Budget
+from bench.masks.emp import emp
 
 
 def good_allocation(units, scores, sparsity, view):
@@ -16,6 +17,10 @@ def good_allocation(units, scores, sparsity, view):
 def good_own_sparsity(units, scores, sparsity: None, view):
     assert sparsity is None
     return global_(units, scores, 0.37, view)
+
+
+def emp_spread_uniformly(units, scores, sparsity: None, view):
+    return emp(units, scores, sparsity, view, spread="uniform")
 
 
 def keeps_too_few(units, scores, sparsity, view):
@@ -85,6 +90,6 @@ def test_a_broken_allocation_breaks_no_other_rule(problems_of):
     assert "two calls give different budgets" in problem
 
 
-@pytest.mark.parametrize("function", [good_allocation, good_own_sparsity])
+@pytest.mark.parametrize("function", [good_allocation, good_own_sparsity, emp_spread_uniformly])
 def test_a_good_allocation_of_a_user_passes(problems_of, function):
     assert problems_of("allocation", function) == {}
