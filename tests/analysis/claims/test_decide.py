@@ -13,7 +13,8 @@ from analysis.claims.decide import decide_claims
 from analysis.claims.records import ClaimResult
 from analysis.errors import AnalysisError
 from analysis.evidence.load import data_hash
-from analysis.stats.looks import nominal_levels, repeated_interval
+from analysis.stats.intervals import t_interval
+from analysis.stats.looks import nominal_levels
 
 from .conftest import CONTRAST, grid, records
 
@@ -199,7 +200,8 @@ def test_a_model_counts_for_a_look_when_all_its_cells_have_run(paired, judge):
 def test_repeated_intervals(paired, judge, models):
     values = np.random.default_rng(3).normal(0.2, 1, models).tolist()
     (record,) = records(judge(paired({("cnn", 0.5): values}), CONTRAST, looks=LOOKS))
-    wanted = repeated_interval(values, LOOKS)
+    level = nominal_levels(LOOKS)[LOOKS.index(models)]
+    wanted = t_interval(values, 1 - 2 * level)
     assert (record.low_repeated, record.high_repeated) == pytest.approx((wanted.low, wanted.high))
     plain = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (record.low, record.high) == pytest.approx((plain.low, plain.high))
