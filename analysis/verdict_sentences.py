@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from analysis.claims.records import ClaimResult, PartResult, Record, Robustness
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, signed, signed_span, where
-from bench.store.registration_level import NOT_REGISTERED, TIME_STAMPED, Level
+from bench.store.registration_level import NOT_REGISTERED, TIME_STAMPED, Level, amended_after_data
 
 #: Order of the verdicts wherever they are counted.
 VERDICTS = ("supported", "contradicted", "inconclusive", "not testable")
@@ -106,8 +106,10 @@ def registration_sentences(level: Level, claims_hash: str) -> list[str]:
             "the registration."
         )
     text += [f"Changed since the registration: {change}." for change in level.changes]
+    late = [] if level.record is None else amended_after_data(level.record)
     return text + [
-        f"Amendment {number}, {one.reason}: {'; '.join(one.changes)}."
+        f"Amendment {number}{', recorded when data existed' if one in late else ''}, {one.reason}: "
+        f"{'; '.join(one.changes)}."
         for number, one in enumerate(level.amendments, start=1)
     ]
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from scipy import stats
-
 from analysis.claims.gates import Informative, registered_gates
 from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.planned_power import planned_power
@@ -19,7 +17,7 @@ from analysis.claims.scope import differs_from, scope_in_words
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
 from analysis.stats.families import PartP, claim_p_values
-from analysis.stats.looks import nominal_levels
+from analysis.stats.looks import nominal_levels, repeated_limits
 
 #: Sample, kind, deciding test and margin of a record.
 _Tested: TypeAlias = tuple[str, str, str, float | None]
@@ -153,9 +151,8 @@ def _with_repeated(part: PartResult) -> PartResult:
 def _repeated(record: Record) -> Record:
     if record.by_construction or record.effect is None or record.low is None or record.df is None:
         return record
-    wider = float(stats.t.ppf(1 - record.alpha, record.df) / stats.t.ppf(0.975, record.df))
-    half = wider * (record.effect - record.low)
-    return record.model_copy(update={"low_repeated": record.effect - half, "high_repeated": record.effect + half})
+    low, high = repeated_limits(record.effect, record.low, record.df, record.alpha)
+    return record.model_copy(update={"low_repeated": low, "high_repeated": high})
 
 
 def _outcomes(claim: Claim, evidence: Evidence, informative: Informative) -> list[Outcome]:

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from analysis.claims.estimands import part_classes
 from analysis.claims.parts import FILTERS, LARGEST_POINTS, MeanPart, Part, Strict, known_columns, only_keys
 from analysis.evidence.files import CLAIMS_FILE
+from analysis.stats.looks import LEAST_FIRST_LOOK
 
 #: Estimand -> schema of its part.
 PARTS: dict[str, type[Part]] = part_classes()
@@ -25,9 +26,6 @@ else:
 
 #: Keys of a claim that are the defaults of its parts.
 CLAIM_DEFAULTS = ("where", "gate", "readings")
-
-#: Fewer models at the first of two looks decide nothing.
-LEAST_LOOK = 6
 
 
 class Claim(Strict):
@@ -106,8 +104,8 @@ class ClaimsFile(Strict):
     @field_validator("looks")
     @classmethod
     def _increasing(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and not LEAST_LOOK <= value[0] < value[1]:
-            raise ValueError(f"two increasing numbers of models, the first at least {LEAST_LOOK}; write [10, 20]")
+        if value is not None and not LEAST_FIRST_LOOK <= value[0] < value[1]:
+            raise ValueError(f"two increasing numbers of models, the first at least {LEAST_FIRST_LOOK}; write [10, 20]")
         return value
 
 

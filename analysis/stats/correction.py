@@ -49,38 +49,3 @@ def adjust(p_values: ArrayLike, method: Correction = "holm") -> NDArray[np.float
         steps = filled[order] * np.arange(filled.size, 0, -1)
         adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return np.where(missing, np.nan, adjusted)
-
-
-def holm_alphas(p_values: ArrayLike, alpha: float) -> NDArray[np.float64]:
-    """Level at which Holm's procedure tests each hypothesis of a family.
-
-    The i-th smallest of k p-values is tested at alpha / (k - i + 1), but never beyond the first that fails:
-    the later ones keep the level of that one, so that an interval of level 1 - 2 alpha' agrees with the
-    adjusted p-value.
-
-    Parameters
-    ----------
-    p_values : array_like, shape (k,)
-        Raw one-sided p-values; NaN counts as 1.
-    alpha : float
-        One-sided level of the family.
-
-    Examples
-    --------
-    >>> holm_alphas([0.001, 0.03, 0.9], 0.06).round(3).tolist()
-    [0.02, 0.03, 0.06]
-    >>> holm_alphas([0.5, 0.01], 0.05).round(3).tolist()
-    [0.05, 0.025]
-    >>> holm_alphas([0.4, 0.5], 0.05).round(3).tolist()
-    [0.025, 0.025]
-    """
-    raw = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    levels = np.empty(raw.size)
-    level = 0.0
-    failed = False
-    for step, index in enumerate(np.argsort(raw, kind="stable")):
-        if not failed:
-            level = alpha / (raw.size - step)
-            failed = bool(raw[index] > level)
-        levels[index] = level
-    return levels

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Category: TypeAlias = Literal[
-    "regular", "no data", "one model", "not finite", "identical", "constant", "chance level"
+    "regular", "no data", "one model", "not finite", "identical", "constant"
 ]  # fmt: skip
 
 #: Values closer than this are equal: far below one image of any test set, far above float64 rounding.
@@ -50,27 +50,6 @@ def classify(values: ArrayLike) -> Category:
     if np.ptp(sample) <= RESOLUTION:
         return "constant"
     return "regular"
-
-
-def at_chance(accuracy: float, classes: int, images: int) -> bool:
-    """Whether an accuracy is within two standard errors of guessing one of `classes`, or under it.
-
-    Two methods that both guess are equal for want of any signal: that is no evidence of a plateau.
-
-    Parameters
-    ----------
-    accuracy : float
-        The higher of the two means, a fraction.
-    classes, images : int
-        Classes of the data set and test images of one model.
-
-    Examples
-    --------
-    >>> at_chance(0.12, classes=10, images=400), at_chance(0.14, classes=10, images=400)
-    (True, False)
-    """
-    chance = 1 / classes
-    return bool(accuracy <= chance + 2 * (chance * (1 - chance) / images) ** 0.5)
 
 
 def sd_floor(images: int) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, stdtrit
 
-from analysis.stats.limits import EXACT_MODELS, MOST_MODELS, WILCOXON_MODELS
+from analysis.stats.limits import EXACT_MODELS, WILCOXON_MODELS
 
 ALPHA = 0.05
 POWER = 0.8
@@ -141,44 +141,6 @@ def superiority_power(d: float, n: int, alpha: float = ALPHA) -> float:
     critical = float(stdtrit(n - 1, 1 - alpha))
     shift = d * n**0.5
     return _over_estimated_sd(lambda s: np.asarray(ndtr(shift - critical * s)), n - 1)
-
-
-def least_effect_one_sided(n: int, alpha: float = ALPHA, power: float = POWER) -> float | None:
-    """Smallest d that the one-sided paired t test detects; None for fewer than two models.
-
-    Examples
-    --------
-    >>> round(least_effect_one_sided(10), 2), least_effect_one_sided(1)
-    (0.85, None)
-    """
-    if n < 2:
-        return None
-    return _root(lambda d: superiority_power(d, n, alpha) - power)
-
-
-def models_for_power(d: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
-    """Least number of models with which the one-sided paired t test has this power at `d`.
-
-    Returns
-    -------
-    int or None
-        None where d is not positive, or more than `intervals.MOST_MODELS` would be needed.
-
-    Examples
-    --------
-    >>> models_for_power(1.0), models_for_power(0.5), models_for_power(0.0)
-    (8, 27, None)
-    """
-    if superiority_power(d, MOST_MODELS, alpha) < power or d <= 0:
-        return None
-    below, enough = 1, MOST_MODELS  # the power grows with n: bisection
-    while enough - below > 1:
-        middle = (below + enough) // 2
-        if superiority_power(d, middle, alpha) < power:
-            below = middle
-        else:
-            enough = middle
-    return enough
 
 
 def attainable_p(test: Test, n: int) -> float:

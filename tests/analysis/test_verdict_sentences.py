@@ -13,6 +13,9 @@ from analysis.verdict_sentences import (
     registration_sentences,
     robustness_sentence,
 )
+from bench.core.identity import canonical_json
+from bench.store.registration import Amendment, Design, Package, Registration
+from bench.store.registration import Record as StoredRegistration
 from bench.store.registration_level import SELF_ATTESTED, TIME_STAMPED, Level
 
 MINUS = "\N{MINUS SIGN}"
@@ -175,3 +178,24 @@ def test_only_a_time_stamp_is_before_the_data():
     stamped = " ".join(registration_sentences(Level(TIME_STAMPED, "why"), "0" * 64))
     assert "Registered before data: yes" in stamped
     assert "cannot be excluded" not in stamped
+
+
+def test_an_amendment_that_was_recorded_when_data_existed_is_marked():
+    design = Design(study={}, plan="0" * 64, cells=1, data=(), checkpoints=(), code={}, settings={})
+    package = Package(version="1", files={}, libraries={})
+    registration = Registration(
+        name="s", profile=None, claims="0" * 64, design=design, package=package, gates={}, pilots=(), seen="", number=1,
+        previous=None, time="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    early, late = (
+        Amendment(reason=f"reason {rows}", time="t", rows=rows, changes=("c",), claims="0" * 64, design=design,
+                  previous="0" * 64)
+        for rows in (0, 3)
+    )  # fmt: skip
+    record = StoredRegistration(
+        text=canonical_json(registration.model_dump(mode="json")), amendments=(early, late), at_start=2
+    )
+    text = registration_sentences(Level(SELF_ATTESTED, "why", record), "0" * 64)
+    assert text[-2:] == [
+        "Amendment 1, reason 0: c.", "Amendment 2, recorded when data existed, reason 3: c."
+    ]  # fmt: skip

@@ -23,11 +23,11 @@ from analysis.stats.intervals import bca_bounds, t_interval
 from analysis.stats.limits import EXACT_MODELS, WILCOXON_MODELS
 from analysis.stats.max_t import max_t
 from analysis.stats.mixed import contrast, mixed
+from analysis.stats.models_needed import least_decidable
 from analysis.stats.paired import hedges_dz, paired_t, sign_flip, wilcoxon
 from analysis.stats.power import (
     attainable_p,
     least_effect,
-    least_effect_one_sided,
     least_margin,
     paired_t_power,
     superiority_power,
@@ -262,7 +262,8 @@ def test_tost_power():
 def test_least_effects_and_margins():
     sizes, r = POWER["sizes"], POWER["least_effect"]
     assert [least_effect(n) for n in sizes] == pytest.approx(r["two.sided"], abs=POWER_ERROR)
-    assert [least_effect_one_sided(n) for n in sizes] == pytest.approx(r["one.sided"], abs=POWER_ERROR)
+    one_sided = [least_decidable("superiority", "t", 1.0, n, alpha=0.05) for n in sizes]
+    assert one_sided == pytest.approx(r["one.sided"], abs=1e-4)
     assert [least_margin(n) for n in sizes] == pytest.approx(POWER["least_margin"], abs=POWER_ERROR)
 
 

@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from analysis.stats.equivalence import tost
-from analysis.stats.looks import nominal_levels, repeated_interval
+from analysis.stats.intervals import t_interval
+from analysis.stats.looks import nominal_levels, repeated_limits
 from analysis.stats.paired import paired_t
 
 SEED, TRIALS, BLOCK, CHECKED = 20261129, 2_000_000, 400_000, 50
@@ -48,7 +49,8 @@ def block(rng, looks):
             assert paired_t(row, 0, "greater").p == pytest.approx(p[i])
             own = tost(row + MARGIN, MARGIN)
             assert (own.p, own.p_contradiction) == pytest.approx((support[i], against[i]), abs=1e-12)
-            assert repeated_interval(row, looks, ALPHA).high - mean[i] == pytest.approx(half[i])
+            naive = t_interval(row)
+            assert repeated_limits(naive.mean, naive.low, n - 1, level)[1] - mean[i] == pytest.approx(half[i])
         superior |= p < level
         equivalent |= support < level
         contradicted |= against < level

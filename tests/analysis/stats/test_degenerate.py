@@ -12,7 +12,6 @@ from analysis.stats.degenerate import (
     RESOLUTION,
     as_sample,
     as_table,
-    at_chance,
     classify,
     classify_table,
     sd_floor,
@@ -54,17 +53,6 @@ def test_a_sample_is_named_for_what_it_lacks(values, category):
 )
 def test_a_table_is_named_for_what_its_rows_lack(table, category):
     assert classify_table(table) == category
-
-
-@pytest.mark.parametrize("classes", [2, 10, 100])
-def test_guesses_are_at_chance_about_as_often_as_two_standard_errors_say(classes):
-    images = 10_000
-    right = np.arange(images + 1)
-    guessing = stats.binom.pmf(right, images, 1 / classes)
-    at = np.array([at_chance(accuracy, classes, images) for accuracy in right / images])
-    assert guessing[at].sum() == pytest.approx(stats.norm.cdf(2), abs=5e-3)
-    assert at[0]
-    assert not at[-1]
 
 
 def test_the_least_sd_is_that_of_rounding_to_images():
