@@ -81,8 +81,24 @@ def check_claims(evidence: Evidence, claims: Claims, catalogue: Catalogue, *, wh
     """
     checks = [_Check(evidence, claims, catalogue, whole, claim) for claim in claims.claims]
     mistakes = [line for check in checks for line in check.mistakes()]
-    warnings = [line for check in checks for line in check.warnings()]
+    warnings = [
+        *(_missing_looks(evidence, claims) if whole else ()),
+        *(line for check in checks for line in check.warnings()),
+    ]
     return Findings(tuple(dict.fromkeys(mistakes)), tuple(dict.fromkeys(warnings)))
+
+
+def _missing_looks(evidence: Evidence, claims: Claims) -> Iterator[str]:
+    """Describe looks that the planned models do not reach, or that they exceed."""
+    planned = evidence.models_per_architecture
+    if claims.looks is None or claims.own is None or planned == claims.looks[1]:
+        return
+    last = claims.looks[1]
+    which = "never takes place" if planned < last else "leaves the further ones out"
+    yield (
+        f"{claims.own.place('looks')}: looks: the last look has {last} models and the study {planned}, so that it "
+        f"{which}; set `train_seeds: {last}` in study.yaml"
+    )
 
 
 def named_labels(claims: Claims, column: str) -> set[str]:

@@ -121,6 +121,20 @@ class Part(Strict):
     def _one_or_more(cls, value: Any) -> Any:
         return as_lists(value)
 
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _none_or_arm(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "none":
+            raise ValueError(f"{value!r} is no gate; write `none`, or the columns of an arm: `{{scorer: magnitude}}`")
+        return value
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str | int | float):
+            raise ValueError(f"a list is expected; write `sparsities: [{value}]`")  # noqa: TRY004 - pydantic reports ValueError alone
+        return value
+
     @field_validator("where", "gate")
     @classmethod
     def _filters(cls, value: Any) -> Any:

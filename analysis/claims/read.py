@@ -21,6 +21,8 @@ from bench.core.yaml_file import Document, DocumentError, read_document
 #: Mistakes of a file that are listed; the others are counted.
 MOST_MISTAKES = 20
 
+#: Names of types in pydantic's path of a mistake, where a value may have one of several types.
+_TYPES = {"Range", "str", "int", "float"}
 #: Keys of free text: they name no label.
 _TEXTS = {"id", "text", "source", "estimand", "margin_reason"}
 
@@ -237,10 +239,12 @@ def _explain(document: Document, error: ValidationError) -> list[str]:
 def _line(document: Document, error: Any) -> str:
     keys = tuple(error["loc"])
     where = document.place(*keys)
-    name = next((str(key) for key in reversed(keys) if isinstance(key, str)), "")
+    name = next((str(key) for key in reversed(keys) if str(key).isidentifier() and key not in _TYPES), "")
     if error["type"] == "extra_forbidden":
         hint = _FORMER.get(str(keys[-1])) or nearest(str(keys[-1]), _fields(keys[:-1]))
         return f"{where}: unknown key {str(keys[-1])!r}: {hint}"
+    if keys == ("version",) and not document.values:
+        return f"{document.place()}: the file is empty; begin it with the lines `version: 2` and `include: [sics, asr]`"
     if keys == ("version",):
         return (
             f"{document.place()}: this file has the old form, in which margins are fractions; write `version: 2` as "

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import jinja2
 
 from analysis import narrate
-from analysis.claims.decide import decide_claims
+from analysis.claims.decide import decide
+from analysis.claims.read import Claims, read_claims
 from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
@@ -31,7 +32,12 @@ _MANIFEST = "manifest.json"
 _DATA = "data.parquet"
 
 
-def render_report(folder: Path, profile: str | None = None, verify: Verify | None = None) -> Path:
+def render_report(
+    folder: Path,
+    profile: str | None = None,
+    verify: Verify | None = None,
+    check: Callable[[Evidence, Claims], None] | None = None,
+) -> Path:
     """Make ``folder/report`` from the study's evidence and claims.
 
     The evidence is read once, from ``results.db`` or else from the ``data.parquet`` of an earlier report: both give
@@ -46,6 +52,8 @@ def render_report(folder: Path, profile: str | None = None, verify: Verify | Non
         Which run, where the store holds several.
     verify : callable, optional
         Verifies a time-stamp (`bench.study.registered.verify_stamp`); without it no study is reported as time-stamped.
+    check : callable, optional
+        Compares the claims with the cells of the study, and raises for a mistake.
 
     Returns
     -------
@@ -58,8 +66,10 @@ def render_report(folder: Path, profile: str | None = None, verify: Verify | Non
         If there is nothing to report, or the claims file is wrong.
     """
     data = load(folder, profile)
-    claims = claims_path(folder)
-    results = decide_claims(data, claims) if claims.exists() else []
+    claims = read_claims(claims_path(folder)) if claims_path(folder).exists() else None
+    if claims is not None and check is not None:
+        check(data, claims)
+    results = decide(data, claims) if claims is not None else []
     out = folder / REPORT
     try:
         return _make(data, results, folder, out, verify)

@@ -65,7 +65,8 @@ def read_document(source: Traversable, missing: str) -> Document:
     """
     tree = _parse(source, _text(source, missing))
     if not isinstance(tree, CommentedMap):
-        raise DocumentError(f"{source}: expected keys and values at the top, found {type(tree).__name__}")
+        found = "a list" if isinstance(tree, CommentedSeq) else "a single value"
+        raise DocumentError(f"{source}: line 1, column 1: expected keys and values at the top, found {found}")
     try:
         values = _plain(tree, (), iter(range(MOST_VALUES)))
     except _Unusable as error:

@@ -235,6 +235,7 @@ def obtain_dense(
         state = model.state_dict()
         metadata = {
             "checkpoint": state_digest(state),
+            "file": file,
             "recipe": recipe.model_dump() | _unusual(memory_format),
             "history": history,
             "seconds": time.perf_counter() - start,
@@ -279,6 +280,11 @@ def _read_artifact(artifacts: Artifacts, file: str) -> tuple[dict[str, Tensor], 
     if state_digest(state) != metadata.get("checkpoint"):
         raise UserError(
             f"{place}: its weights are not those that were stored; delete it, and the model is trained again"
+        )
+    if metadata.get("file", file) != file:  # files of earlier versions do not name themselves
+        raise UserError(
+            f"{place}: is a copy of {metadata['file']}, a model of another seed, recipe or study; delete it, and the "
+            f"model is trained again"
         )
     return state, metadata
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,10 @@ from bench.plugins.catalogue import make_registry
 from prunebench.cli.options import AsJson, Pilots, Profile, SpreadPoints, StudyFolder
 from prunebench.cli.output import TABLE_WIDTH, make_console, print_frame, print_json
 from prunebench.imports import quick_imports
+
+if TYPE_CHECKING:
+    from analysis.claims.read import Claims
+    from analysis.evidence.evidence import Evidence
 
 commands = typer.Typer()
 
@@ -27,7 +32,15 @@ def report(study: StudyFolder, profile: Profile = None) -> None:
         from analysis.report.render import render_report
     from bench.study.registered import verify_stamp
 
-    typer.echo(f"open {render_report(study, profile, verify_stamp)}")
+    typer.echo(f"open {render_report(study, profile, verify_stamp, partial(_compare, study))}")
+
+
+def _compare(study: Path, evidence: Evidence, stated: Claims) -> None:
+    """Compare claims with the cells of a study, and print the warnings."""
+    from prunebench.planned_claims import compare_claims
+
+    for warning in compare_claims(evidence, stated, make_registry(study)):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 @commands.command()
@@ -45,11 +58,9 @@ def claims(study: StudyFolder, profile: Profile = None, as_json: AsJson = False)
         from analysis.verdict_sentences import claim_lines, described_sentence, headline, registration_sentences
         from bench.store.registration_level import registration_level
         from bench.study.registered import verify_stamp
-        from prunebench.planned_claims import compare_claims
 
     evidence = load(study, profile)
-    for warning in compare_claims(evidence, stated, make_registry(study)):
-        typer.echo(f"warning: {warning}", err=True)
+    _compare(study, evidence, stated)
     level = registration_level(evidence.meta, evidence.rows, stated.hash, verify_stamp)
     results = decide(evidence, stated)
     if as_json:

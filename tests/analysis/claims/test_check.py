@@ -64,6 +64,14 @@ def test_claims_that_fit_the_study_have_no_finding(found):
     assert (found(GOOD).mistakes, found(GOOD).warnings) == ((), ())
 
 
+def test_looks_must_be_those_of_the_planned_models(found):
+    """The study has three models."""
+    [line] = found(GOOD + "looks: [6, 8]\n").warnings
+    assert "line 17, column 1: looks: the last look has 8 models and the study 3, so that it never takes place" in line
+    assert line.endswith("set `train_seeds: 8` in study.yaml")
+    assert found(GOOD + "looks: [6, 8]\n", whole=False).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -106,6 +106,13 @@ def test_looks_are_read(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "line 1, column 1: the file is empty; begin it with the lines `version: 2`"),
+        ("- 1", "line 1, column 1: expected keys and values at the top, found a list"),
+        (OWN.replace("[0.8]", "0.8"), "line 14, column 9: sparsities: a list is expected; write `sparsities: [0.8]`"),
+        (
+            OWN + "        gate: off the grid\n",
+            "line 15, column 9: gate: 'off the grid' is no gate; write `none`, or the",
+        ),
         ("version: 2\ninclude: [asrr]", "line 2, column 11: no claims are named 'asrr': did you mean 'asr'"),
         ("version: 2\nincludes: [asr]", "line 2, column 1: unknown key 'includes': did you mean 'include'"),
         (
@@ -210,7 +217,7 @@ def test_an_include_that_fails_is_reported_with_its_place(write, own_claims, ent
         ("scorers", "scorer", "more.yaml: line 7, column 65: unknown key 'scorer': did you mean 'scorers'"),
         ("M2", "M1", "claims.yaml: line 3, column 5: two claims have the id 'M1'; the other is at"),
         ("claims:", "claims: [", "more.yaml: line 3, column 3: not valid YAML"),
-        ("version: 2\nclaims:", "-", "more.yaml: expected keys and values at the top"),
+        ("version: 2\nclaims:", "-", "more.yaml: line 1, column 1: expected keys and values at the top"),
     ],
 )
 def test_a_mistake_in_an_included_file_is_reported_with_its_place(write, own_claims, tmp_path, old, new, message):

@@ -128,6 +128,17 @@ def test_artifact_with_the_weights_of_another_model_is_named(obtain, tmp_path):
         obtain()
 
 
+def test_a_model_of_another_seed_under_its_name_is_refused(obtain, obtain_untrained, tmp_path):
+    obtain()
+    [first] = (tmp_path / "artifacts/dense").iterdir()
+    obtain(seed=1)
+    [second] = set((tmp_path / "artifacts/dense").iterdir()) - {first}
+    (tmp_path / "cache/dense").mkdir(parents=True)
+    (tmp_path / "cache/dense" / second.name).write_bytes(first.read_bytes())
+    with pytest.raises(UserError, match=f"cache/dense/{second.name}: is a copy of dense/{first.name}, a model of"):
+        obtain_untrained(seed=1, artifacts="empty", cache="cache")
+
+
 def test_artifacts_and_cache_behind_urls(obtain, obtain_untrained):
     study, cache = Artifacts.at("memory://dense-study"), Artifacts.at("memory://dense-cache")
     first = obtain(artifacts=study.place, cache=cache.place)

@@ -51,9 +51,8 @@ def rows_of(source=None):
     cells = [(seed("train", model), seed("calibration", draw), f"m{model}") for model in range(2) for draw in range(2)]
     return pd.DataFrame(
         [("digits", "net", *cell, "done", 0.5, 4, bytes([0b10100000])) for cell in cells],
-        columns=[
-            "dataset", "model", "train_seed", "calibration_draw", "checkpoint", "state", "accuracy", "n_test", "correct",
-        ],
+        columns=["dataset", "model", "train_seed", "calibration_draw", "checkpoint", "state", "accuracy", "n_test",
+                 "correct"],
     )  # fmt: skip
 
 

@@ -29,6 +29,16 @@ def test_report_and_claims(finished, command):
     assert index.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["report", "claims", "power"])
+def test_an_unknown_label_in_a_claim_gets_one_line(finished, command, name):
+    part = "{estimand: contrast, kind: superiority, of: [randm], against: magnitude}"
+    path = finished / "claims.yaml"
+    path.write_text(f"version: 2\nclaims:\n  - {{id: M1, text: t, source: ours, parts: [{part}]}}\n")
+    done = command(name, finished)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: {path}: line 3, column 90: no scorer is named 'randm'; did you mean 'random'?\n"
+
+
 def test_the_overview_of_a_study_and_a_copy_counts_it_once(finished, tmp_path, command):
     shutil.copytree(finished, tmp_path / "copy")
     done = command("overview", tmp_path)

@@ -47,6 +47,8 @@ claims:
         sparsities: [0.2]
 """
 
+pytestmark = pytest.mark.slow
+
 LEVEL = "order claimed by the author's history"
 
 
