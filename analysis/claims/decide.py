@@ -10,13 +10,14 @@ from analysis.claims.gates import Informative, registered_gates
 from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.planned_power import planned_power
 from analysis.claims.read import Claims, read_claims
-from analysis.claims.records import ALPHA, Basis, ClaimResult, PartResult, Record, Verdict, versions
+from analysis.claims.records import Basis, ClaimResult, PartResult, Record, Verdict, versions
 from analysis.claims.robustness import robustness_of
 from analysis.claims.schema import Claim
 from analysis.claims.scope import differs_from, scope_in_words
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.load import data_hash
 from analysis.stats.families import PartP, claim_p_values
+from analysis.stats.limits import CLAIM_ALPHA
 from analysis.stats.looks import nominal_levels, repeated_limits
 
 #: Sample, kind, deciding test and margin of a record.
@@ -101,8 +102,10 @@ def _at_looks(
     Repeated intervals are added to the records.
     """
     if looks is None:
-        return _composed(claim, _decided(claim, _outcomes(claim, evidence, informative), ALPHA, evidence, informative))
-    levels, complete = nominal_levels(looks, ALPHA), evidence.complete_models
+        return _composed(
+            claim, _decided(claim, _outcomes(claim, evidence, informative), CLAIM_ALPHA, evidence, informative)
+        )
+    levels, complete = nominal_levels(looks, CLAIM_ALPHA), evidence.complete_models
     early = evidence.first_models(looks[0])
     outcomes = _outcomes(claim, early, informative)
     parts = [_with_repeated(part) for part in _decided(claim, outcomes, levels[0], early, informative)]

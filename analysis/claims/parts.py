@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from analysis.errors import nearest
+from analysis.stats.limits import Over, PowerTest
 from bench.core.types import AXIS_NAMES, GRID
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ Kind: TypeAlias = Literal[
     "identity", "superiority", "noninferiority", "equivalence", "trend", "sign change", "difference"
 ]
 Role: TypeAlias = Literal["primary", "supporting", "scan"]
-Over: TypeAlias = Literal["every", "some", "mean"]
 DecidingTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip"]
-
-PowerTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip", "max-t"]
 
 Values: TypeAlias = tuple[str | int, ...]
 #: Columns -> names of labels; a single name may be written without a list.

@@ -18,12 +18,12 @@ from analysis.claims.cells import arms_in_words, lacking, part_cells
 from analysis.claims.gates import Setting, informative_settings, registered_gates
 from analysis.claims.means import resolution, resolved_margin
 from analysis.claims.outcomes import Outcome, part_outcome, why_no_question
-from analysis.claims.parts import MeanPart, Over, Part, PowerTest, TestedPart
+from analysis.claims.parts import MeanPart, Part, TestedPart
 from analysis.claims.read import Claims
 from analysis.claims.readings import primary_reading
-from analysis.claims.records import ALPHA
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.stand_in import with_stand_ins
+from analysis.stats.limits import CLAIM_ALPHA, Over, PowerTest
 from analysis.stats.looks import nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
 from analysis.stats.power import POWER
@@ -131,7 +131,7 @@ def plan_parts(
     power : float, default 0.8
         Requested power.
     """
-    alpha = ALPHA if claims.looks is None else nominal_levels(claims.looks, ALPHA)[-1]
+    alpha = CLAIM_ALPHA if claims.looks is None else nominal_levels(claims.looks, CLAIM_ALPHA)[-1]
     judged = _Judged(evidence)
     fixed = {} if pilots else registered_gates(evidence)
     return [

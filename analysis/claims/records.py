@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from analysis.claims.parts import Kind, Over, Role
+from analysis.claims.parts import Kind, Role
+from analysis.stats.limits import CLAIM_ALPHA, Over
 
 Verdict: TypeAlias = Literal["supported", "contradicted", "inconclusive", "not testable"]
 #: Position of the source's value relative to the 95 % interval.
@@ -20,9 +21,6 @@ Gate: TypeAlias = Literal["", "informative", "not informative", "not judged"]
 
 #: Under this number of models a verdict reads "descriptive only".
 CONFIRMATORY_MODELS = 6
-
-#: One-sided error rate of every claim, in either direction.
-ALPHA = 0.025
 
 #: Libraries whose version a decision may depend on.
 LIBRARIES = ("numpy", "pandas", "scipy", "statsmodels")
@@ -149,7 +147,7 @@ class Record(_Frozen):
     p_contradiction_adjusted: float | None = None
     questions: int = 1
     primary_parts: int = 1
-    alpha: float = ALPHA
+    alpha: float = CLAIM_ALPHA
     effect: float | None = None
     low: float | None = None
     high: float | None = None

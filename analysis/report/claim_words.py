@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.claims.records import ALPHA, CONFIRMATORY_MODELS
+from analysis.claims.records import CONFIRMATORY_MODELS
 from analysis.claims.robustness import DEPENDS
 from analysis.claims.values import KEPT
+from analysis.stats.limits import CLAIM_ALPHA
 
 #: How claims are decided; part of the section on methods.
 CLAIM_METHODS: tuple[str, ...] = (
@@ -13,7 +14,7 @@ CLAIM_METHODS: tuple[str, ...] = (
     "scans are exploratory and corrected by Benjamini and Hochberg's procedure. The quantifier of a part is every "
     "setting, at least one setting, or the mean over settings; for the mean, the settings of a model are averaged "
     "within the model and architectures have equal weight (Welch-Satterthwaite degrees of freedom).",
-    f"Error control: every claim has one one-sided level of {ALPHA:g} for each direction and for every kind of test; "
+    f"Error control: every claim has one one-sided level of {CLAIM_ALPHA:g} for each direction and for every kind of test; "
     "therefore the 95 % interval decides a single question. All primary parts form one family. p for support of a "
     "part: every setting, the largest p; at least one of K settings, K times the smallest. A claim is supported by the "
     "largest p over its primary parts. p for contradiction of a part: every setting, K times the smallest p; at least "
@@ -46,7 +47,7 @@ CLAIM_WORDS: tuple[tuple[str, str], ...] = (
         "basis",
         "Measured, or by construction: the verdict follows from definitions (equal masks, bounds, identities).",
     ),
-    ("contradicted", f"The data show the opposite of the claim at a one-sided level of {ALPHA:g}."),
+    ("contradicted", f"The data show the opposite of the claim at a one-sided level of {CLAIM_ALPHA:g}."),
     ("deciding test", "The test that a part names before the data; the others are printed, but do not decide."),
     ("differences above 0", "Settings of the primary parts in which the mean difference is above 0, decided or not."),
     (
@@ -64,7 +65,7 @@ CLAIM_WORDS: tuple[tuple[str, str], ...] = (
     (
         "p, adjusted",
         "p-value after the correction for the settings of the part and for the primary parts of the claim; it is "
-        f"compared with {ALPHA:g}.",
+        f"compared with {CLAIM_ALPHA:g}.",
     ),
     (
         "p for support, p for contradiction",
@@ -96,5 +97,5 @@ CLAIM_WORDS: tuple[tuple[str, str], ...] = (
         "skewness",
         "Of the differences over models; over 1, a t test at nominal 0.025 errs in about 0.05 to 0.10 of cases.",
     ),
-    ("supported", f"The data show what the claim states at a one-sided level of {ALPHA:g}."),
+    ("supported", f"The data show what the claim states at a one-sided level of {CLAIM_ALPHA:g}."),
 )

@@ -7,14 +7,13 @@ claim is supported or contradicted where the respective value is under alpha, 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.stats.correction import adjust
-
-Over: TypeAlias = Literal["every", "some", "mean"]
+from analysis.stats.limits import Over
 
 
 class PartP(NamedTuple):

@@ -15,14 +15,14 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtrit
 
+from analysis.stats.limits import CLAIM_ALPHA
 from analysis.stats.power import superiority_power
 
-ALPHA = 0.025
 #: Models that a first look must have: with fewer, the t distribution's tail at its small level decides nothing.
 LEAST_FIRST_LOOK = 6
 
 
-def nominal_levels(looks: Sequence[int], alpha: float = ALPHA) -> tuple[float, ...]:
+def nominal_levels(looks: Sequence[int], alpha: float = CLAIM_ALPHA) -> tuple[float, ...]:
     """Return the one-sided level at which a p-value decides at each look.
 
     Parameters
@@ -127,7 +127,7 @@ def repeated_limits(mean: float, low: float, df: float, level: float) -> tuple[f
     return mean - half, mean + half
 
 
-def expected_models(effect: float, sd: float, looks: Sequence[int], alpha: float = ALPHA) -> float:
+def expected_models(effect: float, sd: float, looks: Sequence[int], alpha: float = CLAIM_ALPHA) -> float:
     """Return the expected number of models until one question is decided, or the last look is done.
 
     Parameters

@@ -18,16 +18,12 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
-from analysis.stats.limits import MOST_MODELS
+from analysis.stats.limits import CLAIM_ALPHA, MOST_MODELS, Over, PowerTest
 from analysis.stats.power import POWER, attainable_p, superiority_power, tost_power
 
 Kind: TypeAlias = Literal["superiority", "noninferiority", "equivalence"]
-DecidingTest: TypeAlias = Literal["t", "t and bootstrap-t", "sign-flip", "max-t"]
-Over: TypeAlias = Literal["every", "some", "mean"]
 Values: TypeAlias = NDArray[np.float64]
 
-#: One-sided level of a claim, for every kind.
-CLAIM_ALPHA = 0.025
 #: `t and bootstrap-t` is planned as t with so many models fewer.
 BOOTSTRAP_LOSS = 2
 #: Up to here the sign-flip tests are simulated, each with all 2^n patterns; their few levels matter.
@@ -64,7 +60,7 @@ def sd_upper_limit(sd: float, df: float, level: float = 0.8) -> float:
 
 
 def part_power(
-    kind: Kind, test: DecidingTest, effect: float, margin: float, sd: float, n: int, *,
+    kind: Kind, test: PowerTest, effect: float, margin: float, sd: float, n: int, *,
     alpha: float = CLAIM_ALPHA, over: Over = "every", questions: int = 1, arms: int = 1,
 ) -> float:  # fmt: skip
     """Return the chance that a part is supported in a fresh study of `n` models.
@@ -134,7 +130,7 @@ def part_power(
 
 
 def models_needed(
-    kind: Kind, test: DecidingTest, effect: float, margin: float, sd: float, *,
+    kind: Kind, test: PowerTest, effect: float, margin: float, sd: float, *,
     alpha: float = CLAIM_ALPHA, power: float = POWER, over: Over = "every", questions: int = 1, arms: int = 1,
     most: int = MOST_MODELS,
 ) -> int | None:  # fmt: skip
@@ -181,7 +177,7 @@ def models_needed(
 
 
 def least_decidable(
-    kind: Kind, test: DecidingTest, sd: float, n: int, *,
+    kind: Kind, test: PowerTest, sd: float, n: int, *,
     alpha: float = CLAIM_ALPHA, over: Over = "every", questions: int = 1, power: float = POWER, arms: int = 1,
 ) -> float:  # fmt: skip
     """Return the least effect or margin that a fresh study of `n` models decides with the requested power.
@@ -222,7 +218,7 @@ def least_decidable(
 
 
 def _question_power(
-    kind: Kind, test: DecidingTest, effect: float, margin: float, sd: float, n: int, level: float, arms: int
+    kind: Kind, test: PowerTest, effect: float, margin: float, sd: float, n: int, level: float, arms: int
 ) -> float:
     """Return the power of one question at its one-sided level."""
     if not _attainable(test, n, level):
@@ -242,18 +238,18 @@ def _question_power(
     return superiority_power(d, _size(test, n), _t_level(test, n, level, arms))
 
 
-def _attainable(test: DecidingTest, n: int, level: float) -> bool:
+def _attainable(test: PowerTest, n: int, level: float) -> bool:
     """Return whether any data of n models give a p-value of at most the level."""
     if test in ("sign-flip", "max-t"):
         return attainable_p("sign-flip" if test == "sign-flip" else "max-t", n) <= level
     return _size(test, n) >= 2
 
 
-def _size(test: DecidingTest, n: int) -> int:
+def _size(test: PowerTest, n: int) -> int:
     return n - BOOTSTRAP_LOSS if test == "t and bootstrap-t" else n
 
 
-def _t_level(test: DecidingTest, n: int, level: float, arms: int) -> float:
+def _t_level(test: PowerTest, n: int, level: float, arms: int) -> float:
     """Return the one-sided level at which a t test stands for the deciding test."""
     if test not in ("sign-flip", "max-t"):
         return level

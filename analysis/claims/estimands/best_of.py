@@ -7,12 +7,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.claims.arms import Sample, pairs_with, samples
-from analysis.claims.parts import PowerTest, ReferencePart
+from analysis.claims.parts import ReferencePart
 from analysis.claims.questions import SEED, Question, left_out, open_record, summed_counts, unfinished
 from analysis.claims.records import Record, number
 from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
 from analysis.stats.degenerate import classify
+from analysis.stats.limits import PowerTest
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p
 

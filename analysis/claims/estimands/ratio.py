@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from analysis.claims.estimands.combination import Combination
-from analysis.claims.parts import DecidingTest, PowerTest, Replacement, Term, TestedPart, Values
+from analysis.claims.parts import DecidingTest, Replacement, Term, TestedPart, Values
 from analysis.claims.questions import Question
 from analysis.claims.records import number
 from analysis.evidence.evidence import Evidence
+from analysis.stats.limits import PowerTest
 from analysis.stats.ratio import fieller
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 from analysis.claims.arms import Arm, Comparison, Sample, samples, sum_of_terms
 from analysis.claims.cells import chosen_rows
 from analysis.claims.means import default_margin, run_mean_test
-from analysis.claims.parts import LARGEST_POINTS, PowerTest, Term, TermsPart, TestedPart, Value, Values
+from analysis.claims.parts import LARGEST_POINTS, Term, TermsPart, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
 from analysis.claims.records import Record, number, one_if_missing
 from analysis.claims.values import WORDS
@@ -23,6 +23,7 @@ from analysis.evidence.labels import matching_labels
 from analysis.stats.degenerate import classify
 from analysis.stats.effects import correlation_interval, correlation_test
 from analysis.stats.equivalence import tost
+from analysis.stats.limits import PowerTest
 from analysis.stats.max_t import max_t
 from analysis.stats.paired import one_sided_p, paired_t
 from analysis.stats.ranks import friedman, rank_rows
