@@ -127,7 +127,7 @@ def register(
 
     Notes
     -----
-    The caller refuses a folder that holds data (`bench.run.registered.refuse_data`).
+    The caller refuses a folder that holds data (`bench.study.registered.refuse_data`).
     """
     before = read_record(folder)
     registration = Registration(

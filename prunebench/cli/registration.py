@@ -34,11 +34,12 @@ def register(
 ) -> None:
     """Freeze claims, study, plan and code in registration.json, and derive the seeds from it; computes no cell."""
     from analysis.evidence.files import refuse_without_evidence
-    from bench.study.registered import refuse_data
 
     for folder in pilot or ():
         refuse_without_evidence(folder)
     claims = _claims_hash(study, profile)
+    from bench.study.registered import refuse_data  # loads pandas
+
     refuse_data(study)
     with quick_imports():
         from analysis.claims.gates import gates_to_register
