@@ -271,9 +271,14 @@ def robustness_sentence(found: Robustness) -> str:
     shown = ", ".join(f"{count(number)} {word}" for word, number in found.tally().items() if number)
     constructed = sum(bool(reading.by_construction) for reading in found.readings)
     total = sum(found.tally().values())
+    repeated = sum(bool(reading.same_as) for reading in found.readings)
     text = f"Readings: {count(found.planned)} planned, {count(len(found.readings))} in this study"
     if constructed:
         text += f"; {count(constructed)} by construction are not counted"
+    if repeated:
+        text += (
+            f"; {count(repeated)} with the numbers of another reading {'is' if repeated == 1 else 'are'} not counted"
+        )
     if total == 1:
         text += f". One is measured: {shown.removeprefix('1 ')}"
     elif total:

@@ -159,7 +159,9 @@ def part_outcome(
     has_gate = primary.gate_arm is not None
     used = rows_in(evidence, informative) if informative is not None and has_gate else evidence
     gates = gated_settings(primary, evidence) if gated and has_gate and informative is None else None
-    found = [_gated(question, gates) for question in primary.questions(used)]
+    found = [
+        _gated(question, gates, from_pilot=has_gate and informative is not None) for question in primary.questions(used)
+    ]
     left_out = 0
     if used is not evidence:
         left_out = _settings(primary.questions(evidence)) - _settings(found)
@@ -202,12 +204,12 @@ def _sparsities(part: Part) -> str:
     return f"a sparsity from {shown[0]} to {shown[1]}" if between else f"sparsity {' or '.join(shown)}"
 
 
-def _gated(question: Question, gates: Sequence[GatedSetting] | None) -> Question:
-    """Return the question with its gate; a mean over several settings keeps all of them, so it has none."""
+def _gated(question: Question, gates: Sequence[GatedSetting] | None, *, from_pilot: bool) -> Question:
+    """Return the question with its gate; without a pilot, a mean over several settings keeps all of them: no gate."""
     record = question.record
-    if gates is None or record.settings > 1:
+    if not from_pilot and (gates is None or record.settings > 1):
         return question
-    gate = gate_of(record.setting, gates)
+    gate = "informative" if from_pilot else gate_of(record.setting, gates or ())
     return dataclasses.replace(question, record=record.model_copy(update={"gate": gate}))
 
 

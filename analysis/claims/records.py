@@ -199,7 +199,9 @@ class Reading(_Frozen):
     verdict : str
         Of the part under this reading.
     by_construction : str
-        Why the answer follows from definitions; such a reading decides nothing.
+        Why the answer follows from definitions; such a reading is not counted.
+    same_as : dict
+        Levels of an earlier reading that tests the same numbers; such a reading is not counted again.
     n, settings : int
         Models, and settings that the effect is the mean of.
     effect, low, high : float or None
@@ -212,6 +214,7 @@ class Reading(_Frozen):
     primary: bool
     verdict: Verdict
     by_construction: str = ""
+    same_as: dict[str, str | float] = {}
     n: int = 0
     settings: int = 0
     effect: float | None = None
@@ -219,6 +222,11 @@ class Reading(_Frozen):
     high: float | None = None
     p: float | None = None
     p_contradiction: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the reading is a measurement of its own."""
+        return not self.by_construction and not self.same_as
 
 
 class Robustness(_Frozen):
@@ -242,8 +250,8 @@ class Robustness(_Frozen):
     depends_on: dict[str, float] = {}
 
     def tally(self) -> dict[str, int]:
-        """Return verdict -> number of readings; readings that hold by construction are left out."""
-        measured = [reading.verdict for reading in self.readings if not reading.by_construction]
+        """Return verdict -> number of readings; those by construction, or with the numbers of another, are left out."""
+        measured = [reading.verdict for reading in self.readings if reading.counts]
         return {verdict: measured.count(verdict) for verdict in ("supported", "inconclusive", "contradicted")}
 
 

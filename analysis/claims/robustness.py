@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.claims.cells import lacking
 from analysis.claims.gates import Setting
-from analysis.claims.means import mean_over_settings
+from analysis.claims.means import digest_of, mean_over_settings
 from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.parts import MeanPart, Part
 from analysis.claims.readings import Levels, all_levels, read_as
@@ -46,6 +46,7 @@ def robustness_of(
     planned = list(all_levels(part))
     found: list[tuple[Levels, Outcome, pd.Series, Reading]] = []
     seen: list[Part] = []
+    tested: dict[tuple[str, float | None], dict[str, str | float]] = {}
     for place, levels in enumerate(planned):
         read = read_as(part, levels)
         if read in seen or lacking(read, evidence):
@@ -54,17 +55,20 @@ def robustness_of(
         outcome = part_outcome(read, evidence, informative)
         if outcome.questions or outcome.constructed:
             reading, values = _reading(levels, outcome, primary=place == 0, alpha=alpha)
+            key = (digest_of(values), getattr(read, "margin", None))
+            if key[0] and not reading.by_construction:
+                first = tested.setdefault(key, reading.levels)
+                reading = reading.model_copy(update={"same_as": first if first != reading.levels else {}})
             found.append((levels, outcome, values, reading))
     readings = [reading for *_, reading in found]
-    measured = [reading for reading in readings if not reading.by_construction]
+    measured = [reading for reading in readings if reading.counts]
     against = [one_if_missing(reading.p_contradiction) for reading in measured]
     against = adjust(against, "holm").tolist() if against else []
     supported = sum(reading.verdict == "supported" for reading in measured)
     robust = bool(measured) and not any(p < alpha for p in against) and 2 * supported >= len(measured)
     return Robustness(
         planned=len(planned), readings=tuple(sorted(readings, key=_by_effect)), robust=robust,
-        depends_on=_dependence(part, [(levels, values) for levels, _, values, reading in found
-                                      if not reading.by_construction]),
+        depends_on=_dependence(part, [(levels, values) for levels, _, values, reading in found if reading.counts]),
     )  # fmt: skip
 
 

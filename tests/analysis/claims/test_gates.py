@@ -87,7 +87,12 @@ def test_a_pilot_leaves_settings_out(paired, part, judge):
     study = paired(grid(["cnn"], [0.5, 0.8], [CLEAR, worse]))
     result = judge(study, GATED, informative={("M1", "part 0"): [kept]})
     (record,) = records(result)
-    assert (result.verdict, record.setting["sparsity"], record.questions, record.gate) == ("supported", 0.5, 1, "")
+    assert (result.verdict, record.setting["sparsity"], record.questions, record.gate) == (
+        "supported",
+        0.5,
+        1,
+        "informative",
+    )
     assert judge(study, GATED).verdict == "contradicted"
 
 

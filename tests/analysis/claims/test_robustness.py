@@ -16,6 +16,8 @@ CLEAR, WEAK, WORSE = (
     [0.2, -0.6, 0.5, 0.4, -0.1, 0.0],
     [-1.0, -1.2, -0.9, -1.1, -1.0, -1.3],
 )
+#: Permuted among the models, so that a reading has numbers of its own.
+CLEAR_TOO, WEAK_TOO = CLEAR[::-1], WEAK[::-1]
 GRANULARITY = {"granularity": ["channel", "weight"]}
 
 
@@ -35,8 +37,8 @@ def both(paired):
 @pytest.mark.parametrize(
     ("channel", "weight", "robust", "verdict"),
     [
-        (CLEAR, CLEAR, True, "supported"), (CLEAR, WEAK, True, "supported"), (CLEAR, WORSE, False, "supported"),
-        (WEAK, WEAK, False, "inconclusive"), (WORSE, CLEAR, False, "contradicted"),
+        (CLEAR, CLEAR_TOO, True, "supported"), (CLEAR, WEAK, True, "supported"), (CLEAR, WORSE, False, "supported"),
+        (WEAK, WEAK_TOO, False, "inconclusive"), (WORSE, CLEAR, False, "contradicted"),
     ],
 )  # fmt: skip
 def test_robust_if_none_contradicts_and_half_support(both, judge, channel, weight, robust, verdict):
@@ -45,7 +47,7 @@ def test_robust_if_none_contradicts_and_half_support(both, judge, channel, weigh
     assert result.verdict == verdict  # the first level alone decides
     assert part.robustness.robust == robust
     assert sum(part.robustness.tally().values()) == 2
-    shifts = {"granularity": stats.ttest_rel(channel, weight).pvalue} if channel is not weight else {}
+    shifts = {"granularity": stats.ttest_rel(channel, weight).pvalue}
     depends = {name: pytest.approx(p) for name, p in shifts.items() if p < 0.05}
     assert part.robustness.depends_on == depends
     assert ("depends on granularity" in result.robustness) == bool(depends)
@@ -146,3 +148,20 @@ def test_a_part_without_open_choices_has_no_robustness(paired, judge):
     result = judge(paired({("cnn", 0.5): CLEAR}), CONTRAST)
     assert result.parts[0].robustness is None
     assert result.robustness == ""
+
+
+def test_readings_with_the_same_numbers_are_counted_once(paired, judge):
+    data = paired({("cnn", 0.5): [1.0, 2.0, 3.0, 2.0, 1.5, 2.5]}, more=[{"scorer": "twin"}])
+    rows = data.rows
+    shift = rows[rows["scorer"].eq("taylor")].set_index("train_seed")["accuracy"]
+    twin = rows["scorer"].eq("twin")
+    data = data.with_rows(rows.assign(accuracy=rows["accuracy"].mask(twin, rows["train_seed"].map(shift))))
+    keys = {
+        "estimand": "contrast", "kind": "superiority", "of": ["taylor"], "against": "magnitude", "gate": "none",
+        "readings": {"scorer of the claim": {"taylor": {}, "twin": {"taylor": "twin"}}},
+    }  # fmt: skip
+    found = judge(data, keys).parts[0].robustness
+    assert found.tally() == {"supported": 1, "inconclusive": 0, "contradicted": 0}
+    (same,) = [reading for reading in found.readings if reading.same_as]
+    assert same.same_as == {"scorer of the claim": "taylor"}
+    assert same.levels == {"scorer of the claim": "twin"}
