@@ -17,8 +17,8 @@ CLAIM_METHODS: tuple[str, ...] = (
     f"Error control: every claim has one one-sided level of {CLAIM_ALPHA:g} for each direction and for every kind of "
     "test; therefore the 95 % interval decides a single question. All primary parts form one family. p for support of "
     "a part: every setting, the largest p; at least one of K settings, K times the smallest. A claim is supported by "
-    "the largest p over its primary parts. p for contradiction of a part: every setting, K times the smallest p; at least "
-    "one, the largest; over the primary parts, Holm's correction.",
+    "the largest p over its primary parts. p for contradiction of a part: every setting, K times the smallest p; at "
+    "least one, the largest; over the primary parts, Holm's correction.",
     "Superiority by a margin m is supported if the lower limit is above m and contradicted if the upper limit is below "
     "m; non-inferiority replaces m by \N{MINUS SIGN}m; equivalence is supported by two one-sided t tests (TOST) if the "
     "interval lies within \N{MINUS SIGN}m and m, and contradicted by p = P(T > (|mean| \N{MINUS SIGN} m) / se) + P(T > "
