@@ -195,7 +195,7 @@ def _samples(part: Part, evidence: Evidence, informative: Sequence[Setting] | No
     if not isinstance(part, MeanPart | RatioOfMeans):
         return []
     outcome = part_outcome(part.model_copy(update={"over": "every"}), evidence, informative, gated=False)
-    questions = outcome.questions or outcome.aside
+    questions = outcome.questions or outcome.constructed
     return [question.sample for question in questions if question.sample is not None and len(question.sample.values)]
 
 

@@ -117,7 +117,7 @@ def _at_looks(
         return _noted(first, f"not decided at the first look, with {looks[0]} models; the last look has {looks[1]}")
     late = evidence.first_models(looks[1])
     last = [
-        now.with_standing(before, part, levels[1] / levels[0])
+        now.with_earlier_decisions(before, part, levels[1] / levels[0])
         for now, before, part in zip(_outcomes(claim, late, informative), outcomes, parts, strict=True)
     ]
     parts = [_with_repeated(part) for part in _decided(claim, last, levels[1], late, informative)]

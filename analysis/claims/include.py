@@ -1,7 +1,7 @@
 """Find the YAML file that an entry of `include` in claims.yaml names.
 
 An entry is the short name of a paper (shipped here, or offered by an installed package under the entry-point group
-``prunebench.claims``), ``package.module:function``, or a YAML file beside claims.yaml. The entry point's object and
+``prunebench.claims``), ``package.module:function``, or a YAML file next to claims.yaml. The entry point's object and
 the function take no arguments and return the path of a YAML file.
 """
 
@@ -21,12 +21,12 @@ GROUP = "prunebench.claims"
 
 
 def papers() -> tuple[str, ...]:
-    """Short names of the papers whose claims are shipped."""
+    """Return the short names of the papers whose claims are shipped."""
     return tuple(sorted(i.name.removesuffix(".yaml") for i in _shipped().iterdir() if i.name.endswith(".yaml")))
 
 
 def find_included(name: str, folder: Path) -> Traversable:
-    """Find an included file; whether it can be read is the reader's to see.
+    """Find an included file, without reading it.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def find_included(name: str, folder: Path) -> Traversable:
     owners = [point.value for point in offers] + (["shipped with prunebench"] if name in papers() else [])
     if len(owners) > 1:
         raise AnalysisError(
-            f"{name!r} names several files of claims ({', '.join(owners)}); say package.module:function"
+            f"{name!r} names several files of claims ({', '.join(owners)}); write package.module:function"
         )
     if offers:
         try:
@@ -62,7 +62,7 @@ def find_included(name: str, folder: Path) -> Traversable:
         except Exception as error:  # whatever an installed package does at import
             raise AnalysisError(
                 f"the installed package's claims {name!r} ({offers[0].value}) cannot be imported: {_words(error)}; "
-                f"mend or uninstall that package"
+                f"repair or uninstall that package"
             ) from error
         return _path_from(name, function)
     if name not in papers():
@@ -97,7 +97,7 @@ def _path_from(name: str, function: Any) -> Traversable:
         raise AnalysisError(f"{name} raised {_words(error)}") from error
     found = Path(found) if isinstance(found, str) else found
     if not isinstance(found, Traversable):
-        raise AnalysisError(f"{name} returned {type(found).__name__}, not the path of a YAML file")
+        raise AnalysisError(f"{name} returned {type(found).__name__} instead of the path of a YAML file")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from analysis.claims.gates import GatedSetting, Setting, gate_of, gated_settings
 from analysis.claims.parts import Part, TestedPart
 from analysis.claims.questions import Question
 from analysis.claims.readings import primary_reading
-from analysis.claims.records import PartResult, Record, Verdict
+from analysis.claims.records import PartResult, Record, Verdict, one_if_missing
 from analysis.claims.values import LACKING
 from analysis.evidence.evidence import Evidence
 from analysis.stats.correction import adjust
@@ -39,7 +38,7 @@ class Outcome:
     part : Part
     questions : tuple of Question
         Those that arise; settings that hold by construction or were skipped are not among them.
-    aside : tuple of Question
+    constructed : tuple of Question
         Settings that hold by construction.
     p, p_contradiction : float
         One-sided, of the part; 1 where nothing can be decided.
@@ -51,7 +50,7 @@ class Outcome:
 
     part: Part
     questions: tuple[Question, ...]
-    aside: tuple[Question, ...]
+    constructed: tuple[Question, ...]
     p: float
     p_contradiction: float
     lacks: str = ""
@@ -60,8 +59,8 @@ class Outcome:
     @property
     def by_construction(self) -> str:
         """Why the answer follows from definitions in every setting; empty where one is measured."""
-        reasons = {question.record.by_construction for question in self.aside}
-        return "; ".join(sorted(reasons)) if self.aside and not self.questions else ""
+        reasons = {question.record.by_construction for question in self.constructed}
+        return "; ".join(sorted(reasons)) if self.constructed and not self.questions else ""
 
     def decided(self, alpha: float, against: float, factor: int = 1) -> PartResult:
         """Return the part with its verdict and records.
@@ -80,7 +79,7 @@ class Outcome:
             id=self.part.id, text=self.part.text, kind=self.part.kind, role=self.part.role,
             over=self.part.over, verdict=verdict, reason=reason, p=self.p, p_contradiction=self.p_contradiction,
             p_contradiction_adjusted=against, left_out=self.left_out,
-            records=(*self._records(alpha, factor), *(_set_aside(question) for question in self.aside)),
+            records=(*self._records(alpha, factor), *(_by_construction(question) for question in self.constructed)),
         )  # fmt: skip
 
     def _verdict(self, alpha: float, against: float) -> tuple[Verdict, str]:
@@ -113,7 +112,7 @@ class Outcome:
             for question, p, q in zip(self.questions, *adjusted, strict=True)
         ]
 
-    def with_standing(self, earlier: Outcome, decided: PartResult, scale: float) -> Outcome:
+    def with_earlier_decisions(self, earlier: Outcome, decided: PartResult, scale: float) -> Outcome:
         """Return the outcome in which the questions that were decided at an earlier look keep that decision.
 
         Parameters
@@ -128,12 +127,14 @@ class Outcome:
         if self.part.role == "scan":
             return self
         standing = {
-            question.place: dataclasses.replace(question, scale=scale)
+            question.key: dataclasses.replace(question, scale=scale)
             for question, record in zip(earlier.questions, decided.records, strict=False)
             if record.kind != "identity" and record.verdict in ("supported", "contradicted")
         }
-        questions = [standing.get(question.place, question) for question in self.questions]
-        return dataclasses.replace(_combined(self.part, questions, self.aside, self.lacks), left_out=self.left_out)
+        questions = [standing.get(question.key, question) for question in self.questions]
+        return dataclasses.replace(
+            _combined(self.part, questions, self.constructed, self.lacks), left_out=self.left_out
+        )
 
 
 def part_outcome(
@@ -166,9 +167,9 @@ def part_outcome(
         left_out = _settings(primary.questions(evidence)) - _settings(found)
     arising = [question for question in found if not question.void]
     questions = [question for question in arising if not question.record.by_construction]
-    aside = tuple(question for question in arising if question.record.by_construction)
+    constructed = tuple(question for question in arising if question.record.by_construction)
     lacks = "" if questions else why_no_question(primary, evidence, used, [question.record for question in found])
-    return dataclasses.replace(_combined(part, questions, aside, lacks), left_out=left_out)
+    return dataclasses.replace(_combined(part, questions, constructed, lacks), left_out=left_out)
 
 
 def _settings(questions: Sequence[Question]) -> int:
@@ -176,11 +177,11 @@ def _settings(questions: Sequence[Question]) -> int:
     return sum(question.record.settings for question in questions if not question.void)
 
 
-def _combined(part: Part, questions: Sequence[Question], aside: tuple[Question, ...], lacks: str) -> Outcome:
+def _combined(part: Part, questions: Sequence[Question], constructed: tuple[Question, ...], lacks: str) -> Outcome:
     """Return the outcome with the p-values of its questions combined."""
     scaled = [tuple(min(1.0, question.scale * p) for p in _p(question)) for question in questions]
     p = part_p_values(part.over, *zip(*scaled, strict=True)) if scaled else (1.0, 1.0)
-    return Outcome(part, tuple(questions), aside, p[0], p[1], lacks)
+    return Outcome(part, tuple(questions), constructed, p[0], p[1], lacks)
 
 
 def why_no_question(part: Part, evidence: Evidence, used: Evidence, found: Sequence[Record]) -> str:
@@ -221,11 +222,7 @@ def _p(question: Question) -> tuple[float, float]:
         return (1.0, 0.0) if record.mismatches else (0.0, 1.0)
     if record.gate == "not informative" or _untestable(record):
         return 1.0, 1.0
-    return _one(record.p), _one(record.p_contradiction)
-
-
-def _one(p: float | None) -> float:
-    return 1.0 if p is None or math.isnan(p) else p
+    return one_if_missing(record.p), one_if_missing(record.p_contradiction)
 
 
 def _untestable(record: Record) -> bool:
@@ -259,10 +256,10 @@ def _decide(record: Record, p: float, against: float, questions: int, alpha: flo
     if record.category == "identical":
         return _with(record, "inconclusive", "")
     least = attainable_p(_ATTAINABLE.get(record.test, "t"), record.n)
-    if record.repetitions is None and least * max(1, round(p / _one(record.p))) >= alpha:
+    if record.repetitions is None and least * max(1, round(p / one_if_missing(record.p))) >= alpha:
         return _with(record, "inconclusive", f"no p-value under {alpha:g} is attainable with {record.n} models")
     for word, raw in (("supported", record.p), ("contradicted", record.p_contradiction)):
-        if _one(raw) < alpha:
+        if one_if_missing(raw) < alpha:
             return _with(record, "inconclusive", f"{word} before, not after, correction over {questions} questions")
     return _with(record, "inconclusive", "")
 
@@ -275,7 +272,7 @@ _ATTAINABLE: dict[str, Test] = {
 }
 
 
-def _set_aside(question: Question) -> Record:
+def _by_construction(question: Question) -> Record:
     return _with(question.record, "not testable", f"by construction: {question.record.by_construction}")
 
 

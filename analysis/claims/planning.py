@@ -33,8 +33,8 @@ MODELS = (5, 10, 20, 30)
 
 
 @dataclass(frozen=True)
-class Chance:
-    """What a number of models can decide.
+class PowerAt:
+    """Power and least decidable effect or margin of a part with a number of models.
 
     Attributes
     ----------
@@ -77,11 +77,11 @@ class PartPlan:
         ``points``, or ``sd`` (standard deviations of the differences) where the spread is not known.
     sd : float or None
         Standard deviation over models of the paired difference, points: upper limit of the pilot's, or the stated one.
-    planned : Chance
+    planned : PowerAt
         With the planned models.
     needed : int or None
         Models needed for the planned effect; None where none is planned, or no number is enough.
-    others : tuple of Chance
+    others : tuple of PowerAt
         With other numbers of models.
     reason : str
         Why the part is not testable, or why no power is computed; empty otherwise.
@@ -100,9 +100,9 @@ class PartPlan:
     effect: float | None
     unit: str
     sd: float | None
-    planned: Chance
+    planned: PowerAt
     needed: int | None
-    others: tuple[Chance, ...]
+    others: tuple[PowerAt, ...]
     reason: str
 
     @property
@@ -194,12 +194,12 @@ class _Planner:
         planned = self._models()
         own = _Test.of(part, questions, self._strata(), self._compared(), self.alpha) if questions else None
 
-        def chance(n: int) -> Chance:
+        def power_at(n: int) -> PowerAt:
             if own is None or n < 2:
-                return Chance(n, None, None)
+                return PowerAt(n, None, None)
             least = own.least(n, self.power) * (1 if sd is None else sd)
             found = None if effect is None else own.power(n, effect, margin, sd)
-            return Chance(n, found, least if math.isfinite(least) else None, math.isfinite(least))
+            return PowerAt(n, found, least if math.isfinite(least) else None, math.isfinite(least))
 
         needed = None if own is None or effect is None else own.needed(effect, margin, sd, self.power)
         reason = lacks
@@ -207,8 +207,8 @@ class _Planner:
             reason = "the power of this test depends on more than one standard deviation"
         return PartPlan(
             self.claim, part.id, part.role, part.kind, part.over, test, arms_in_words(part),
-            len(cells), questions, margin, effect, "sd" if sd is None else "points", sd, chance(planned), needed,
-            tuple(chance(n) for n in models), reason,
+            len(cells), questions, margin, effect, "sd" if sd is None else "points", sd, power_at(planned), needed,
+            tuple(power_at(n) for n in models), reason,
         )  # fmt: skip
 
     @property
@@ -243,8 +243,8 @@ class _Planner:
         if self.cells.empty:
             return 0, why_no_question(self.part, self.evidence, self.evidence, []), ""
         outcome = part_outcome(self.stated, self.judged.showing(self.part), self.informative, gated=False)
-        if outcome.questions or outcome.aside:
-            test = (*outcome.questions, *outcome.aside)[0].record.test.removesuffix(", architectures as strata")
+        if outcome.questions or outcome.constructed:
+            test = (*outcome.questions, *outcome.constructed)[0].record.test.removesuffix(", architectures as strata")
             return len(outcome.questions) or None, outcome.by_construction, test
         unrun = self.cells["state"].isna().all()
         if self.part.kind == "identity" and unrun:

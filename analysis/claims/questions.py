@@ -42,7 +42,7 @@ class Question:
     scale: float = 1.0
 
     @property
-    def place(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str]:
         """Setting and estimand: what the question has in common with that of another look."""
         return repr(sorted(self.record.setting.items())), self.record.estimand
 

@@ -337,6 +337,17 @@ def number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def one_if_missing(p: float | None) -> float:
+    """Return a p-value; 1 where a test gave none or NaN.
+
+    Examples
+    --------
+    >>> one_if_missing(0.5), one_if_missing(None), one_if_missing(float("nan"))
+    (0.5, 1.0, 1.0)
+    """
+    return 1.0 if p is None or math.isnan(p) else p
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that decisions depend on."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from analysis.claims.means import digest_of, mean_over_settings
 from analysis.claims.outcomes import Outcome, part_outcome
 from analysis.claims.parts import MeanPart, Part
 from analysis.claims.readings import Levels, all_levels, read_as
-from analysis.claims.records import Reading, Robustness, Verdict, number
+from analysis.claims.records import Reading, Robustness, Verdict, number, one_if_missing
 from analysis.evidence.evidence import Evidence
 from analysis.stats.correction import adjust
 from analysis.stats.paired import paired_t
@@ -54,7 +53,7 @@ def robustness_of(
             continue
         seen.append(read)
         outcome = part_outcome(read, evidence, informative)
-        if outcome.questions or outcome.aside:
+        if outcome.questions or outcome.constructed:
             reading, values = _reading(levels, outcome, primary=place == 0, alpha=alpha)
             key = (digest_of(values), getattr(read, "margin", None))
             if key[0] and not reading.by_construction:
@@ -63,7 +62,7 @@ def robustness_of(
             found.append((levels, outcome, values, reading))
     readings = [reading for *_, reading in found]
     measured = [reading for reading in readings if reading.counts]
-    against = [_one(reading.p_contradiction) for reading in measured]
+    against = [one_if_missing(reading.p_contradiction) for reading in measured]
     against = adjust(against, "holm").tolist() if against else []
     supported = sum(reading.verdict == "supported" for reading in measured)
     robust = bool(measured) and not any(p < alpha for p in against) and 2 * supported >= len(measured)
@@ -77,10 +76,10 @@ def _reading(levels: Levels, outcome: Outcome, *, primary: bool, alpha: float) -
     result = outcome.decided(alpha, outcome.p_contradiction)
     verdict: Verdict = result.verdict
     values, effect, low, high, settings = pd.Series(dtype="float64"), None, None, None, len(outcome.questions)
-    samples = [q.sample for q in (*outcome.questions, *outcome.aside) if q.sample is not None]
+    samples = [q.sample for q in (*outcome.questions, *outcome.constructed) if q.sample is not None]
     if isinstance(outcome.part, MeanPart) and samples:
         means = outcome.questions if outcome.part.over == "mean" else mean_over_settings(outcome.part, samples)
-        mean = next(iter((*means, *outcome.aside)))
+        mean = next(iter((*means, *outcome.constructed)))
         values, settings = mean.values, mean.record.settings
         effect, low, high = mean.record.effect, mean.record.low, mean.record.high
     return Reading(
@@ -112,11 +111,7 @@ def _dependence(part: Part, found: list[tuple[Levels, pd.Series]]) -> dict[str, 
 
 def _differs(first: pd.Series, second: pd.Series) -> float:
     one, other = first.align(second, join="inner")
-    return _one(paired_t(np.asarray(one - other, dtype=np.float64)).p)
-
-
-def _one(p: float | None) -> float:
-    return 1.0 if p is None or math.isnan(p) else p
+    return one_if_missing(paired_t(np.asarray(one - other, dtype=np.float64)).p)
 
 
 def _by_effect(reading: Reading) -> tuple[bool, float]:

@@ -139,8 +139,8 @@ def contrast(rows: pd.DataFrame, axis: str, reference: str, value: str = "accura
     -------
     DataFrame
         The paired rows with all their columns, ``reference_value``, ``reference_mask``, ``reference_cell``
-        and ``difference`` (row minus reference). Rows without a partner are left out; `count_states` tells
-        of them. So are scorers and searches for which an allocation that sets the sparsity itself (EMP) set
+        and ``difference`` (row minus reference). Rows without a partner are left out; `count_states`
+        counts them. So are scorers and searches for which an allocation that sets the sparsity itself (EMP) set
         another one than for the reference: the difference would be that of the sparsity.
     """
     finished = done(rows)

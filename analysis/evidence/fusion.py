@@ -52,8 +52,8 @@ def overfit(found: pd.DataFrame) -> pd.Series:
     gain = found["search_accuracy"] - found["search_accuracy_equal"]
     excess = gain - (found["test_accuracy"] - found["test_accuracy_equal"])
     repaired = found["search"].str.contains("correction=|recalibration=")
-    told = ~is_equal(found["search"]) & found["train_overlap"].eq("no") & ~repaired
-    return excess.where(told.astype(bool)).astype("float64")
+    known = ~is_equal(found["search"]) & found["train_overlap"].eq("no") & ~repaired
+    return excess.where(known.astype(bool)).astype("float64")
 
 
 def is_equal(search: pd.Series) -> pd.Series:

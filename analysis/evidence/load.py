@@ -24,7 +24,7 @@ from bench.store.reader import StudyData, derive, empty, read_database, read_tab
 
 #: Frames of `StudyData` in files of their own: a run writes ``artifacts/NAME/STUDY_HASH.parquet``, or a file per
 #: group in ``artifacts/NAME/STUDY_HASH/``; a report keeps ``report/NAME.parquet``.
-BESIDE = {"curves": schema.CURVES, "alignment": schema.ALIGNMENT, "units": schema.UNITS}
+ADDITIONAL = {"curves": schema.CURVES, "alignment": schema.ALIGNMENT, "units": schema.UNITS}
 
 _ROWS = schema.ROWS + schema.DERIVED
 
@@ -51,18 +51,18 @@ def load(folder: Path, profile: str | None = None) -> Evidence:
         data = read_parquet(folder / PARQUET)
         if profile is not None and data.meta.get("profile") != profile:
             raise AnalysisError(f"{folder / PARQUET}: holds profile {data.meta.get('profile')!r}, not {profile!r}")
-    beside: dict[str, Any] = {name: _beside(folder, name, data) for name in BESIDE}
-    return Evidence.of(dataclasses.replace(data, **beside))
+    additional: dict[str, Any] = {name: _additional(folder, name, data) for name in ADDITIONAL}
+    return Evidence.of(dataclasses.replace(data, **additional))
 
 
-def _beside(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
-    """Read one of `BESIDE`: what the study's run wrote, or else what its report kept."""
+def _additional(folder: Path, name: str, data: StudyData) -> pd.DataFrame:
+    """Read one of the tables `ADDITIONAL`, from the files of the run or else from the report."""
     study_hash, groups = str(data.meta["study_hash"]), data.rows["group"].unique()
-    written = [_beside_table(table, name, place) for place, table in read_tables(folder, name, study_hash, groups)]
+    written = [_additional_table(table, name, place) for place, table in read_tables(folder, name, study_hash, groups)]
     if written:
-        return _conform(pa.concat_tables(written).to_pandas(integer_object_nulls=True), BESIDE[name])
+        return _conform(pa.concat_tables(written).to_pandas(integer_object_nulls=True), ADDITIONAL[name])
     kept = folder / "report" / f"{name}.parquet"
-    return read_beside(kept, name, study_hash) if kept.exists() else empty(BESIDE[name])
+    return read_additional(kept, name, study_hash) if kept.exists() else empty(ADDITIONAL[name])
 
 
 def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
@@ -84,9 +84,9 @@ def write_parquet(data: StudyData, path: Path | BinaryIO) -> None:
     _write(data.rows, _ROWS, metadata, path)
 
 
-def write_beside(data: StudyData, name: str, path: Path | BinaryIO) -> None:
-    """Write one of `BESIDE` into a Parquet file that says whose it is; equal data give equal bytes."""
-    _write(getattr(data, name), BESIDE[name], {"study_hash": str(data.meta["study_hash"])}, path)
+def write_additional(data: StudyData, name: str, path: Path | BinaryIO) -> None:
+    """Write one of `ADDITIONAL` into a Parquet file with the hash of its study; equal data give equal bytes."""
+    _write(getattr(data, name), ADDITIONAL[name], {"study_hash": str(data.meta["study_hash"])}, path)
 
 
 def _write(
@@ -98,27 +98,27 @@ def _write(
     pq.write_table(pa.table(arrays, schema=fields.with_metadata(metadata)), path, compression="zstd")
 
 
-def read_beside(path: Path, name: str, study_hash: str) -> pd.DataFrame:
-    """Read what `write_beside` wrote; what belongs to another study is none of this one's.
+def read_additional(path: Path, name: str, study_hash: str) -> pd.DataFrame:
+    """Read a file of `write_additional`; one that belongs to another study counts as missing.
 
     Raises
     ------
     AnalysisError
         If the file cannot be read or lacks a column.
     """
-    table = _beside_table(_table(path), name, str(path))
+    table = _additional_table(_table(path), name, str(path))
     if (table.schema.metadata or {}).get(b"study_hash", b"") != study_hash.encode():
-        return empty(BESIDE[name])
-    return _conform(table.to_pandas(integer_object_nulls=True), BESIDE[name])
+        return empty(ADDITIONAL[name])
+    return _conform(table.to_pandas(integer_object_nulls=True), ADDITIONAL[name])
 
 
-def _beside_table(table: pa.Table, name: str, place: str) -> pa.Table:
-    """Return the columns of one of `BESIDE`, each as the type of its kind."""
-    missing = [column.name for column in BESIDE[name] if column.name not in table.column_names]
+def _additional_table(table: pa.Table, name: str, place: str) -> pa.Table:
+    """Return the columns of one of `ADDITIONAL`, each as the type of its kind."""
+    missing = [column.name for column in ADDITIONAL[name] if column.name not in table.column_names]
     if missing:
         raise AnalysisError(f"{place}: has no column {missing[0]!r}, so this is not a study's {name} file; delete it")
     try:
-        return _typed(table, BESIDE[name])
+        return _typed(table, ADDITIONAL[name])
     except pa.ArrowException as error:
         raise AnalysisError(f"{place}: is damaged: {' '.join(str(error).split())}; delete it") from error
 

@@ -1,4 +1,4 @@
-"""What the values of every study obey, so that a data file from elsewhere is refused before it is reckoned with."""
+"""Validate the values of a study's rows, so that a damaged or foreign data file is refused before it is used."""
 
 from __future__ import annotations
 

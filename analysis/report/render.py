@@ -18,7 +18,7 @@ from analysis.claims.records import ClaimResult
 from analysis.claims.schema import claims_path
 from analysis.errors import AnalysisError
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.load import BESIDE, load, write_beside, write_parquet
+from analysis.evidence.load import ADDITIONAL, load, write_additional, write_parquet
 from analysis.report.content import sections
 from analysis.report.layout import Section
 from analysis.report.markup import latex_table, markdown_table, markdown_text, numeric_columns
@@ -87,10 +87,10 @@ def _make(
     written = BytesIO()
     write_parquet(data, written)
     kept = {_DATA: written.getvalue()}
-    for name in BESIDE:
+    for name in ADDITIONAL:
         if not getattr(data, name).empty:
             content = BytesIO()
-            write_beside(data, name, content)
+            write_additional(data, name, content)
             kept[f"{name}.parquet"] = content.getvalue()
     _write(out, render(data, results, verify) | kept)
     return out / "index.html"

@@ -1,4 +1,4 @@
-"""Adjust p-values for the number of questions that were asked."""
+"""Adjust p-values for the number of questions."""
 
 from __future__ import annotations
 

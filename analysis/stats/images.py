@@ -19,7 +19,7 @@ CHUNK = 2**18
 
 @dataclass(frozen=True)
 class McNemar:
-    """What McNemar's test says of one checkpoint.
+    """Result of McNemar's test for one checkpoint.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
     """Exact McNemar test that two masks of one model get equally many images right; **this checkpoint only**.
 
     Source: McNemar (1947), Psychometrika 12, 153; exact by `scipy.stats.binomtest`: of the images on which the
-    masks disagree, either gets half. It says nothing of other trainings of the same network.
+    masks disagree, either gets half. It does not include the variation between training runs.
 
     Parameters
     ----------

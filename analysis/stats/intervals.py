@@ -1,4 +1,4 @@
-"""Confidence intervals of a mean over models: the t interval decides, BCa is shown beside it."""
+"""Confidence intervals of a mean over models: the t interval decides, BCa is shown next to it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def bca_bounds(
     """Bias-corrected and accelerated bootstrap bounds of the mean of each row.
 
     By `scipy.stats.bootstrap` (Efron 1987, JASA 82, 171). Rows are resampled with the same draws of models,
-    so a row's bounds do not depend on which other rows stand beside it. Constant rows get their constant,
+    so a row's bounds do not depend on the other rows of the call. Constant rows get their constant,
     rows with a NaN or fewer than 3 models get NaN: nothing degenerate reaches the library.
 
     Parameters

@@ -19,7 +19,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class MaxT:
-    """What the max-T test says; numbers are NaN where a category allows none.
+    """Result of the max-T test; numbers are NaN where a category allows none.
 
     Attributes
     ----------

@@ -100,7 +100,7 @@ class Mixed:
     models, architectures, rows : int
         Independently trained models, architectures, and rows after averaging.
     messages : tuple of str
-        What a reader must know beside it.
+        Caveats.
     architecture_term : str
         ``fixed``, ``random``, ``factor`` (one of the fixed factors) or ``none`` (a single architecture).
     variances : dict
@@ -289,11 +289,11 @@ def contrast(fit: Mixed, weights: Mapping[Cell, float] | None = None, level: flo
     """
     if fit.category != "regular":
         raise ValueError(f"the mixed model was not fitted: {fit.category}")
-    asked = dict.fromkeys(fit.cells, 1 / len(fit.cells)) if weights is None else dict(weights)
-    unknown = [cell for cell in asked if cell not in fit.cells]
+    weight_of = dict.fromkeys(fit.cells, 1 / len(fit.cells)) if weights is None else dict(weights)
+    unknown = [cell for cell in weight_of if cell not in fit.cells]
     if unknown:
         raise ValueError(f"the mixed model has no cell {unknown[0]}; its cells are {', '.join(map(str, fit.cells))}")
-    row = np.array([asked.get(cell, 0.0) for cell in fit.cells])
+    row = np.array([weight_of.get(cell, 0.0) for cell in fit.cells])
     estimate, se = float(row @ fit.means), float((row @ fit.covariance @ row) ** 0.5)
     half = float(stats.t.ppf((1 + level) / 2, fit.df)) * se
     p = float(2 * stats.t.sf(abs(estimate) / se, fit.df)) if se > 0 else math.nan

@@ -23,7 +23,7 @@ TIE_TOLERANCE = 1e-10
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a test says; `statistic` and `p` are NaN where the category or the sample size allows none.
+    """Result of a test; `statistic` and `p` are NaN where the category or the sample size allows none.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from analysis.stats.paired import wilcoxon
 
 @dataclass(frozen=True)
 class Friedman:
-    """What Friedman's test says; numbers are NaN where the category allows none.
+    """Result of Friedman's test; numbers are NaN where the category allows none.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ EXACT_TREATMENTS, EXACT_BLOCKS = 8, 100
 
 @dataclass(frozen=True)
 class Trend:
-    """What Page's test says; numbers are NaN where the category allows none.
+    """Result of Page's test; numbers are NaN where the category allows none.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Trend:
         Page's L: sum over treatments of place times sum of ranks (mid-ranks where values tie); large where values
         increase.
     p, p_against : float
-        One-sided, for the trend asked for and for its mirror image.
+        One-sided, for the requested trend and for its mirror image.
     exact : bool
         Whether all orders were counted, or the normal approximation used.
     n, k : int
@@ -57,7 +57,7 @@ def page(table: ArrayLike, alternative: Direction = "increasing") -> Trend:
     ranks from their block's mean, which without ties is Page's. Its small p-values are a little too small.
 
     Not by `scipy.stats.page_trend_test`, which it equals without ties: with them SciPy's p-values are those of other
-    ranks, L is cut to an integer ([[2, 0, 2], [2, 3, 3]] has L = 25.5 and p = 1/3, SciPy says 0.36), and it takes
+    ranks, L is cut to an integer ([[2, 0, 2], [2, 3, 3]] has L = 25.5 and p = 1/3, SciPy returns 0.36), and it takes
     0.2 s on 20 blocks of 6 treatments.
 
     Parameters

@@ -11,7 +11,7 @@ from rich.table import Table
 from prunebench.cli.output import TABLE_WIDTH
 
 if TYPE_CHECKING:
-    from analysis.claims.planning import Chance, PartPlan
+    from analysis.claims.planning import PartPlan, PowerAt
 
 NONE = "-"
 
@@ -36,11 +36,11 @@ def print_part_plans(plans: Sequence[PartPlan], power: float, out: Console) -> N
 
 def print_power(plans: Sequence[PartPlan], power: float, out: Console) -> None:
     """Print power and the least decidable effect or margin of every part for several numbers of models."""
-    counts = [chance.models for chance in plans[0].others] if plans else []
+    counts = [at.models for at in plans[0].others] if plans else []
     rows = [
         (
             plan.claim, plan.part, _questions(plan), _number(plan.margin), plan.test, _effect(plan),
-            *(_both(chance, plan.unit) for chance in plan.others), _needed(plan),
+            *(_both(at, plan.unit) for at in plan.others), _needed(plan),
         )
         for plan in plans if plan.testable and plan.kind != "identity"
     ]  # fmt: skip
@@ -95,10 +95,10 @@ def _effect(plan: PartPlan) -> str:
     return NONE if plan.effect is None else f"{plan.effect:.3g} {plan.unit}"
 
 
-def _power(chance: Chance) -> str:
-    if not chance.attainable:
+def _power(at: PowerAt) -> str:
+    if not at.attainable:
         return "no p small enough"
-    return NONE if chance.power is None else f"{100 * chance.power:.0f} %"
+    return NONE if at.power is None else f"{100 * at.power:.0f} %"
 
 
 def _needed(plan: PartPlan) -> str:
@@ -107,11 +107,11 @@ def _needed(plan: PartPlan) -> str:
     return NONE if plan.planned.power is None else "too many"
 
 
-def _least(chance: Chance, unit: str) -> str:
-    return NONE if chance.least is None else f"{chance.least:.2f} {unit}"
+def _least(at: PowerAt, unit: str) -> str:
+    return NONE if at.least is None else f"{at.least:.2f} {unit}"
 
 
-def _both(chance: Chance, unit: str) -> str:
-    if not chance.attainable:
-        return _power(chance)
-    return _least(chance, unit) if chance.power is None else f"{_power(chance)}; {_least(chance, unit)}"
+def _both(at: PowerAt, unit: str) -> str:
+    if not at.attainable:
+        return _power(at)
+    return _least(at, unit) if at.power is None else f"{_power(at)}; {_least(at, unit)}"

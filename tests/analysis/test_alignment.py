@@ -17,7 +17,7 @@ from analysis.alignment import MEASURES, alignments, block_interval, pooled_corr
 from analysis.alignment_figures import alignment, lanes
 from analysis.alignment_tables import alignment_table
 from analysis.evidence import frames
-from analysis.evidence.load import BESIDE
+from analysis.evidence.load import ADDITIONAL
 from analysis.formats import NONE
 from bench.store.reader import StudyData, typed
 
@@ -52,7 +52,7 @@ def with_alignment(data: StudyData, sizes: dict[str, int] | None = None, rho=Non
                           "u": 0.1 + 0.9 * unit / 4, "score": float(rng.integers(4))})  # fmt: skip
     frame = {"alignment": pd.DataFrame(layers), "units": pd.DataFrame(units)}
     return dataclasses.replace(
-        data, **{name: typed(f[[c.name for c in BESIDE[name]]], BESIDE[name]) for name, f in frame.items()}
+        data, **{name: typed(f[[c.name for c in ADDITIONAL[name]]], ADDITIONAL[name]) for name, f in frame.items()}
     )
 
 
@@ -182,7 +182,7 @@ def test_one_model_and_equal_models_are_named(study):
 
 
 def test_sampled_units_without_a_correlation_are_named():
-    columns = [c.name for c in BESIDE["units"]]
+    columns = [c.name for c in ADDITIONAL["units"]]
     base = {"group": "g", "calibration_draw": 0, "calibration_images": 1, "calibration_batch": 1, "layer": "l",
             "granularity": "weight", "sparsity": np.nan, "magnitude": 0.0}  # fmt: skip
     scores = {"two": [1.0, 2.0], "equal": [3.0] * 4, "sound": [1.0, 2.0, 2.0, 5.0]}
@@ -190,7 +190,7 @@ def test_sampled_units_without_a_correlation_are_named():
         base | {"scorer": scorer, "unit": i, "u": i / 10, "score": score}
         for scorer, values in scores.items() for i, score in enumerate(values)
     ]  # fmt: skip
-    found = pooled_correlations(typed(pd.DataFrame(rows)[columns], BESIDE["units"])).set_index("scorer")
+    found = pooled_correlations(typed(pd.DataFrame(rows)[columns], ADDITIONAL["units"])).set_index("scorer")
     assert found["category"].to_dict() == {"two": "few units", "equal": "constant scores", "sound": "regular"}
     assert found["rho"].isna().to_dict() == {"two": True, "equal": True, "sound": False}
 

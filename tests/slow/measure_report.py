@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from analysis.evidence.load import write_beside, write_parquet  # noqa: E402
+from analysis.evidence.load import write_additional, write_parquet  # noqa: E402
 from tests.analysis.conftest import synthetic, with_features  # noqa: E402
 
 #: Rows of one seed of the study below.
@@ -36,7 +36,7 @@ def main() -> None:
         (folder / "report").mkdir()
         (folder / "claims.yaml").write_text("version: 2\ninclude: [sics, asr, emp]\n")
         write_parquet(data, folder / "report" / "data.parquet")
-        write_beside(data, "curves", folder / "report" / "curves.parquet")
+        write_additional(data, "curves", folder / "report" / "curves.parquet")
         print(f"{len(data.rows):,} rows")
         for command in ("report", "claims", "power"):
             start = time.perf_counter()

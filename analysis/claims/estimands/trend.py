@@ -16,7 +16,7 @@ from analysis.claims.cells import chosen_rows
 from analysis.claims.means import default_margin, run_mean_test
 from analysis.claims.parts import LARGEST_POINTS, PowerTest, Term, TermsPart, TestedPart, Value, Values
 from analysis.claims.questions import SEED, Question, left_out, open_record
-from analysis.claims.records import Record, number
+from analysis.claims.records import Record, number, one_if_missing
 from analysis.claims.values import WORDS
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.labels import matching_labels
@@ -254,7 +254,7 @@ def _equal(values: Table, margin: float) -> float:
 
 
 def _largest(p_values: Iterable[float]) -> float:
-    return max((1.0 if np.isnan(p) else p for p in p_values), default=1.0)
+    return max(map(one_if_missing, p_values), default=1.0)
 
 
 def _means(table: pd.DataFrame) -> dict[str, float | None]:

@@ -32,10 +32,10 @@ def test_the_name_that_an_installed_package_offers(offered, tmp_path):
         ("no_such_module_here:claims", "cannot import 'no_such_module_here': ModuleNotFoundError: No module"),
         ("broken:claims", "cannot import 'broken': ZeroDivisionError: division by zero"),
         ("{module}:claim", "no function 'claim' in {module}: did you mean 'claims'?"),
-        ("{module}:number", "{module}:number returned int, not the path of a YAML file"),
+        ("{module}:number", "{module}:number returned int instead of the path of a YAML file"),
         ("{module}:raises", "{module}:raises raised ZeroDivisionError: on purpose"),
         ("their", "no claims are named 'their': did you mean 'theirs'?"),
-        ("sics", "'sics' names several files of claims ({module}:claims, shipped with prunebench); say package.module"),
+        ("sics", "'sics' names several files of claims ({module}:claims, shipped with prunebench); write package"),
         (
             "broken",
             "the installed package's claims 'broken' (no_such_module_here:claims) cannot be imported: ModuleNotF",

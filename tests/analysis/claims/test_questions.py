@@ -35,7 +35,7 @@ def test_the_place_of_a_question_does_not_depend_on_the_order_of_columns():
         Record(part="a", kind="superiority", estimand="e", setting=setting, n=n)
         for n, setting in ((10, {"model": "cnn", "sparsity": 0.5}), (20, {"sparsity": 0.5, "model": "cnn"}))
     )
-    assert Question(first).place == Question(second).place
+    assert Question(first).key == Question(second).key
 
 
 def test_fields_of_every_record(part):

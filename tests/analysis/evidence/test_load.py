@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.evidence.load import BESIDE, load, read_parquet, write_beside, write_parquet
+from analysis.evidence.load import ADDITIONAL, load, read_parquet, write_additional, write_parquet
 from analysis.report.render import render_report
 from bench.core.errors import UserError
 from bench.core.method import Method
@@ -37,7 +37,7 @@ def test_a_file_written_before_methods_had_names_still_loads(folder):
 
 def test_curves_come_from_the_artifacts_or_else_from_the_report(folder):
     path, data = folder
-    write_beside(data, "curves", path / "report" / "curves.parquet")
+    write_additional(data, "curves", path / "report" / "curves.parquet")
     pd.testing.assert_frame_equal(load(path).curves, data.curves)
     name = f"curves/{data.meta['study_hash']}.parquet"
     Artifacts.of(path).write_table(name, data.curves.assign(draw=1), schema.CURVES)
@@ -47,7 +47,7 @@ def test_curves_come_from_the_artifacts_or_else_from_the_report(folder):
 def test_curves_of_another_study_are_not_taken(folder):
     path, data = folder
     other = type(data)(data.rows, data.checks, data.dense, {**data.meta, "study_hash": "other"}, data.curves)
-    write_beside(other, "curves", path / "report" / "curves.parquet")
+    write_additional(other, "curves", path / "report" / "curves.parquet")
     assert load(path).curves.empty
 
 
@@ -69,14 +69,14 @@ def test_a_broken_file_of_curves_is_an_error_of_one_line(folder, content):
 def test_equal_curves_give_equal_bytes(folder):
     path, data = folder
     for name in ("a", "b"):
-        write_beside(data, "curves", path / name)
+        write_additional(data, "curves", path / name)
     assert (path / "a").read_bytes() == (path / "b").read_bytes()
 
 
 def a_table(name, data):
-    """Two rows of every group in the columns of one of `BESIDE`, with nulls."""
+    """Two rows of every group in the columns of one of `ADDITIONAL`, with nulls."""
     filled = {"text": "x", "integer": 3, "real": 0.1}
-    columns = BESIDE[name]
+    columns = ADDITIONAL[name]
     rows = [
         {c.name: filled[c.kind] for c in columns} | {"group": group, "layer": layer, "sparsity": None}
         for group in data.rows["group"].unique() for layer in ("b", "a")
@@ -90,8 +90,8 @@ def test_alignment_comes_from_the_artifacts_of_all_groups_or_else_from_the_repor
     for name, table in tables.items():
         artifacts, place = Artifacts.of(path), f"{name}/{data.meta['study_hash']}"
         for group, own in table.groupby("group"):
-            artifacts.write_table(f"{place}/{group}.parquet", own, BESIDE[name])
-        artifacts.write_table(f"{place}/of-no-group.parquet", table, BESIDE[name])
+            artifacts.write_table(f"{place}/{group}.parquet", own, ADDITIONAL[name])
+        artifacts.write_table(f"{place}/of-no-group.parquet", table, ADDITIONAL[name])
     found = load(path)
     for name, table in tables.items():
         pd.testing.assert_frame_equal(getattr(found, name), table)

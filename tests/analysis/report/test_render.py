@@ -15,7 +15,7 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.load import read_parquet, write_beside, write_parquet
+from analysis.evidence.load import read_parquet, write_additional, write_parquet
 from analysis.report import across
 from analysis.report.content import sections
 from analysis.report.render import render_report, template_environment
@@ -155,7 +155,7 @@ def fused_report(fused, own_sparsities, tmp_path_factory):
     (path / "report").mkdir()
     data = own_sparsities(fused(searches=("equal", "dbo(evaluations=60)"), budget=60, models=("cnn",)))
     write_parquet(data, path / "report" / "data.parquet")
-    write_beside(data, "curves", path / "report" / "curves.parquet")
+    write_additional(data, "curves", path / "report" / "curves.parquet")
     (path / "claims.yaml").write_text(CLAIMS)
     return render_report(path).parent
 
@@ -191,7 +191,7 @@ def test_a_study_that_kept_its_alignment_has_a_section_on_it(study, folder):
     )
     alignment = typed(cells.assign(allocation=None, sparsity=0.5).merge(layers, how="cross"), schema.ALIGNMENT)
     path = folder(data)
-    write_beside(dataclasses.replace(data, alignment=alignment), "alignment", path / "report" / "alignment.parquet")
+    write_additional(dataclasses.replace(data, alignment=alignment), "alignment", path / "report" / "alignment.parquet")
     text = render_report(path).read_text()
     order = re.findall(r'<section id="(\w+)">', text)
     assert order.index("alignment") == order.index("overlap") + 1

@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as torch_save
 
-from analysis.evidence.load import BESIDE, load
+from analysis.evidence.load import ADDITIONAL, load
 from bench.core.errors import UserError
 from bench.run.local import InProcessEngine
 from bench.store.files import Artifacts, write_file
@@ -63,12 +63,12 @@ def test_artifacts_elsewhere_give_the_same_study(local, tmp_path, run_command, c
     pd.testing.assert_frame_equal(evidence(folder), evidence(local), check_exact=True)
     here, there = Artifacts.of(local), Artifacts.at(url)
     assert Artifacts.of(folder) == there
-    assert {name.split("/")[0] for name in there.names()} == {"dense", *BESIDE}
+    assert {name.split("/")[0] for name in there.names()} == {"dense", *ADDITIONAL}
     assert there.names() == here.names()
     for name in there.names():
         if not name.startswith("dense/"):  # these tell how many seconds training took
             assert there.read(name) == here.read(name), name
-    for kind in BESIDE:
+    for kind in ADDITIONAL:
         pd.testing.assert_frame_equal(getattr(load(folder), kind), getattr(load(local), kind), check_exact=True)
         assert not getattr(load(folder), kind).empty
     assert "0 cells done" in command("run", folder).out
@@ -118,7 +118,7 @@ def test_damaged_artifacts_are_named_and_a_run_restores_them(local, tmp_path, co
     folder = shutil.copytree(local, tmp_path / "study")
     left_over = folder / "artifacts" / "dense" / ".x.safetensors.0123abcd.tmp"
     left_over.write_bytes(b"of a run that was killed while it wrote")
-    paths = [next((folder / "artifacts" / kind).rglob("*.parquet")) for kind in BESIDE]
+    paths = [next((folder / "artifacts" / kind).rglob("*.parquet")) for kind in ADDITIONAL]
     whole = [path.read_bytes() for path in paths]
     for path in paths:
         path.write_bytes(path.read_bytes()[:-9])
