@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from analysis.claims.records import ClaimResult, PartResult, Record, Robustness
 from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, signed, signed_span, where
-from bench.store.registration_level import NOT_REGISTERED, TIME_STAMPED, Level, amended_after_data
+from bench.store.registration_level import NOT_REGISTERED, Level, amended_after_data
 
 #: Order of the verdicts wherever they are counted.
 VERDICTS = ("supported", "contradicted", "inconclusive", "not testable")
@@ -95,8 +95,7 @@ def registration_sentences(level: Level, claims_hash: str) -> list[str]:
                 f" It is registration {count(level.number)} of its folder; over all of them a p-value p becomes "
                 f"1 \N{MINUS SIGN} (1 \N{MINUS SIGN} p)^{level.number}."
             )
-        if level.word != TIME_STAMPED:
-            head += " Registrations that are not listed cannot be excluded."
+        head += " Registrations that are not listed cannot be excluded."
     text = [head, f"SHA-256 of claims.yaml: {claims_hash[:12]}."]
     if level.word != NOT_REGISTERED and (level.missing or level.failed):
         text.append(f"Of the registered cells, {count(level.missing)} have no result and {count(level.failed)} failed.")
@@ -129,7 +128,7 @@ def claim_lines(result: ClaimResult) -> list[str]:
     lines.append(f"{result.text} ({result.source})")
     for part in result.parts:
         settings = _settings(part.records) if part.records and part.kind != "identity" else ""
-        text = " ".join(filter(None, (settings or _reason(part), _numbers(part.records), left_out(part))))
+        text = " ".join(filter(None, (settings, _reason(part), _numbers(part.records), left_out(part))))
         lines.append(f"{part.id}: {part_heading(part)}. {text}".strip())
     if result.robustness:
         lines.append(f"readings: {result.robustness}")

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 
 def planned_evidence(session: OpenStudy) -> Evidence:
-    """Return the planned cells of an open study as evidence of which nothing was run."""
-    cells = list(session.plan.cells())
+    """Return the planned cells of an open study as evidence of which nothing was run.
+
+    Cells that the plan skips, such as those of a scorer that is not defined for their granularity, are left out: they
+    never have a result.
+    """
+    cells = [cell for cell in session.plan.cells() if not cell.skip]
     rows = planned_rows({**axis_values(cell), "cell": cell.id, "position": n} for n, cell in enumerate(cells))
     images = rows["dataset"].map({label: facts.test for label, facts in session.facts.items()})
     datasets = {

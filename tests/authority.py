@@ -80,12 +80,13 @@ class Authority:
         (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         (folder / "openssl.cnf").write_text(CONFIGURATION.format(folder=folder))
 
-    def answer(self, request: bytes) -> bytes:
-        """Return the answer to a request: a time-stamp, or a refusal."""
+    def answer(self, request: bytes, *, chain: bool = False) -> bytes:
+        """Return the answer to a request, a time-stamp or a refusal; with the root's certificate if `chain`."""
         query, answer = self.folder / "request.tsq", self.folder / "answer.tsr"
         query.write_bytes(request)
         words = [
             OPENSSL, "ts", "-reply", "-config", self.folder / "openssl.cnf", "-queryfile", query,
+            *(["-chain", self.root] if chain else []),
             "-signer", self.folder / "signer.pem", "-inkey", self.folder / "key.pem", "-out", answer,
         ]  # fmt: skip
         subprocess.run([str(word) for word in words], capture_output=True, check=True)

@@ -97,6 +97,11 @@ def verify_token(token: bytes, content: bytes, certificates: Path) -> datetime:
             raise UserError(f"the authority did not grant the time-stamp: {reasons}; send the request again")
         VerifierBuilder(roots=trusted).build().verify_message(answer, content)
     except ValueError as error:
+        if "InvalidSetOrdering" in str(error):
+            raise UserError(
+                "the time-stamp lists its certificates in an order that DER does not allow, so that it cannot be "
+                "verified here; request one of another authority"
+            ) from error
         raise UserError(
             f"the time-stamp is damaged, or is no answer of an authority (RFC 3161, DER): {_short(error)}; "
             f"store the answer again, as `prunebench timestamp` shows"

@@ -127,6 +127,12 @@ def test_an_answer_without_a_certificate_is_refused(authority):
     assert "certificate" in refusal(authority.answer(builder.build().as_bytes()), CONTENT, authority.root)
 
 
+def test_certificates_in_the_order_of_openssl_are_named(authority):
+    """OpenSSL writes the signer's certificate first, although DER sorts a set: the longer certificate comes last."""
+    token = authority.answer(timestamp_request(CONTENT), chain=True)
+    assert "certificates in an order that DER does not allow" in refusal(token, CONTENT, authority.root)
+
+
 def test_a_refusal_of_the_authority_is_reported_with_its_reason(authority):
     assert "did not grant" in refusal(authority.answer(b"no request"), CONTENT, authority.root)
 
