@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.claims.cells import arms_in_words, lacking, part_cells
 from analysis.claims.gates import Setting, informative_settings, registered_gates
-from analysis.claims.means import resolution, resolved_margin
+from analysis.claims.means import null_value, resolution, resolved_margin
 from analysis.claims.outcomes import Outcome, part_outcome, why_no_question
 from analysis.claims.parts import MeanPart, Part, TestedPart
 from analysis.claims.read import Claims
@@ -24,7 +24,7 @@ from analysis.claims.readings import primary_reading
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.stand_in import with_stand_ins
 from analysis.stats.limits import CLAIM_ALPHA, Over, PowerTest
-from analysis.stats.looks import nominal_levels
+from analysis.stats.looks import expected_models, nominal_levels
 from analysis.stats.models_needed import Kind, least_decidable, models_needed, part_power, sd_upper_limit
 from analysis.stats.power import POWER
 
@@ -81,6 +81,8 @@ class PartPlan:
         With the planned models.
     needed : int or None
         Models needed for the planned effect; None where none is planned, or no number is enough.
+    expected : float or None
+        Expected number of models in a study with two looks, which stops when the part is decided in one setting.
     others : tuple of PowerAt
         With other numbers of models.
     reason : str
@@ -102,6 +104,7 @@ class PartPlan:
     sd: float | None
     planned: PowerAt
     needed: int | None
+    expected: float | None
     others: tuple[PowerAt, ...]
     reason: str
 
@@ -135,7 +138,9 @@ def plan_parts(
     judged = _Judged(evidence)
     fixed = {} if pilots else registered_gates(evidence)
     return [
-        _Planner(claim.id, part, judged, tuple(pilots), fixed.get((claim.id, part.id)), sd, alpha, power).plan(models)
+        _Planner(
+            claim.id, part, judged, tuple(pilots), fixed.get((claim.id, part.id)), sd, alpha, power, claims.looks
+        ).plan(models)
         for claim in claims.claims for part in claim.parts
     ]  # fmt: skip
 
@@ -183,6 +188,7 @@ class _Planner:
     given_sd: float | None
     alpha: float
     power: float
+    looks: tuple[int, int] | None
 
     def plan(self, models: Sequence[int]) -> PartPlan:
         part, cells = self.part, self.cells
@@ -208,8 +214,16 @@ class _Planner:
         return PartPlan(
             self.claim, part.id, part.role, part.kind, part.over, test, arms_in_words(part),
             len(cells), questions, margin, effect, "sd" if sd is None else "points", sd, power_at(planned), needed,
-            tuple(power_at(n) for n in models), reason,
+            self._expected(effect, margin, sd), tuple(power_at(n) for n in models), reason,
         )  # fmt: skip
+
+    def _expected(self, effect: float | None, margin: float | None, sd: float | None) -> float | None:
+        """Return the expected number of models at two looks; None without looks, or where it is not known."""
+        one_sided = isinstance(self.part, MeanPart) and self.part.kind in ("superiority", "noninferiority")
+        if self.looks is None or effect is None or not one_sided or (sd is None and margin):
+            return None
+        distance = effect - null_value(self.part.kind, margin or 0.0)
+        return expected_models(distance, 1.0 if sd is None else sd, self.looks)
 
     @property
     def evidence(self) -> Evidence:

@@ -18,17 +18,18 @@ NONE = "-"
 
 def print_part_plans(plans: Sequence[PartPlan], power: float, out: Console) -> None:
     """Print cells, arms, margin, test, power and models needed of every part, then the parts that are not testable."""
+    looks = any(plan.expected is not None for plan in plans)
     rows = [
-        (
+        [
             plan.claim, plan.part, plan.role, str(plan.cells), _questions(plan), plan.arms or NONE,
             _number(plan.margin), plan.test, _effect(plan), str(plan.planned.models), _power(plan.planned),
-            _needed(plan), _least(plan.planned, plan.unit),
-        )
+            _needed(plan), _least(plan.planned, plan.unit), *([_expected(plan)] if looks else []),
+        ]
         for plan in plans if plan.testable
     ]  # fmt: skip
     _print(
         ("Claim", "Part", "Role", "Cells", "Settings", "Arms", "Margin (points)", "Test", "Planned effect", "Models",
-         "Power", "Models needed", "Least decidable"),
+         "Power", "Models needed", "Least decidable", *(["Expected models, two looks"] if looks else [])),
         rows, "What the claims can decide", out,
     )  # fmt: skip
     _print_notes(plans, power, out)
@@ -85,6 +86,10 @@ def _print_notes(plans: Sequence[PartPlan], power: float, out: Console) -> None:
 
 def _questions(plan: PartPlan) -> str:
     return NONE if plan.questions is None else str(plan.questions)
+
+
+def _expected(plan: PartPlan) -> str:
+    return NONE if plan.expected is None else f"{plan.expected:.1f}"
 
 
 def _number(value: float | None) -> str:

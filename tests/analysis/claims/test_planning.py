@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.claims.check import shortfalls
 from analysis.claims.decide import decide
@@ -176,6 +177,10 @@ def test_looks_are_planned_at_the_level_of_the_last_one(planned, written):
         plan(planned, written(CONTRAST | {"planned_effect": 2}, looks=looks), sd=2.0) for looks in (None, [10, 20])
     )
     assert once.needed <= twice.needed <= once.needed + 1
+    # an effect of one standard deviation: stops at the first look with the power of t at 0.0015, 0.304 (noncentral t)
+    first = stats.nct.sf(stats.t.isf(0.001525, 9), 9, 10**0.5)
+    assert twice.expected == pytest.approx(20 - 10 * first, abs=0.02)
+    assert once.expected is None
 
 
 def test_plan_and_report_agree_on_every_part_of_a_committed_study():
