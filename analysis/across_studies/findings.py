@@ -26,9 +26,10 @@ from analysis.claims.records import Basis, PartResult, Record, Verdict
 from analysis.claims.schema import Claim
 from analysis.claims.scope import scope_in_words
 from analysis.evidence.evidence import Evidence
+from bench.core.types import PLUGIN_AXES
 
 #: Columns whose labels name a method with a version.
-METHOD_KINDS = ("scorer", "search", "allocation", "correction", "recalibration")
+METHOD_KINDS = tuple(axis.name for axis in PLUGIN_AXES)
 #: Keys of a part that do not change what is estimated.
 _NOT_ESTIMATED = {
     "text", "role", "over", "kind", "margin", "margin_reason", "test", "planned_effect", "planned_d", "paper_value",

@@ -92,7 +92,7 @@ def test_a_kill_inside_a_search_loses_that_search_alone(tmp_path):
     for place in (folder, undisturbed):
         place.mkdir()
         (place / "study.yaml").write_text(SEARCHED_STUDY)
-        (place / "claims.yaml").write_text("include: [sics]\n")
+        (place / "claims.yaml").write_text("version: 2\ninclude: [sics]\n")
     for count in (8, 12):
         killed(folder, tmp_path / "log", "evaluation", count)
     finish(folder, tmp_path / "log")

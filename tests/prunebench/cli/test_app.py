@@ -18,7 +18,7 @@ def test_help_lists_every_command_from_the_first_to_use(command, arguments):
     result = command(*arguments)
     assert result.code == 0
     assert tuple(re.findall(r"^│ ([a-z][a-z-]*) ", result.out, re.MULTILINE)) == COMMANDS
-    assert COMMANDS[:6] == ("new", "plan", "register", "amend", "verify", "run")
+    assert COMMANDS[:7] == ("new", "plan", "register", "amend", "verify", "timestamp", "run")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -20,15 +20,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 
 CLAIMS = """\
+version: 2
 include: [sics]
+looks: [10, 20]
 adjust:
-  P2: {margin: 0.02, reason: few images}
+  P2: {margin: 2, reason: few images}
 claims:
   - id: M1
     text: taylor beats magnitude
     source: ours
     setting: {dataset: ["dig*"]}
-    per: {recalibration: [none, cumulative]}
+    readings: {recalibration: [none, cumulative], baseline: {magnitude: {}, rank: {magnitude: rank}}, margin: [1, 2]}
     parts:
       - id: a
         text: at 80 %
@@ -38,10 +40,11 @@ claims:
         against: magnitude
         where: {granularity: weight}
         sparsities: [0.5, 0.8]
-        alpha: 0.025
+        over: mean
+        gate: {scorer: magnitude}
       - {id: b, text: masks agree, estimand: mask_identity, scorers: [exp_magnitude], distinct: {model: 1}}
-      - {id: c, text: it grows, estimand: trend, terms: [{of: {scorer: taylor}}], required: false, without: unknown}
-      - {id: d, text: they differ, estimand: differs, axis: scorer, sparsities: {least: 0.1, most: 0.9}, scan: true}
+      - {id: c, text: it grows, estimand: trend, terms: [{of: {scorer: taylor}}], role: supporting}
+      - {id: d, text: they differ, estimand: differs, axis: scorer, sparsities: {least: 0.1, most: 0.9}, role: scan}
 """
 
 
