@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from analysis.claims.records import ClaimResult, PartResult, Record, Robustness
-from analysis.formats import NONE, count, decimal, p_phrase, p_value, percent, signed, signed_span, where
+from analysis.formats import count, p_phrase, signed
+from analysis.record_sentences import identity_sentence, interval_text, models_text, p_text, statistical_sentence
 from bench.store.registration_level import NOT_REGISTERED, Level, amended_after_data
 
 #: Order of the verdicts wherever they are counted.
@@ -123,7 +124,7 @@ def claim_lines(result: ClaimResult) -> list[str]:
     """
     facts = [result.scope] if result.scope else []
     if result.verdict != "not testable":
-        facts += [result.basis, _models(result.models)]
+        facts += [result.basis, models_text(result.models)]
     lines = [f"{result.id}  {result.verdict}" + (f"  ({'; '.join(facts)})" if facts else "")]
     lines.append(f"{result.text} ({result.source})")
     for part in result.parts:
@@ -172,7 +173,7 @@ def _numbers(records: Sequence[Record]) -> str:
     if len(records) != 1 or records[0].effect is None or records[0].low is None:
         return ""
     record = records[0]
-    text = f"Mean difference {signed(record.effect)} points (95 % CI {signed_span(record.low, record.high)})"
+    text = f"Mean difference {signed(record.effect)} points ({interval_text(record)})"
     return f"{text}, {p_text(record)}." if record.reported_p[0] is not None else f"{text}."
 
 
@@ -198,7 +199,7 @@ def part_sentences(part: PartResult) -> list[str]:
     """Describe a part of a claim: its settings counted, its records in both directions, and its readings."""
     text = [_reason(part)] if part.reason else []
     if part.kind == "identity":
-        return text + [_identity(record) for record in part.records]
+        return text + [identity_sentence(record) for record in part.records]
     if part.records:
         text.append(_settings(part.records))
     if part.left_out:
@@ -208,7 +209,7 @@ def part_sentences(part: PartResult) -> list[str]:
         ranked = sorted(part.records, key=lambda record: record.effect or 0.0)
         shown = ranked[-1], ranked[0]
         text.append("The settings with the largest and with the smallest difference follow; the table has all.")
-    text += [_statistical(record) for record in shown]
+    text += [statistical_sentence(record) for record in shown]
     if part.robustness is not None:
         text.append(robustness_sentence(part.robustness))
     return text
@@ -286,112 +287,3 @@ def robustness_sentence(found: Robustness) -> str:
         axes = ", ".join(f"{axis} (adjusted {p_phrase(p)})" for axis, p in found.depends_on.items())
         text += f". The difference depends on {axes}"
     return f"{text}."
-
-
-def _identity(record: Record) -> str:
-    if record.comparisons is None or record.mismatches is None or record.verdict == "not testable":
-        return f"{where(record.setting)}: not testable, {record.reason}."
-    text = (
-        f"{where(record.setting)}: {record.verdict}, {count(record.comparisons)} cells compared over "
-        f"{_models(record.n)}, {count(record.mismatches)} mismatches"
-    )
-    if record.tolerance is not None and record.effect is not None:
-        text += f"; largest difference {decimal(record.effect)} points, tolerance {decimal(record.tolerance)}"
-    if record.counts:
-        text += "; " + ", ".join(f"{count(number)} {name}" for name, number in record.counts.items())
-    if record.names:
-        text += f"; layers outside the scope: {', '.join(record.names)}"
-    return text + "."
-
-
-def _statistical(record: Record) -> str:
-    text = f"{where(record.setting, compared=True)}: {record.verdict}"
-    if record.effect is not None:
-        text += f", mean difference {signed(record.effect)} points"
-    if record.low is not None:
-        text += f" (95 % CI {signed_span(record.low, record.high)})"
-    if record.low_repeated is not None:
-        text += f", repeated interval {signed_span(record.low_repeated, record.high_repeated)}"
-    text += f", {_models(record.n)}"
-    if record.margin:
-        text += f", margin {decimal(record.margin)} points"
-    if record.p is not None or record.p_contradiction is not None:
-        text += f", {record.test}: {p_text(record)}"
-    if record.power is not None:
-        text += f"; power {percent(record.power, 0)} % for {planned(record)}"
-    if record.paper_value is not None:
-        text += f"; {paper_value(record)}"
-    if record.details:
-        text += f"; {details(record)}"
-    if record.gate and record.gate != "not informative":  # the reason explains that one
-        text += f"; gate: {record.gate}"
-    if record.reason:
-        text += f"; {record.reason}"
-    if record.same_as:
-        text += f"; the same test as {record.same_as}"
-    if record.disagree:
-        text += "; the tests disagree"
-    return text + (" (descriptive only)." if record.descriptive else ".")
-
-
-def _models(number: int) -> str:
-    return "1 model" if number == 1 else f"{count(number)} models"
-
-
-def direction(record: Record) -> str:
-    """Return the direction whose p-value is reported: ``support`` or ``contradiction``."""
-    if record.p is None and record.p_contradiction is None:
-        return NONE
-    return "support" if record.reported_p == (record.p, record.p_adjusted) else "contradiction"
-
-
-def p_text(record: Record) -> str:
-    """Return the p-value of the reported direction, raw and adjusted.
-
-    Examples
-    --------
-    >>> p_text(Record(part="a", kind="superiority", estimand="", setting={}, n=9, p=0.99, p_contradiction=0.01,
-    ...               p_contradiction_adjusted=0.04, questions=4))
-    'p = 0.0100 for contradiction, 0.0400 adjusted'
-    """
-    raw, adjusted = record.reported_p
-    text = f"{p_phrase(raw)} for {direction(record)}"
-    return text if adjusted is None else f"{text}, {p_value(adjusted)} adjusted"
-
-
-def planned(record: Record) -> str:
-    """Return the planned effect of a record, in points or standard deviations; a dash if none was planned."""
-    if record.planned_effect is not None:
-        return f"a difference of {decimal(record.planned_effect)} points"
-    return NONE if record.planned_d is None else f"a difference of {decimal(record.planned_d)} sd"
-
-
-def paper_value(record: Record) -> str:
-    """Describe where the source's value lies relative to the printed 95 % interval.
-
-    Examples
-    --------
-    >>> base = {"part": "a", "kind": "superiority", "estimand": "", "setting": {}}
-    >>> paper_value(Record(**base, n=10, paper_value=6.6, size="smaller"))
-    "the paper's value, +6.60, is above the 95 % CI"
-    """
-    place = {
-        "agrees": "inside the 95 % CI", "smaller": "above the 95 % CI", "larger": "below the 95 % CI",
-        "cannot tell": "not distinguishable from 0 by the 95 % CI",
-    }[record.size or "cannot tell"]  # fmt: skip
-    return f"the paper's value, {signed(record.paper_value)}, is {place}"
-
-
-def details(record: Record) -> str:
-    """List further results of the test; those that begin with "mean at" are in points."""
-    return ", ".join(f"{name} {_detail(name, value)}" for name, value in record.details.items())
-
-
-def _detail(name: str, value: float | int | str | None) -> str:
-    if value is None or isinstance(value, str):
-        return NONE if value is None else value
-    if isinstance(value, int):
-        return count(value)
-    if name.startswith("mean at "):
-        return signed(value)
-    return p_value(value) if name.startswith("p ") or name.startswith("p,") else decimal(value)

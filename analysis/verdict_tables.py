@@ -8,15 +8,8 @@ import pandas as pd
 
 from analysis.claims.records import ClaimResult, PartResult, Record
 from analysis.formats import NONE, count, decimal, p_value, percent, signed, signed_span, where
-from analysis.verdict_sentences import (
-    caveats,
-    details,
-    differences_above_zero,
-    direction,
-    part_heading,
-    planned,
-    robustness_sentence,
-)
+from analysis.record_sentences import details, direction, planned
+from analysis.verdict_sentences import caveats, differences_above_zero, part_heading, robustness_sentence
 
 _OPTIONAL = ("Scope", "Differences above 0", "Robustness", "Caveats")
 #: Position of the source's value relative to the 95 % interval.
@@ -92,6 +85,13 @@ def contrast_table(results: Sequence[ClaimResult]) -> pd.DataFrame:
     return pd.DataFrame([_contrast_row(r) for r in _records(results) if r.kind != "identity"])
 
 
+def _interval(record: Record) -> str:
+    """Return the limits of the interval; those of a study with two looks are marked as repeated."""
+    if record.low_repeated is not None:
+        return f"{signed_span(record.low_repeated, record.high_repeated)} (repeated)"
+    return signed_span(record.low, record.high)
+
+
 def _contrast_row(record: Record) -> dict[str, str]:
     raw, adjusted = record.reported_p
     dz = "" if record.d_z_low is None else f" ({decimal(record.d_z_low)} to {decimal(record.d_z_high)})"
@@ -103,7 +103,7 @@ def _contrast_row(record: Record) -> dict[str, str]:
         "Claim": record.claim, "Part": record.part, "Role": record.role,
         "Where": f"mean over {count(record.settings)} settings, {settings}" if record.settings > 1 else settings,
         "Estimand": record.estimand, "Models": count(record.n),
-        "Mean difference (points)": signed(record.effect), "95 % CI (points)": signed_span(record.low, record.high),
+        "Mean difference (points)": signed(record.effect), "95 % CI (points)": _interval(record),
         "Margin (points)": decimal(record.margin), "Verdict": record.verdict, "p": p_value(raw),
         "p, adjusted": p_value(adjusted), "Direction of p": direction(record), "Questions": count(record.questions),
         "Deciding test": record.test, "Planned effect": planned(record),

@@ -192,7 +192,11 @@ def why_no_question(part: Part, evidence: Evidence, used: Evidence, found: Seque
     if found:
         return _why_untestable(part, found)
     if used is not evidence and len(chosen_rows(evidence, part)):
-        return "no setting of this part is informative in the pilot"
+        arm = ", ".join(f"{column} {' or '.join(map(str, names))}" for column, names in (part.gate_arm or {}).items())
+        return (
+            f"no setting of this part is informative in the pilot: the gate's arm ({arm}) is not clearly above chance "
+            f"there; another arm can be named by `gate`, and `gate: none` omits the gate"
+        )
     if part.sparsities is not None and chosen_rows(evidence, part).empty:
         return f"the study has no cell at {_sparsities(part)} that meets the other conditions of this part"
     return "the study has no cell that meets all conditions of this part"
@@ -248,7 +252,7 @@ def _decide(record: Record, p: float, against: float, questions: int, alpha: flo
     if record.category in _UNDECIDABLE:
         return _with(record, "not testable", _UNDECIDABLE[record.category])
     if record.gate == "not informative":
-        return _with(record, "inconclusive", "not informative: the reference arm is near chance level in these models")
+        return _with(record, "inconclusive", "not informative: the gate's arm is near chance level in these models")
     if against < alpha:
         return _with(record, "contradicted", "")
     if p < alpha:

@@ -234,6 +234,12 @@ class TestedPart(Part):
     )
     planned_d: float | None = Field(None, gt=0, description="planned effect in standard deviations of the differences")
 
+    @model_validator(mode="after")
+    def _one_planned_effect(self) -> TestedPart:
+        if self.planned_effect is not None and self.planned_d is not None:
+            raise ValueError("the planned effect is given twice: write either 'planned_effect' or 'planned_d'")
+        return self
+
     @property
     def power_test(self) -> PowerTest | None:
         """The deciding test, if its power follows from one standard deviation; else None."""
@@ -341,6 +347,12 @@ class ReferencePart(TestedPart):
     axis: Literal["scorer", "search", "correction", "recalibration", "allocation"] = "scorer"
     of: tuple[str, ...] = Field(min_length=1)
     against: str
+
+    @model_validator(mode="after")
+    def _two_arms(self) -> ReferencePart:
+        if set(self.of) == {self.against}:
+            raise ValueError(f"both arms are {self.against!r}: 'of' and 'against' must differ")
+        return self
 
     @property
     def gate_arm(self) -> Labels | None:

@@ -123,13 +123,23 @@ def test_the_papers_value_is_compared_with_the_printed_interval():
         ({"power": 0.83, "planned_d": 0.5}, "power 83 % for a difference of 0.50 sd"),
         ({"margin": 0.5}, "margin 0.50 points"),
         ({"same_as": "P4 chaos"}, "the same test as P4 chaos"),
-        ({"low_repeated": -1.0, "high_repeated": 2.0}, f"repeated interval {MINUS}1.00 to +2.00"),
+        (
+            {"low": 0.0, "high": 1.5, "low_repeated": -1.0, "high_repeated": 2.0},
+            f"repeated interval {MINUS}1.00 to +2.00",
+        ),
         ({"details": {"mean at 0.5": 1.0, "rho": -0.25, "p of some": 1e-9}}, "mean at 0.5 +1.00"),
     ],
 )
 def test_a_record_names_what_applies_to_it(changes, shown):
     assert shown in part_sentences(part([record(**changes)]))[1]
     assert shown not in part_sentences(part([record()]))[1]
+
+
+def test_of_a_study_with_two_looks_the_repeated_interval_alone_is_shown():
+    repeated = record(low=0.0, high=1.5, low_repeated=-1.0, high_repeated=2.0)
+    assert "95 % CI" in part_sentences(part([record(low=0.0, high=1.5)]))[1]
+    assert "95 % CI" not in part_sentences(part([repeated]))[1]
+    assert f"(repeated interval {MINUS}1.00 to +2.00)" in part_sentences(part([repeated]))[1]
 
 
 def reading(verdict="supported", primary=False, by_construction="", **levels):

@@ -63,6 +63,15 @@ def test_a_part_has_role_quantifier_and_combined_p_values():
     assert {measured["Source"], identity["Source"]} == {"me"}
 
 
+def test_a_repeated_interval_is_marked():
+    found = next(part for part in result().parts if part.kind != "identity")
+    (one, *_) = found.records
+    changed = one.model_copy(update={"low_repeated": -5.0, "high_repeated": 0.0})
+    repeated = result().model_copy(update={"parts": (found.model_copy(update={"records": (changed,)}),)})
+    (row,) = contrast_table([repeated]).to_dict("records")
+    assert row["95 % CI (points)"] == f"{MINUS}5.00 to 0.00 (repeated)"
+
+
 def test_a_record_shows_points_interval_direction_and_flags():
     (row,) = contrast_table([result()]).to_dict("records")
     shown = {

@@ -32,6 +32,8 @@ def test_one_label_stands_for_a_list(part):
         ({"margin": -1}, "greater than or equal to 0"),
         ({"planned_effect": 0}, "greater than 0"),
         ({"planned_effect": 300}, "less than or equal to 20"),
+        ({"planned_effect": 2, "planned_d": 1}, "given twice: write either 'planned_effect' or 'planned_d'"),
+        ({"of": ["magnitude"]}, "both arms are 'magnitude'"),
         ({"kind": "equivalence", "margin": 0}, "an equivalence needs a margin over 0"),
         ({"kind": "equivalence", "test": "sign-flip"}, "two one-sided t tests"),
         ({"over": "mean", "test": "sign-flip"}, "a mean over settings is decided by a t test"),
