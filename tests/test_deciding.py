@@ -70,13 +70,14 @@ def test_the_readings_of_the_page_are_those_of_the_record(page, claim):
     measured = {one.levels["lambda"]: one for one in robustness.readings if not one.by_construction}
     verdicts = {name: one.verdict for name, one in measured.items()}
     assert verdicts == {"median": "contradicted", "empirical Bayes": "supported", "soft": "contradicted"}
+    assert [name for name, one in measured.items() if one.same_as] == ["soft"]
     eb = measured["empirical Bayes"]
     assert (eb.effect, eb.low, eb.high) == pytest.approx((page["bayes"].mean(), *page["limits"]), abs=1e-9)
     assert {one.levels["recalibration"] for one in robustness.readings if one.by_construction} == {
         "cumulative", "exact",
     }  # fmt: skip
     assert not robustness.robust
-    assert robustness.depends_on == pytest.approx({"lambda": 2 * min(page["tests"])}, abs=1e-9)
+    assert robustness.depends_on == pytest.approx({"lambda": page["difference"]}, abs=1e-9)
 
 
 def test_the_gate_of_the_page_is_that_of_the_code(page, evidence):
