@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -11,7 +12,7 @@ from analysis.errors import nearest
 from analysis.stats.limits import Over, PowerTest
 from bench.core.types import AXIS_NAMES, GRID
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # only annotations need them: a question holds the part that it is about
     from analysis.claims.questions import Question
     from analysis.evidence.evidence import Evidence
 
@@ -83,7 +84,7 @@ _Written: TypeAlias = dict[str, str | dict[str, str | int | Values]]
 WrittenReadings: TypeAlias = dict[str, tuple[str | int | float, ...] | dict[str, _Written | None]]
 
 
-class Part(Strict):
+class Part(Strict, ABC):
     """Base of all parts of claims.
 
     Labels follow `analysis.evidence.labels.matching_labels`: a name stands for its label, or for all labels of this
@@ -207,9 +208,9 @@ class Part(Strict):
         """Return the part of a reading, with the replaced labels; one that names none of them is unchanged."""
         return self
 
+    @abstractmethod
     def questions(self, evidence: Evidence) -> list[Question]:
         """Return one undecided question per setting."""
-        raise NotImplementedError
 
 
 def _level_lists(levels: Any) -> Any:

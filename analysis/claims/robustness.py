@@ -18,7 +18,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.stats.correction import adjust
 from analysis.stats.paired import paired_t
 
-#: Two-sided level at which the verdict is said to depend on a choice.
+#: Two-sided level at which the verdict is reported to depend on a choice.
 DEPENDS = 0.05
 
 

@@ -83,9 +83,9 @@ def test_sentences_count_what_the_table_shows(settings):
     assert len(table) == 12
     one = table[~table["kappa, 95 % set"].str.startswith("undecided")]
     agree = (one["kappa, 95 % set"] == one["kappa in the paper"]).sum()
-    said = agreement_sentence(settings)
-    assert f"is a single value at {len(one)} of 12 points: the paper's value at {agree}" in said
-    assert "a single value at 12 of 12 points: the paper's value at 4, a lower one at 4, a higher one at 4." in said
+    sentence = agreement_sentence(settings)
+    assert f"is a single value at {len(one)} of 12 points: the paper's value at {agree}" in sentence
+    assert "a single value at 12 of 12 points: the paper's value at 4, a lower one at 4, a higher one at 4." in sentence
     assert "Class 1 is the mean of v1, class 2 that of a5" in classes_sentence(settings)
     assert "below zero at 12 " in premium_sentence(settings)
     assert limits_sentence(settings) == ""
@@ -128,16 +128,16 @@ def test_the_margin_is_that_of_a_claim_unless_another_is_given(fused, settings):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"),
+    ("outcome", "sentence"),
     [
         ("not estimable between grid points", "between 60 and 70 %"),
         ("not monotone", "not monotone"),
         ("always", "at 50 % or below"),
     ],
 )
-def test_every_outcome_of_a_change_has_words(outcome, said):
+def test_every_outcome_of_a_change_has_words(outcome, sentence):
     change = Change(1, outcome, math.nan, 0.6, 0.7, 0.6, 0.7, 0.65)
-    assert change_point(change, (0.5, 0.6, 0.7)) == said
+    assert change_point(change, (0.5, 0.6, 0.7)) == sentence
 
 
 def test_scorers_that_measure_another_kappa_are_named():
@@ -148,8 +148,8 @@ def test_scorers_that_measure_another_kappa_are_named():
         Curves("v1", None, 0, ("mean", "jump"), u, np.stack([np.sin(6 * u), rough]), by_design=1),
         Curves("mine", None, 0, ("u",), u, u[None]),
     ]
-    said = design_sentence(measure(curves))
-    assert said == (
+    sentence = design_sentence(measure(curves))
+    assert sentence == (
         "Of 2 scorers with a kappa by design, 1 measure it; not so v1 (1 by design, measured 2: jump with D > 64)."
     )
     assert design_sentence(measure(curves[2:])) == ""
@@ -157,8 +157,8 @@ def test_scorers_that_measure_another_kappa_are_named():
 
 def test_fused_scores_are_counted_against_their_design(data):
     summary = fused_summary(fused_curves(data))
-    said = fused_sentence(summary)
+    sentence = fused_sentence(summary)
     equal = summary[summary["search"].eq("equal")]
     assert set(equal["median"]) == {0}  # two rising features with equal weights rise
-    assert f"with equal weights its median over models is the one by design in 0 of {len(equal)}" in said
+    assert f"with equal weights its median over models is the one by design in 0 of {len(equal)}" in sentence
     assert fused_sentence(summary.assign(by_design="fake")) == ""

@@ -31,7 +31,7 @@ corrections: [none, half_layerwise, '{METHODS}:half_layerwise']
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Install the example package into a folder; return how to run the command line beside it."""
+    """Install the example package into a folder; return how to run the command line with it."""
     folder = tmp_path_factory.mktemp("installed")
     shutil.copytree(SOURCE, folder / "source")  # a build leaves files in the source tree
     subprocess.run(
@@ -46,7 +46,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(installed):
-    """Run ``prunebench ARGUMENTS`` in another process, beside the installed package."""
+    """Run ``prunebench ARGUMENTS`` in another process, with the installed package."""
 
     def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(installed)}
@@ -57,7 +57,7 @@ def run(installed):
 
 
 @pytest.fixture
-def beside(installed, monkeypatch):
+def with_package(installed, monkeypatch):
     """Let this process find the package too; it is forgotten afterwards."""
     monkeypatch.syspath_prepend(installed)
     yield installed
@@ -77,7 +77,7 @@ def study(tmp_path_factory, run) -> Path:
     return folder
 
 
-def test_its_methods_are_listed(beside, command):
+def test_its_methods_are_listed(with_package, command):
     listed = command("list", "scorers", "--json")
     assert listed.code == 0, listed.err
     entry = next(e for e in json.loads(listed.out) if e["name"] == "row_share")
@@ -85,7 +85,7 @@ def test_its_methods_are_listed(beside, command):
     assert entry["reference"].endswith("prunebench_example/methods.py")
 
 
-def test_its_methods_conform(beside, command):
+def test_its_methods_conform(with_package, command):
     names = (
         "row_share",
         f"{METHODS}:row_share",
@@ -118,7 +118,7 @@ def test_a_study_runs_them(study):
 
 
 @pytest.mark.parametrize("include", ["row_share", "prunebench_example.claims:claims"])
-def test_their_claim_is_decided(study, beside, command, include):
+def test_their_claim_is_decided(study, with_package, command, include):
     (study / "claims.yaml").write_text(f"version: 2\ninclude: ['{include}']\n")
     decided = command("claims", study, "--json")
     assert decided.code == 0, decided.err

@@ -1,8 +1,8 @@
 """Recompute the primary verdicts of a study from its committed data, as a referee would: with pandas and SciPy alone.
 
 ``python tests/reference/recompute.py STUDY [CLAIM ...]`` reads ``STUDY/report/data.parquet`` and the claims, and prints
-the numbers of every primary part under its primary reading; with ``--json``, as JSON. Nothing of prunebench is
-imported: this was written from the statistical plan, the form of the claims file and the documentation of columns and
+the numbers of every primary part under its primary reading; with ``--json``, as JSON. It imports no module of
+prunebench: it was written from the statistical plan, the form of the claims file and the documentation of columns and
 tests, not from the code that it checks. Numbers are percentage points.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
-from typing import get_args
+from typing import Any, get_args
 
 from analysis.claims.parts import Part
 
@@ -30,7 +30,7 @@ def part_classes() -> dict[str, type[Part]]:
     }  # fmt: skip
 
 
-def _subclasses(base: type[Part]) -> Iterator[type[Part]]:
+def _subclasses(base: type) -> Iterator[type[Any]]:
     for own in base.__subclasses__():
         yield own
         yield from _subclasses(own)

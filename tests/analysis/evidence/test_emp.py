@@ -88,6 +88,6 @@ def test_a_repair_gain_without_a_sparsity_is_stated_in_words(study, own_sparsiti
     rows = own_sparsities(data).rows
     plain = rows[rows["allocation"].eq("2:4") & rows["scorer"].eq("magnitude")]
     repaired = plain.assign(correction="asr", accuracy=plain["accuracy"] + 0.2)
-    said = narrate.repairs(repair_gains(evidence_of(pd.concat([plain, repaired], ignore_index=True))))
-    assert "+20.00" in said
-    assert "cnn on digits, channel, 2:4, magnitude, correction asr" in said
+    sentence = narrate.repairs(repair_gains(evidence_of(pd.concat([plain, repaired], ignore_index=True))))
+    assert "+20.00" in sentence
+    assert "cnn on digits, channel, 2:4, magnitude, correction asr" in sentence

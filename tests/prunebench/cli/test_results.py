@@ -59,12 +59,12 @@ def test_the_overview_of_a_study_and_a_copy_counts_it_once(finished, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("folder", "said"), [("tiny", "no study with evidence is below it"), ("absent", "is not a folder")]
+    ("folder", "message"), [("tiny", "no study with evidence is below it"), ("absent", "is not a folder")]
 )
-def test_an_overview_without_studies_gets_one_line(tiny, tmp_path, command, folder, said):
+def test_an_overview_without_studies_gets_one_line(tiny, tmp_path, command, folder, message):
     done = command("overview", tmp_path / folder)
     assert done.code == 2
-    assert done.err.startswith(f"error: {tmp_path / folder}: {said}")
+    assert done.err.startswith(f"error: {tmp_path / folder}: {message}")
     assert done.err.count("\n") == 1
 
 
@@ -98,15 +98,15 @@ def test_power_grows_with_the_models_and_the_models_needed_have_it(tiny, command
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--sd", "-1"), "Invalid value for '--sd'"),
         (("--models", "1"), "Invalid value for '--models'"),
         (("--pilot", "nowhere"), "nowhere: neither results.db nor report/data.parquet is there"),
     ],
 )
-def test_power_mistakes_get_one_line(tiny, command, words, said):
+def test_power_mistakes_get_one_line(tiny, command, words, message):
     result = command("power", tiny, *words)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
