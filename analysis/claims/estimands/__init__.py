@@ -30,7 +30,7 @@ def part_classes() -> dict[str, type[Part]]:
     }  # fmt: skip
 
 
-def _subclasses(base: type) -> Iterator[type[Any]]:
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
     for own in base.__subclasses__():
         yield own
         yield from _subclasses(own)
